@@ -1,0 +1,1 @@
+"""Everything that may see an image. Runs in the hospital."""

@@ -1,0 +1,61 @@
+"""What became of each file and patient. A bad one is counted with its reason, never fatal."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a file or a patient is not in the cohort."""
+
+    NOT_DICOM = "not a DICOM file"
+    BROKEN = "cannot be read or decoded"
+    NO_PIXELS = "no image in it"
+    COLOUR = "colour image"
+    MULTI_FRAME = "multi-frame image"
+    TOO_LARGE = "more pixels than a chest image has"
+    OTHER_MODALITY = "another modality than the plan's"
+    NO_PATIENT = "no patient ID"
+    NO_TIME = "no date to order it by"
+    NO_POSITION = "no position to order it by"
+    OTHER_SERIES = "another series of the same patient"
+    DUPLICATE = "same SOP instance as another file"
+    UNLABELLED = "patient without a label"
+    NO_FRAMES = "patient without a readable image"
+
+
+class Skipped(Exception):  # noqa: N818 - an outcome, not an error
+    """One file cannot be used. Never leaves `client.imaging`: it is counted there."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+PATIENT_REASONS = (Reason.UNLABELLED, Reason.NO_FRAMES)
+"""These count patients; all others count files."""
+
+
+@dataclass
+class Tally:
+    """How many files and patients fell out, by reason."""
+
+    counts: Counter[Reason] = field(default_factory=Counter)
+
+    def add(self, reason: Reason, n: int = 1) -> None:
+        self.counts[reason] += n
+
+    @property
+    def skipped_files(self) -> int:
+        return sum(n for reason, n in self.counts.items() if reason not in PATIENT_REASONS)
+
+    def as_dict(self) -> dict[str, int]:
+        """Reason -> count, for JSON; zero counts are left out."""
+        return {reason.name.lower(): self.counts[reason] for reason in Reason if self.counts[reason]}
+
+    @classmethod
+    def from_dict(cls, counts: dict[str, int]) -> "Tally":
+        return cls(Counter({Reason[name.upper()]: n for name, n in counts.items()}))
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(self.counts + other.counts)

@@ -1,0 +1,82 @@
+"""One patient's images in order. A sequence is the unit of batching, splitting, evaluation and privacy."""
+
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.imaging.dicom import Header, read_pixels
+from client.imaging.outcome import Reason, Tally
+from common.plan import Input
+
+SECONDS_A_DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image that is not read yet."""
+
+    position: float  # days (X-ray) or millimetres (CT) on an axis of the patient's own; ascending in a sequence
+    load: Callable[[], NDArray[np.float32]]  # (H, W) in [0, 1]; raises Skipped
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One patient's ordered images with labels."""
+
+    patient: str  # as the source names it; becomes a pseudonym in the cohort
+    frames: tuple[Frame, ...]
+    labels: NDArray[np.float32]  # (K,) 0, 1, or NaN where unknown
+    scanner: str = "unknown"
+
+
+@dataclass
+class Collection:
+    """All that a source holds, and what fell out of it."""
+
+    sequences: list[Sequence]
+    tally: Tally
+
+
+def order_headers(headers: Seq[Header], modality: str, tally: Tally) -> list[Header]:
+    """One patient's files in order, each SOP instance once.
+
+    X-rays by acquisition time; CT slices of the series with the most slices, by position along the normal. Ties are
+    broken by UID, so that neither file names nor the order of reading matter.
+    """
+    files = list({header.uid: header for header in sorted(headers, key=lambda h: str(h.path), reverse=True)}.values())
+    tally.add(Reason.DUPLICATE, len(headers) - len(files))
+    if modality == "ct":
+        series = max({h.series for h in files}, key=lambda uid: (sum(h.series == uid for h in files), uid))
+        tally.add(Reason.OTHER_SERIES, sum(h.series != series for h in files))
+        files = [h for h in files if h.series == series]
+    return sorted(files, key=lambda h: (place(h, modality), h.uid))
+
+
+def place(header: Header, modality: str) -> float:
+    """Where a file lies on its patient's axis: days since an arbitrary day (X-ray) or millimetres (CT)."""
+    if modality == "ct":
+        assert header.position is not None  # read_header refuses a CT slice without one
+        return header.position
+    assert header.time is not None  # and an X-ray without a date
+    return (header.time - datetime.min).total_seconds() / SECONDS_A_DAY
+
+
+def choose(n: int, max_frames: int, modality: str) -> list[int]:
+    """Which of `n` ordered frames to keep: the latest X-rays; CT slices spread evenly, first and last included."""
+    if n <= max_frames:
+        return list(range(n))
+    if modality == "xray":
+        return list(range(n - max_frames, n))
+    return [round(i) for i in np.linspace(0, n - 1, max_frames)] if max_frames > 1 else [n // 2]
+
+
+def to_frames(ordered: Seq[Header], contract: Input) -> tuple[Frame, ...]:
+    """The chosen files of one patient as frames, placed from the first of them on."""
+    kept = [ordered[i] for i in choose(len(ordered), contract.max_frames, contract.modality)]
+    start = place(kept[0], contract.modality)
+    return tuple(Frame(place(h, contract.modality) - start, partial(read_pixels, h.path, contract.window)) for h in kept)

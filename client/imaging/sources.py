@@ -1,0 +1,237 @@
+"""Where sequences come from: a folder of DICOM files, images with an index, or a MedMNIST-style .npz. One result."""
+
+import hashlib
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from client.imaging.dicom import Header, read_header
+from client.imaging.labels import match, parse_label, read_labels, read_rows
+from client.imaging.outcome import Reason, Skipped, Tally
+from client.imaging.sequence import Collection, Frame, Sequence, choose, order_headers, to_frames
+from common.errors import DataError
+from common.plan import Input
+
+
+class Source(Protocol):
+    """Something that holds patients' images and labels."""
+
+    def files(self) -> list[Path]:
+        """Every file whose change makes a cohort stale."""
+        ...
+
+    def read(self, contract: Input, findings: tuple[str, ...]) -> Collection:
+        """All sequences with a known label, in an order of their own; pixels are not read yet."""
+        ...
+
+
+def fingerprint(source: Source) -> str:
+    """SHA-256 over names, sizes and times of change: cheap, and different when any file is."""
+    digest = hashlib.sha256(type(source).__name__.encode())
+    for path in source.files():
+        stat = path.stat()
+        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class DicomFolder:
+    """A folder with DICOM files at any depth, and a labels CSV (default: `labels.csv` in it)."""
+
+    path: Path
+    labels: Path | None = None
+
+    @property
+    def labels_path(self) -> Path:
+        return self.labels or self.path / "labels.csv"
+
+    def files(self) -> list[Path]:
+        return [*_walk(self.path), *([self.labels] if self.labels else [])]
+
+    def read(self, contract: Input, findings: tuple[str, ...]) -> Collection:
+        labels = read_labels(self.labels_path, findings)
+        tally = Tally()
+        patients: dict[str, list[Header]] = defaultdict(list)
+        for path in _walk(self.path):
+            if path.suffix.lower() in (".csv", ".json", ".md", ".txt") or path.name.upper() == "DICOMDIR":
+                continue
+            try:
+                header = read_header(path, contract.modality)
+            except Skipped as skipped:
+                tally.add(skipped.reason)
+            else:
+                patients[header.patient].append(header)
+        known = match(labels, patients, tally, tally.skipped_files, self.labels_path)
+        return Collection([self._sequence(p, patients[p], labels[p], contract, tally) for p in sorted(known)], tally)
+
+    @staticmethod
+    def _sequence(patient: str, headers: list[Header], labels: NDArray[np.float32], contract: Input, tally: Tally) -> Sequence:
+        ordered = order_headers(headers, contract.modality, tally)
+        return Sequence(patient, to_frames(ordered, contract), labels, scanner=ordered[0].scanner)
+
+
+@dataclass(frozen=True)
+class ImageIndex:
+    """Images (PNG, JPEG, TIFF) named by an index CSV: patient, file, day or order, and one column a finding.
+
+    `columns` maps these names to the ones that the file uses. A single finding may stand in a column `label`. With
+    `order` instead of `day`, frames lie one unit apart.
+    """
+
+    path: Path
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def files(self) -> list[Path]:
+        if not self.path.is_file():
+            raise DataError(f"{self.path}: no such file; expected an index CSV")
+        named = {self.path.parent / row.get(self._column("file"), "") for row in read_rows(self.path, [self._column("file")])}
+        return [self.path, *sorted(p for p in named if p.is_file())]
+
+    def read(self, contract: Input, findings: tuple[str, ...]) -> Collection:
+        patient, file = self._column("patient"), self._column("file")
+        rows = read_rows(self.path, (patient, file))
+        place = self._place_column(rows)
+        tally, by_patient = Tally(), defaultdict(list)
+        for number, row in enumerate(rows, start=2):
+            if not row[patient]:
+                tally.add(Reason.NO_PATIENT)
+            elif (position := _number(row[place])) is None:
+                tally.add(Reason.NO_POSITION)
+            else:
+                where = f"{self.path}, row {number}"
+                by_patient[row[patient]].append((position, row[file], self._labels(row, findings, where)))
+        return Collection([s for p in sorted(by_patient) if (s := self._sequence(p, by_patient[p], contract, tally))], tally)
+
+    def _sequence(
+        self, patient: str, rows: list[tuple[float, str, NDArray[np.float32]]], contract: Input, tally: Tally
+    ) -> Sequence | None:
+        rows.sort(key=lambda r: r[:2])
+        labels = rows[0][2]
+        if any(not np.array_equal(labels, other, equal_nan=True) for _, _, other in rows):
+            raise DataError(f"{self.path}: one patient's rows have different labels; a sequence has one label a finding")
+        if np.isnan(labels).all():
+            tally.add(Reason.UNLABELLED)
+            return None
+        kept = [rows[i] for i in choose(len(rows), contract.max_frames, contract.modality)]
+        frames = tuple(Frame(r[0] - kept[0][0], partial(read_image, self.path.parent / r[1])) for r in kept)
+        return Sequence(patient, frames, labels)
+
+    def _column(self, name: str) -> str:
+        return self.columns.get(name, name)
+
+    def _place_column(self, rows: list[dict[str, str]]) -> str:
+        for name in (self._column("day"), self._column("order")):
+            if rows and name in rows[0]:
+                return name
+        raise DataError(f"{self.path}: expected a column 'day' or 'order' that puts a patient's images in order")
+
+    def _labels(self, row: dict[str, str], findings: tuple[str, ...], where: str) -> NDArray[np.float32]:
+        columns = [self._column(f) for f in findings]
+        if len(findings) == 1 and columns[0] not in row:
+            columns = [self._column("label")]
+        if missing := [c for c in columns if c not in row]:
+            raise DataError(f"{self.path}: the column {missing[0]!r} is missing; found {', '.join(row)}")
+        return np.array([parse_label(row[c], where) for c in columns], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class NpzFile:
+    """A MedMNIST-style .npz: `{split}_images` and `{split}_labels`, or `images`, `labels` and `patient_id`.
+
+    Every image is a sequence of one: such sets have no dates, and the number of a patient's images can give the label
+    away. Images of one patient stay on one side of a split. Patients come from `patient_id` in the file, or from a
+    map CSV (`split`, `index`, `patient_id`; default `patient_map.csv` beside it); an image without one is left out,
+    and where there is no map at all each image counts as a patient.
+    """
+
+    path: Path
+    patients: Path | None = None
+    splits: tuple[str, ...] = ("train", "val")
+
+    @property
+    def _map(self) -> Path | None:
+        beside = self.path.parent / "patient_map.csv"
+        return self.patients or (beside if beside.is_file() else None)
+
+    def files(self) -> list[Path]:
+        if not self.path.is_file():
+            raise DataError(f"{self.path}: no such file; expected an .npz (give it by --set data.path=FILE.npz)")
+        return [self.path, *([self._map] if self._map else [])]
+
+    def read(self, contract: Input, findings: tuple[str, ...]) -> Collection:
+        if len(findings) != 1:
+            raise DataError(f"{self.path}: holds one finding, the plan names {len(findings)}")
+        tally, sequences = Tally(), []
+        for images, labels, patients in self._parts():
+            for image, label, patient in zip(images, labels, patients, strict=True):
+                if not patient:
+                    tally.add(Reason.NO_PATIENT)
+                else:
+                    frame = Frame(0.0, partial(_unit_range, image))
+                    sequences.append(Sequence(str(patient), (frame,), np.array([label], dtype=np.float32)))
+        return Collection(sequences, tally)
+
+    def _parts(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.str_]]]:
+        self.files()
+        try:
+            with np.load(self.path, allow_pickle=False) as npz:
+                keys = [("images", "labels")] if "images" in npz else [(f"{s}_images", f"{s}_labels") for s in self.splits]
+                for (images_key, labels_key), split in zip(keys, self.splits, strict=False):
+                    images, labels = npz[images_key], npz[labels_key].reshape(-1)
+                    if images.ndim != 3 or images.dtype != np.uint8 or len(images) != len(labels):
+                        raise DataError(
+                            f"{self.path}: found {images_key} {images.dtype} {images.shape}, expected grey uint8 (N, H, W)"
+                        )
+                    if not np.isin(labels, (0, 1)).all():
+                        raise DataError(f"{self.path}: found labels other than 0 and 1 in {labels_key}")
+                    yield images, labels, self._patients(npz, split, len(images))
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
+            raise DataError(f"{self.path}: not an .npz of images and labels: {type(e).__name__}: {e}") from None
+
+    def _patients(self, npz: Mapping[str, NDArray[np.generic]], split: str, n: int) -> NDArray[np.str_]:
+        if "patient_id" in npz:
+            return npz["patient_id"].astype(np.str_)
+        if self._map is None:
+            return np.array([f"{split}-{i}" for i in range(n)])
+        patients = np.full(n, "", dtype="<U128")
+        for row in read_rows(self._map, ("split", "index", "patient_id")):
+            if row["split"] == split and (i := _number(row["index"])) is not None and 0 <= i < n:
+                patients[int(i)] = row["patient_id"]
+        return patients
+
+
+def read_image(path: Path) -> NDArray[np.float32]:
+    """A grey image file as (H, W) float32 in [0, 1]. Raises Skipped if it cannot be decoded."""
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    if image is None or image.dtype not in (np.uint8, np.uint16):
+        raise Skipped(Reason.BROKEN)
+    return _unit_range(np.asarray(image))
+
+
+def _unit_range(image: NDArray[Any]) -> NDArray[np.float32]:
+    unit: NDArray[np.float32] = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+    return unit
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _walk(root: Path) -> list[Path]:
+    """Every file below `root`, sorted, hidden ones left out. Raises DataError if `root` is no folder."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; expected DICOM files and labels.csv")
+    found = (p for p in root.rglob("*") if p.is_file())
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(root).parts))

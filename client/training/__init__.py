@@ -1,0 +1,1 @@
+"""Training and evaluating the shared model on one hospital's cohort."""

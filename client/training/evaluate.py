@@ -1,0 +1,49 @@
+"""Probabilities for a cohort's sequences, and what they are worth."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from client.imaging.cohort import Cohort
+from client.training.batches import in_batches
+from client.training.device import autocast
+from common import metrics, wire
+from common.plan import Plan
+from common.seeds import numpy_generator
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, cohort: Cohort, indices: NDArray[np.intp], device: torch.device) -> NDArray[np.float32]:
+    """Probabilities (len(indices), K) float32 in [0, 1], in the order of `indices`."""
+    model.eval()
+    probabilities = []
+    for batch in in_batches(cohort, indices, 64, device):
+        with autocast(device):
+            logits = model(batch.frames, batch.gaps, batch.lengths)
+        probabilities.append(logits.float().sigmoid().cpu().numpy())
+    return np.concatenate(probabilities) if probabilities else np.zeros((0, cohort.labels.shape[1]), np.float32)
+
+
+def cross_entropy(probabilities: NDArray[np.float32], labels: NDArray[np.float32]) -> float:
+    """Mean binary cross-entropy over known labels; NaN if none is known."""
+    known = ~np.isnan(labels)
+    if not known.any():
+        return float("nan")
+    p = torch.from_numpy(probabilities[known].astype(np.float64)).clamp(1e-7, 1 - 1e-7)
+    return float(F.binary_cross_entropy(p, torch.from_numpy(labels[known].astype(np.float64))))
+
+
+def numbers_for(cohort: Cohort, indices: NDArray[np.intp], probabilities: NDArray[np.float32], plan: Plan) -> dict[str, float]:
+    """The wire's EVALUATE_NUMBERS, each the mean over the plan's findings."""
+    labels, patients = cohort.labels[indices], np.unique(cohort.patients[indices], return_inverse=True)[1]
+    weights = metrics.resample_patients(patients, plan.evaluation.bootstrap, numpy_generator(plan.seed, "bootstrap"))
+    auroc = metrics.macro_estimate(metrics.auroc, probabilities, labels, weights)
+    brier = metrics.macro_estimate(metrics.brier, probabilities, labels, weights)
+    return {
+        wire.LOSS: cross_entropy(probabilities, labels),
+        wire.AUROC: auroc.value,
+        wire.AUROC_SE: auroc.error,
+        wire.BRIER: brier.value,
+    }

@@ -1,0 +1,130 @@
+"""One site's part of one round: SGD on its own patients, from the global weights."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from client.imaging.cohort import Cohort
+from client.training.augment import augment
+from client.training.batches import Batch, in_batches
+from client.training.device import autocast
+from client.training.evaluate import cross_entropy, predict
+from client.training.optimizer import Optimizer
+from client.training.schedule import rate_factor
+from common.plan import Plan
+from common.seeds import torch_generator
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a round of training leaves beside the changed model."""
+
+    loss: float  # mean over the last epoch's steps
+    steps: int
+    seconds: float
+
+
+def train_round(model: nn.Module, cohort: Cohort, plan: Plan, site: str, round: int, device: torch.device) -> Trained:
+    """Train `model` in place for the plan's epochs.
+
+    Args:
+        model: on `device`, holding the global weights.
+        site: with the plan's seed and `round`, the seed of shuffling and augmentation: a restart repeats the round.
+        round: counted from 1; places the round on the schedule.
+    """
+    started = time.perf_counter()
+    split = cohort.split(plan.split)
+    steps_per_epoch = -(-len(split["train"]) // plan.training.batch_size)
+    total = plan.rounds * plan.training.epochs * steps_per_epoch
+    step = (round - 1) * plan.training.epochs * steps_per_epoch
+    generator = torch_generator(plan.seed, "train", site, round)
+    optimizer = Optimizer(model.parameters(), plan.training)
+    positive_weight = class_weights(cohort.labels[split["train"]], plan).to(device)
+    anchor = [p.detach().clone() for p in optimizer.parameters] if proximal_mu(plan) else None
+    stopper = _EarlyStopping(plan.training.early_stopping)
+    losses: list[Tensor] = []
+    for _ in range(plan.training.epochs):
+        model.train()
+        losses = []
+        for batch in in_batches(cohort, split["train"], plan.training.batch_size, device, generator):
+            loss = _backward(model, optimizer, batch, positive_weight, plan, generator)
+            if anchor is not None:
+                add_proximal_gradient(optimizer.parameters, anchor, proximal_mu(plan))
+            optimizer.step(plan.training.learning_rate * rate_factor(plan.training.schedule, step / total))
+            losses.append(loss)
+            step += 1
+        if stopper.should_stop(model, cohort, split["validation"], device):
+            break
+    stopper.restore(model)
+    done = step - (round - 1) * plan.training.epochs * steps_per_epoch
+    return Trained(float(torch.stack(losses).mean()), done, time.perf_counter() - started)
+
+
+def _backward(
+    model: nn.Module, optimizer: Optimizer, batch: Batch, positive_weight: Tensor, plan: Plan, generator: torch.Generator
+) -> Tensor:
+    """Gradients of one batch into the parameters; the loss, still on the device."""
+    frames = augment(batch.frames, plan.training.augmentation, generator)
+    optimizer.zero_grad()
+    with autocast(frames.device):
+        logits = model(frames, batch.gaps, batch.lengths)
+    loss = masked_loss(logits.float(), batch.labels, positive_weight)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
+
+
+def masked_loss(logits: Tensor, labels: Tensor, positive_weight: Tensor) -> Tensor:
+    """Mean binary cross-entropy over known labels (B, K); 0 if none of the batch is known."""
+    known = ~labels.isnan()
+    each = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), pos_weight=positive_weight, reduction="none")
+    return (each * known).sum() / known.sum().clamp_min(1)
+
+
+def class_weights(labels: NDArray[np.float32], plan: Plan) -> Tensor:
+    """(K,) weight of a positive in the loss: negatives / positives where the plan balances classes, else 1."""
+    if plan.training.class_weighting == "none":
+        return torch.ones(labels.shape[1])
+    positives, negatives = np.nansum(labels == 1, axis=0), np.nansum(labels == 0, axis=0)
+    return torch.tensor(negatives / np.maximum(positives, 1), dtype=torch.float32)
+
+
+def proximal_mu(plan: Plan) -> float:
+    """FedProx's strength, 0 for other strategies. From the approved plan, not from the server's message."""
+    return float(plan.strategy.options.get("proximal_mu", 0.0)) if plan.strategy.name == "FedProx" else 0.0
+
+
+@torch.no_grad()
+def add_proximal_gradient(parameters: list[Tensor], anchor: list[Tensor], mu: float) -> None:
+    """Add the gradient of mu/2 ||w - w_global||^2 (Li et al., 2020, FedProx): mu (w - w_global)."""
+    for p, start in zip(parameters, anchor, strict=True):
+        if p.grad is not None:
+            p.grad.add_(p.detach() - start, alpha=mu)
+
+
+class _EarlyStopping:
+    """Ends a round's epochs when the validation loss no longer falls, and keeps the best weights."""
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+        self.best, self.waited = float("inf"), 0
+        self.weights: dict[str, Tensor] | None = None
+
+    def should_stop(self, model: nn.Module, cohort: Cohort, validation: NDArray[np.intp], device: torch.device) -> bool:
+        if self.patience is None or len(validation) == 0:
+            return False
+        loss = cross_entropy(predict(model, cohort, validation, device), cohort.labels[validation])
+        if loss < self.best:
+            self.best, self.waited = loss, 0
+            self.weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, model: nn.Module) -> None:
+        if self.weights is not None:
+            model.load_state_dict(self.weights)

@@ -1,0 +1,1 @@
+"""What hospitals and server must agree on: plan, model, wire format, metrics. Imports neither side."""

@@ -1,0 +1,155 @@
+"""The `pneumofed` command. Imports the sides lazily: a hospital's client needs no simulation, and --help needs nothing."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+# Before Flower is imported anywhere: a hospital phones nobody.
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+
+import typer
+from rich.console import Console
+
+from common.errors import PneumofedError, RunError
+
+app = typer.Typer(
+    help="Federated learning across hospitals for pneumonia detection from sequences of chest images.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+
+QUICKSTART = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
+
+
+@app.callback()
+def _root() -> None:
+    """Federated learning across hospitals for pneumonia detection from sequences of chest images."""
+
+
+@app.command()
+def simulate(
+    plan: Annotated[Path | None, typer.Argument(help="Plan to run.", show_default="configs/quickstart.yaml")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the plan.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/NAME")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json, and nothing else, on standard output.")] = False,
+) -> None:
+    """Simulate a federation on this machine: federated, each hospital alone, and centralised, side by side."""
+    from common.config import load_yaml
+    from simulation import runs
+    from simulation.scenario import Scenario
+
+    named = plan is not None or bool(set_)
+    given = load_yaml(plan or QUICKSTART, Scenario, set_ or ()) if named or not resume else None
+    if out is None:
+        out = runs.latest_unfinished(Path("runs")) if resume else runs.next_free(Path("runs"), given.name if given else "")
+    with runs.held(out):
+        if resume:
+            scenario = runs.resume(out, given)
+        else:
+            assert given is not None
+            scenario = given
+            runs.start(out, scenario)
+        result = runs.finished_result(out) or _run(scenario, out)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        _summarise(result, out)
+
+
+def _run(scenario: Any, out: Path) -> dict[str, Any]:
+    from simulation.progress import ArmProgress, make_progress
+    from simulation.study import simulate, without_nan
+
+    console = Console(stderr=True)
+    console.print(f"[bold]{scenario.name}[/]: {scenario.rounds} rounds; preparing the hospitals' data in {out}", highlight=False)
+    try:
+        with make_progress(console) as progress:
+            result: dict[str, Any] = without_nan(simulate(scenario, out, lambda arm: ArmProgress(progress, arm, scenario.rounds)))
+    except KeyboardInterrupt:
+        console.print(f"stopped. Go on with: pneumofed simulate --out {out} --resume", highlight=False)
+        raise typer.Exit(130) from None
+    except RunError as e:
+        raise RunError(f"{e}\ngo on with: pneumofed simulate --out {out} --resume") from None
+    return result
+
+
+def _summarise(result: dict[str, Any], out: Path) -> None:
+    """The answer in a few lines; the report has the rest."""
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(title=f"{result['name']}: AUROC on test patients (95 % interval)", title_justify="left")
+    for column in ("hospital", "patients", "alone", "federated", "gain"):
+        table.add_column(column, justify="left" if column == "hospital" else "right")
+    for name, site in result["sites"].items():
+        local, gain = site.get("local_only"), site.get("gain")
+        table.add_row(
+            name, str(site["n_patients"]), _auroc(local), _auroc(site["federated"]), _signed(gain["value"]) if gain else "",
+        )  # fmt: skip
+    console.print(table)
+    test = result["test"]
+    alone = test.get("local_only", {}).get("mean", {})
+    console.print(f"federated, all hospitals: {_auroc(test['federated'])}")
+    if alone:
+        console.print(
+            f"alone, mean of hospitals: {_number(alone['auroc'])} (federated there {_number(test['federated']['mean']['auroc'])})"
+        )
+    if "centralised" in test:
+        console.print(f"centralised:              {_auroc(test['centralised'])}")
+    if result["skipped"]:
+        console.print("left out: " + ", ".join(f"{reason.replace('_', ' ')} {n}" for reason, n in result["skipped"].items()))
+    console.print(f"{result['timing']['total_s']:.0f} s; report: {out / 'report.html'}", soft_wrap=True)
+
+
+def _auroc(scores: dict[str, Any] | None) -> str:
+    if not scores or scores["auroc"] is None:
+        return "n/a"
+    low, high = scores["auroc_ci"]
+    return _number(scores["auroc"]) + (f" ({low:.3f}–{high:.3f})" if low is not None else "")
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:+.3f}"
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Option(help="Folder to write; must not exist.")],
+    sites: Annotated[int, typer.Option(min=1, max=1000, help="Number of hospitals.")] = 3,
+    patients: Annotated[int, typer.Option(min=1, help="Patients at each hospital.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same files.")] = 0,
+) -> None:
+    """Write synthetic hospitals: serial chest X-rays as DICOM, labels and the truth behind them."""
+    from simulation.phantom import write_phantom
+
+    if out.exists():
+        raise RunError(f"{out}: exists already; choose another --out")
+    for folder in write_phantom(out, sites, patients, seed):
+        typer.echo(f"{folder}: {len(list(folder.glob('*.dcm')))} images of {patients} patients")
+
+
+def main() -> None:
+    """Entry point: every problem that a user can act on is one line and exit code 2."""
+    try:
+        app()
+    except PneumofedError as e:
+        problem = str(e)
+    except OSError as e:
+        if e.filename is None and e.errno is None:
+            raise
+        problem = f"{e.filename or 'writing'}: {e.strerror}; free some space or choose another place, then add --resume"
+    else:
+        return
+    sys.stderr.write(f"pneumofed: {problem}\n")
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

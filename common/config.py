@@ -1,0 +1,166 @@
+"""Typed settings <-> YAML. Unknown keys, wrong types and bad ranges are refused by name, in one line."""
+
+import difflib
+import re
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from common.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """Frozen settings that know all their keys: a number is a number, a text a text, and nothing is guessed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which `1e-3` is a number (YAML 1.2) and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(None, None, f"found the key {key!r}, expected text", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse one YAML document; `where` names it in the error.
+
+    Raises:
+        ConfigError: the text is not YAML, nested beyond reason, or repeats a key.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(e, "problem", None) or str(e).splitlines()[0]
+        raise ConfigError(f"{where}{line}: not readable as YAML: {problem}") from None
+    except (ValueError, RecursionError) as e:
+        raise ConfigError(f"{where}: not readable as YAML: {type(e).__name__}") from None
+
+
+def load_yaml(path: Path, model: type[S], overrides: Iterable[str] = ()) -> S:
+    """Read `path`, apply `key.sub=value` overrides, validate against `model`.
+
+    Raises:
+        ConfigError: the file is missing or unreadable, or a key is unknown or out of range; names file and key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; expected a YAML plan (see configs/quickstart.yaml)") from None
+    except (OSError, UnicodeDecodeError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "not UTF-8 text"
+        raise ConfigError(f"{path}: cannot be read: {reason}") from None
+    tree = parse_yaml(text, str(path))
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: found {_kind(tree)} at the top, expected `key: value` lines")
+    for override in overrides:
+        _apply_override(tree, override)
+    return validate(tree, model, str(path))
+
+
+def validate(tree: Mapping[str, Any], model: type[S], where: str) -> S:
+    """Validate a parsed tree; every problem is named in the one line that is raised.
+
+    Raises:
+        ConfigError: with `where: key: found …, expected …` for each problem, joined by `; `.
+    """
+    try:
+        return model.model_validate(tree)
+    except ValidationError as e:
+        problems = [_explain(error, model) for error in e.errors()]
+        raise ConfigError(f"{where}: " + "; ".join(problems)) from None
+
+
+def dump_yaml(settings: Settings) -> str:
+    """The settings as YAML that `load_yaml` reads back to an equal value."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: expected key=value, for example training.learning_rate=0.05")
+    *parents, leaf = key.strip().split(".")
+    for name in parents:
+        branch = tree.setdefault(name, {})
+        if not isinstance(branch, dict):
+            raise ConfigError(f"--set {override}: {name} holds {_kind(branch)}, not further keys")
+        tree = branch
+    tree[leaf] = parse_yaml(value, f"--set {override}")
+
+
+def _explain(error: ErrorDetails, model: type[Settings]) -> str:
+    names, known = _resolve(error["loc"], model)
+    key = ".".join(names) or "the whole"
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(names[-1], known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(sorted(known))}"
+        return f"{key}: unknown key ({hint})"
+    if error["type"] == "missing":
+        return f"{key}: missing, expected a value"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{key}: {message}"
+    expected = re.sub(r"^Input should be (a )?(valid )?", "", message)
+    return f"{key}: found {_kind(error['input'])}, expected {expected}"
+
+
+def _resolve(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[str], list[str]]:
+    """The key as the user wrote it (pydantic puts a union's tag between), and the keys that are known beside its last part."""
+    names: list[str] = []
+    inside: list[type[BaseModel]] = [model]
+    known = list(model.model_fields)
+    for part in map(str, loc):
+        tagged = [m for m in inside if len(inside) > 1 and part in _tags(m)]
+        if tagged:
+            inside = tagged
+            continue
+        known = [name for m in inside for name in m.model_fields]
+        names.append(part)
+        inside = [nested for m in inside if part in m.model_fields for nested in _models_in(m.model_fields[part].annotation)]
+    return names, known
+
+
+def _tags(model: type[BaseModel]) -> list[str]:
+    """The values that tell this member of a union from the others, for example `source: npz`."""
+    return [field.default for field in model.model_fields.values() if isinstance(field.default, str)]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for argument in getattr(annotation, "__args__", ()) for m in _models_in(argument)]
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "a group of keys"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    return repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "...'"

@@ -1,0 +1,176 @@
+"""How well probabilities agree with labels, with 95 % intervals by bootstrap over patients.
+
+Every metric takes the sorted scores once and a matrix of weights, one row a resample: a resample of patients only
+changes how often each sequence counts. So a thousand resamples cost a few cumulative sums, and the plain value is the
+row of ones. Undefined values (one class only) are NaN.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Scores in ascending order with their labels; equal scores form one group."""
+
+    scores: Floats  # (N,) in [0, 1]
+    labels: Floats  # (N,) 0 or 1
+    starts: NDArray[np.intp]  # (G,) where each group of equal scores begins
+    order: NDArray[np.intp]  # (N,) the sort, to bring weights along
+
+    @classmethod
+    def of(cls, scores: NDArray[np.floating], labels: NDArray[np.floating]) -> "Ranked":
+        order = np.argsort(scores, kind="stable")
+        ranked = np.asarray(scores, dtype=np.float64)[order]
+        starts = np.flatnonzero(np.r_[True, np.diff(ranked) > 0]) if len(ranked) else np.zeros(0, np.intp)
+        return cls(ranked, np.asarray(labels, dtype=np.float64)[order], starts, order)
+
+    def group_sums(self, weights: Floats) -> tuple[Floats, Floats]:
+        """(R, N) weights -> positives and negatives in each group, (R, G) each."""
+        positive = np.add.reduceat(weights * self.labels, self.starts, axis=1)
+        negative = np.add.reduceat(weights * (1.0 - self.labels), self.starts, axis=1)
+        return positive, negative
+
+
+Metric = Callable[[Ranked, Floats], Floats]
+
+
+def auroc(ranked: Ranked, weights: Floats) -> Floats:
+    """Area under the ROC curve: P(score of a positive > of a negative) + P(equal) / 2 (Mann and Whitney, 1947)."""
+    positive, negative = ranked.group_sums(weights)
+    below = np.cumsum(negative, axis=1) - negative
+    with np.errstate(invalid="ignore"):
+        area: Floats = (positive * (below + negative / 2)).sum(1) / (positive.sum(1) * negative.sum(1))
+    return area
+
+
+def auprc(ranked: Ranked, weights: Floats) -> Floats:
+    """Average precision: the sum over thresholds of precision x gain in recall, without interpolation."""
+    positive, negative = (sums[:, ::-1] for sums in ranked.group_sums(weights))
+    true, false = np.cumsum(positive, axis=1), np.cumsum(negative, axis=1)
+    with np.errstate(invalid="ignore"):
+        precision = np.where(true + false > 0, true / (true + false), 0.0)
+        area: Floats = (precision * positive).sum(1) / positive.sum(1)
+    return area
+
+
+def sensitivity_at(specificity: float) -> Metric:
+    """The largest sensitivity of any threshold whose specificity is at least `specificity`."""
+
+    def metric(ranked: Ranked, weights: Floats) -> Floats:
+        positive, negative = ranked.group_sums(weights)
+        zero = np.zeros((len(weights), 1))
+        # Threshold k calls groups k, k+1, … positive; threshold G calls nobody positive.
+        true_negatives = np.concatenate([zero, np.cumsum(negative, axis=1)], axis=1)
+        missed = np.concatenate([zero, np.cumsum(positive, axis=1)], axis=1)
+        with np.errstate(invalid="ignore"):
+            allowed = true_negatives / negative.sum(1, keepdims=True) >= specificity - 1e-12
+            sensitivity = 1.0 - missed / positive.sum(1, keepdims=True)
+            best: Floats = np.where(allowed, sensitivity, 0.0).max(1)
+        undefined = (positive.sum(1) == 0) | (negative.sum(1) == 0)
+        return np.where(undefined, np.nan, best)
+
+    return metric
+
+
+def brier(ranked: Ranked, weights: Floats) -> Floats:
+    """Mean squared difference of probability and label (Brier, 1950). 0 is perfect, 0.25 a constant 0.5."""
+    with np.errstate(invalid="ignore"):
+        mean: Floats = weights @ np.square(ranked.scores - ranked.labels) / weights.sum(1)
+    return mean
+
+
+def ece(ranked: Ranked, weights: Floats, bins: int = 15) -> Floats:
+    """Expected calibration error: mean |observed - predicted| over equal bins of probability (Naeini et al., 2015)."""
+    chosen = np.minimum((ranked.scores * bins).astype(int), bins - 1)
+    in_bin = (chosen[:, None] == np.arange(bins)).astype(np.float64)
+    gap = (weights * (ranked.labels - ranked.scores)) @ in_bin
+    with np.errstate(invalid="ignore"):
+        error: Floats = np.abs(gap).sum(1) / weights.sum(1)
+    return error
+
+
+def accuracy_at(threshold: float) -> Metric:
+    """Share of sequences on the right side of `threshold` (a score equal to it counts as positive)."""
+
+    def metric(ranked: Ranked, weights: Floats) -> Floats:
+        right = ((ranked.scores >= threshold) == (ranked.labels > 0.5)).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            mean: Floats = weights @ right / weights.sum(1)
+        return mean
+
+    return metric
+
+
+def evaluate(metric: Metric, scores: NDArray[np.floating], labels: NDArray[np.floating]) -> float:
+    """One metric, every sequence counted once. NaN where it is undefined."""
+    if len(scores) == 0:
+        return float("nan")
+    return float(metric(Ranked.of(scores, labels), np.ones((1, len(scores))))[0])
+
+
+def resample_patients(patients: NDArray[np.integer], n_resamples: int, rng: np.random.Generator) -> Floats:
+    """How often each sequence counts when patients are drawn with replacement: (R, N) float64.
+
+    `patients` (N,) gives each sequence's patient as a number; a patient's sequences stay together.
+    """
+    _, patient = np.unique(patients, return_inverse=True)
+    n = int(patient.max()) + 1 if len(patient) else 0
+    counts = rng.multinomial(n, np.full(n, 1.0 / n), size=n_resamples) if n else np.zeros((n_resamples, 0))
+    return counts[:, patient].astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric with its 95 % percentile interval and standard error; NaN where undefined."""
+
+    value: float
+    low: float
+    high: float
+    error: float
+
+    @classmethod
+    def of(cls, value: float, draws: Floats) -> "Estimate":
+        """`draws` (R,) of the metric on resamples; the undefined ones (one class drawn) are left out."""
+        draws = draws[np.isfinite(draws)]
+        if not np.isfinite(value) or len(draws) < 2:
+            return cls(value, float("nan"), float("nan"), float("nan"))
+        low, high = np.quantile(draws, [0.025, 0.975])
+        return cls(value, float(low), float(high), float(draws.std(ddof=1)))
+
+
+def macro_estimate(metric: Metric, scores: NDArray[np.floating], labels: NDArray[np.floating], weights: Floats) -> Estimate:
+    """The mean over findings of `metric`, with the interval of that mean.
+
+    Shapes: scores and labels (N, K), labels NaN where unknown (left out), weights (R, N).
+    """
+    values, draws = [], []
+    for k in range(labels.shape[1]):
+        known = ~np.isnan(labels[:, k])
+        if not known.any():
+            return Estimate.of(float("nan"), np.zeros(0))
+        ranked = Ranked.of(scores[known, k], labels[known, k])
+        values.append(metric(ranked, np.ones((1, len(ranked.scores))))[0])
+        draws.append(metric(ranked, weights[:, known][:, ranked.order]))
+    return Estimate.of(float(np.mean(values)), np.mean(draws, axis=0))
+
+
+def youden_threshold(scores: NDArray[np.floating], labels: NDArray[np.floating]) -> float:
+    """The threshold with the largest sensitivity + specificity (Youden, 1950), halfway to the next lower score.
+
+    0.5 where only one class is present. To be chosen on validation patients, never on the ones it is judged on.
+    """
+    ranked = Ranked.of(scores, labels)
+    if not 0 < ranked.labels.sum() < len(ranked.labels):
+        return 0.5
+    positive, negative = (sums[0] for sums in ranked.group_sums(np.ones((1, len(ranked.scores)))))
+    missed = np.r_[0.0, np.cumsum(positive)] / positive.sum()
+    specificity = np.r_[0.0, np.cumsum(negative)] / negative.sum()
+    best = int(np.argmax(specificity - missed))
+    values = np.r_[0.0, ranked.scores[ranked.starts], 1.0]
+    return float((values[best] + values[best + 1]) / 2)

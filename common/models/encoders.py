@@ -1,0 +1,55 @@
+"""Encoders: one frame (with its context as channels) -> one embedding. One function an encoder, named in `ENCODERS`."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from common.plan import Model
+
+GRID = 3
+"""`cnn3` keeps a 3 x 3 map of where its features lie: averaged over the whole frame, a small opacity would be lost."""
+
+
+class CNN3(nn.Module):
+    """Three hidden convolutional layers (3x3, stride 2, GroupNorm, ReLU), averaged over a 3 x 3 grid, then a linear layer.
+
+    GroupNorm, not BatchNorm: nothing in the model depends on who else is in the batch, so that averaging the weights
+    of sites with different scanners is sound, and so is per-patient clipping. Weights start as He et al. (2015).
+
+    Shapes: (N, channels, H, W) float -> (N, embedding) float.
+    """
+
+    def __init__(self, channels: int, width: int, embedding: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for out in (width, 2 * width, 4 * width):
+            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.GroupNorm(_groups(out), out), nn.ReLU()]
+            channels = out
+        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(GRID), nn.Flatten())
+        self.project = nn.Linear(channels * GRID * GRID, embedding)
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(module.weight)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # neither is built without a bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        embedding: Tensor = self.project(self.features(x))
+        return embedding
+
+
+def _groups(channels: int) -> int:
+    """Groups of at least four channels, eight at most: with one channel a group, the norm would erase the feature."""
+    return max(g for g in range(1, 9) if channels % g == 0 and channels // g >= 4)
+
+
+def cnn3(model: Model, channels: int) -> nn.Module:
+    """The plan's `CNN3`."""
+    return CNN3(channels, model.width, model.embedding)
+
+
+ENCODERS: dict[str, Callable[[Model, int], nn.Module]] = {"cnn3": cnn3}
+
+
+def build_encoder(model: Model, channels: int) -> nn.Module:
+    """The plan's encoder for frames of `channels` channels, which maps (N, channels, H, W) to (N, model.embedding)."""
+    return ENCODERS[model.encoder](model, channels)

@@ -1,0 +1,197 @@
+"""The plan: everything a federation agrees on before it starts. Values, never code; known by its SHA-256."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from common.config import Settings
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+
+
+class Window(Settings):
+    """A grey-value window in the units of the modality (Hounsfield units for CT)."""
+
+    center: float
+    width: Positive
+
+
+class Input(Settings):
+    """The input contract: what one sequence looks like when it reaches the model."""
+
+    modality: Literal["xray", "ct"] = "xray"
+    size: int = Field(default=64, ge=16, le=1024, description="height and width of a frame, pixels")
+    max_frames: int = Field(default=8, ge=1, le=512, description="an X-ray sequence keeps its latest, a CT is sampled evenly")
+    depth: Literal[8, 16] = Field(default=8, description="bits of a stored pixel")
+    window: Window | None = Field(default=None, description="overrides the window in the files; for CT, the lung window")
+
+
+class Model(Settings):
+    """The CNN-LSTM (docs/model.md)."""
+
+    encoder: Literal["cnn3"] = "cnn3"
+    width: int = Field(default=16, ge=4, le=512, description="channels of the first hidden layer; they double twice")
+    embedding: int = Field(default=64, ge=4, le=4096, description="numbers that describe one frame")
+    context: int = Field(default=1, ge=0, le=8, description="neighbouring frames stacked as channels beside each frame")
+    time_gap: bool = Field(default=True, description="feed the log of the days (millimetres) since the previous frame")
+    l2_normalise: bool = Field(default=True, description="embeddings of length one, times a learned scale")
+    hidden: int = Field(default=64, ge=4, le=4096)
+    layers: int = Field(default=1, ge=1, le=4)
+    bidirectional: bool = False
+    pooling: Literal["last", "mean", "attention"] = "attention"
+
+
+class Schedule(Settings):
+    """Learning rate over the progress of the whole run, so that a late site is on the same schedule."""
+
+    name: Literal["constant", "cosine"] = "cosine"
+    warmup: Fraction = Field(default=0.15, description="share of all steps with a linearly rising rate")
+    final: Fraction = Field(default=0.02, description="share of the rate that is left at the end of a cosine")
+
+
+class Augmentation(Settings):
+    """Random changes of a training sequence; all its frames get the same one."""
+
+    shift: Fraction = Field(default=0.0, description="largest shift, share of the frame")
+    rotate: float = Field(default=0.0, ge=0.0, le=180.0, description="largest rotation, degrees")
+    scale: float = Field(default=0.0, ge=0.0, lt=1.0, description="largest relative zoom")
+    contrast: float = Field(default=0.0, ge=0.0, lt=1.0, description="largest relative change of contrast")
+    brightness: Fraction = Field(default=0.0, description="largest added brightness, share of the full range")
+    flip: bool = Field(default=False, description="mirror left and right; puts the heart on the other side")
+
+
+class Training(Settings):
+    """What one site does in one round."""
+
+    epochs: int = Field(default=1, ge=1, le=1000, description="passes over the site's training patients in a round")
+    batch_size: int = Field(default=16, ge=1, le=65536, description="patients in a step")
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    learning_rate: Positive = 0.05
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0, description="of sgd; it restarts each round")
+    weight_decay: float = Field(default=1e-4, ge=0.0)
+    clip_norm: Positive | None = Field(default=1.0, description="largest L2 norm of a step's gradient")
+    schedule: Schedule = Schedule()
+    class_weighting: Literal["none", "balanced"] = "none"
+    augmentation: Augmentation = Augmentation()
+    early_stopping: int | None = Field(
+        default=None, ge=1, description="stop a round after this many epochs without a better validation loss"
+    )
+
+
+class Split(Settings):
+    """Shares of patients; who goes where is a hash of the patient's pseudonym."""
+
+    validation: float = Field(default=0.15, ge=0.0, lt=1.0)
+    test: float = Field(default=0.2, gt=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _leaves_training_patients(self) -> "Split":
+        if self.validation + self.test >= 1.0:
+            raise ValueError(f"found validation + test = {self.validation + self.test:g}, expected less than 1")
+        return self
+
+
+class Strategy(Settings):
+    """A Flower strategy by name, with its own options (`server_momentum`, `proximal_mu`, `beta`, …)."""
+
+    name: str = "FedAvg"
+    options: dict[str, float | int] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in STRATEGIES:
+            raise ValueError(f"found {name!r}, expected one of {', '.join(STRATEGIES)}")
+        return name
+
+
+STRATEGIES = (
+    "FedAvg", "FedProx", "FedAvgM", "FedAdam", "FedYogi", "FedAdagrad",
+    "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Bulyan",
+)  # fmt: skip
+
+
+class Federation(Settings):
+    """When a round counts, and what an update may look like."""
+
+    participation: float = Field(default=1.0, gt=0.0, le=1.0, description="share of the sites asked in a round")
+    quorum: float = Field(default=1.0, gt=0.0, le=1.0, description="share of the asked sites that must answer")
+    deadline_s: Positive = Field(default=3600.0, description="seconds a round waits for its sites")
+    max_update_norm: float = Field(default=100.0, gt=0.0, le=1e6, description="largest L2 norm of a site's update")
+
+
+class Evaluation(Settings):
+    """What is measured, and how surely."""
+
+    every: int = Field(default=1, ge=0, description="validate the global model every so many rounds; 0 is never")
+    specificity: float = Field(default=0.9, gt=0.0, lt=1.0, description="at which sensitivity is stated")
+    bootstrap: int = Field(default=1000, ge=100, le=100_000, description="resamples of patients behind an interval")
+
+
+class Plan(Settings):
+    """One federation. Hospitals approve it by its hash and train under nothing else."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    findings: tuple[str, ...] = Field(default=("pneumonia",), min_length=1, strict=False)
+    min_patients: int = Field(default=10, ge=2, description="a site with fewer training patients does not take part")
+    rounds: int = Field(default=10, ge=1, le=100_000)
+    input: Input = Input()
+    model: Model = Model()
+    training: Training = Training()
+    split: Split = Split()
+    strategy: Strategy = Strategy()
+    federation: Federation = Federation()
+    evaluation: Evaluation = Evaluation()
+
+    @field_validator("findings")
+    @classmethod
+    def _distinct_names(cls, findings: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(findings)) != len(findings) or not all(f.isidentifier() for f in findings):
+            raise ValueError(f"found {list(findings)}, expected distinct names of letters, digits and _")
+        return findings
+
+    @model_validator(mode="after")
+    def _early_stopping_needs_validation(self) -> "Plan":
+        if self.training.early_stopping is not None and self.split.validation == 0.0:
+            raise ValueError("training.early_stopping needs validation patients, found split.validation 0")
+        return self
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the plan's canonical JSON: sorted keys, no spaces, defaults written out."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
+
+
+def canonical_json(tree: Any) -> str:
+    """JSON that depends on the values alone, not on key order or spacing."""
+    return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def diff_plans(before: Plan, after: Plan) -> list[str]:
+    """What changed, one line a value: `training.learning_rate: 0.05 -> 0.1`. Empty if the plans are equal."""
+    old, new = dict(_leaves(before.model_dump(mode="json"))), dict(_leaves(after.model_dump(mode="json")))
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key, _ABSENT) != new.get(key, _ABSENT):
+            lines.append(f"{key}: {_show(old.get(key, _ABSENT))} -> {_show(new.get(key, _ABSENT))}")
+    return lines
+
+
+_ABSENT = object()
+
+
+def _show(value: object) -> str:
+    return "(absent)" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

@@ -1,0 +1,1 @@
+"""Orchestrates the rounds. Never imports client/ or pydicom: it cannot read an image even by accident."""

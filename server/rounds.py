@@ -1,0 +1,207 @@
+"""The round loop: dispatch, check each reply, fold it in on arrival, quorum, aggregate, checkpoint, evaluate."""
+
+import math
+import random
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from common import wire
+from common.errors import RunError, WireError
+from common.plan import Plan
+from common.seeds import derive_seed
+from server.aggregate import WeightedMean, apply_update
+from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from server.roster import Roster, collect
+from server.strategies import build_strategy, is_linear, restore_state, snapshot_state
+
+Report = dict[str, Any]
+"""One round, ready for JSON: round, seconds, bytes_down, bytes_up, sites, failed, evaluation (None if not evaluated)."""
+
+
+class Observer(Protocol):
+    """Somebody who watches a run: a progress display, a log."""
+
+    def started(self, sites: list[str], done: int, rounds: int) -> None: ...
+
+    def replied(self, site: str, what: str) -> None: ...
+
+    def finished_round(self, report: Report) -> None: ...
+
+
+class Silent:
+    """Watches nothing."""
+
+    def started(self, sites: list[str], done: int, rounds: int) -> None:
+        return
+
+    def replied(self, site: str, what: str) -> None:
+        return
+
+    def finished_round(self, report: Report) -> None:
+        return
+
+
+class RoundLoop:
+    """Runs a plan over a grid, from the last checkpoint in `folder` or from `initial`."""
+
+    def __init__(self, grid: Grid, plan: Plan, schema: wire.Schema, folder: Path, observer: Observer) -> None:
+        self.grid, self.plan, self.schema, self.folder, self.observer = grid, plan, schema, folder, observer
+        self.strategy: Strategy = build_strategy(plan)
+        self.roster = Roster()
+
+    def run(self, initial: wire.Weights) -> Checkpoint:
+        """All rounds that are left; returns the last checkpoint.
+
+        Raises:
+            RunError: fewer sites answered than the plan's quorum. The checkpoint before stands, and can be resumed.
+        """
+        state = load_checkpoint(self.folder, self.plan.sha256) or Checkpoint(0, initial)
+        restore_state(self.strategy, state.strategy)
+        if state.round < self.plan.rounds:
+            self.roster.greet(self.grid, self.plan)
+            self.roster.require(1)
+        self.observer.started(sorted(self.roster.about), state.round, self.plan.rounds)
+        while state.round < self.plan.rounds:
+            state = self._round(state)
+            save_checkpoint(self.folder, state, self.plan.sha256)
+            self.observer.finished_round(state.history[-1])
+        return state
+
+    def _round(self, before: Checkpoint) -> Checkpoint:
+        number, started = before.round + 1, time.perf_counter()
+        self.roster.greet(self.grid, self.plan)
+        weights, report = self._train(number, before.weights)
+        every = self.plan.evaluation.every
+        due = every > 0 and (number % every == 0 or number == self.plan.rounds) and self.plan.split.validation > 0
+        report["evaluation"] = self._evaluate(number, weights, report) if due else None
+        report["seconds"] = time.perf_counter() - started
+        return Checkpoint(number, weights, snapshot_state(self.strategy), [*before.history, report])
+
+    def _train(self, number: int, weights: wire.Weights) -> tuple[wire.Weights, Report]:
+        # Flower draws participants from Python's global generator: seeded here, a resumed run draws the same.
+        random.seed(derive_seed(self.plan.seed, "participants", number))
+        config = ConfigRecord({wire.PLAN_SHA256: self.plan.sha256})
+        requests = list(self.strategy.configure_train(number, wire.to_record(weights), config, self.grid))
+        report: Report = {
+            "round": number, "bytes_down": sum(map(payload_bytes, requests)), "bytes_up": 0, "sites": {}, "failed": {},
+        }  # fmt: skip
+        replies = Replies(self.plan, self.schema, weights)
+        asked = {m.metadata.dst_node_id for m in requests}
+        for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
+            site = self.roster.names.get(node, f"node {node}")
+            asked.discard(node)
+            report["bytes_up"] += payload_bytes(reply)
+            try:
+                report["sites"][site] = replies.accept(site, reply)
+            except WireError as e:
+                report["failed"][site] = str(e)
+            self.observer.replied(site, "train")
+        for node in asked:
+            report["failed"][self.roster.names.get(node, f"node {node}")] = "no answer before the deadline"
+        self._require_quorum(number, len(report["sites"]), len(requests), report["failed"])
+        return replies.aggregate(number, self.strategy), report
+
+    def _require_quorum(self, number: int, answered: int, asked: int, failed: dict[str, str]) -> None:
+        needed = max(1, math.ceil(self.plan.federation.quorum * asked))
+        if answered < needed:
+            reasons = "; ".join(f"{site}: {reason}" for site, reason in sorted(failed.items()))
+            raise RunError(f"round {number}: {answered} of {asked} sites gave a usable update, the quorum is {needed}. {reasons}")
+
+    def _evaluate(self, number: int, weights: wire.Weights, report: Report) -> Report:
+        config = ConfigRecord({wire.PLAN_SHA256: self.plan.sha256})
+        requests = list(self.strategy.configure_evaluate(number, wire.to_record(weights), config, self.grid))
+        report["bytes_down"] += sum(map(payload_bytes, requests))
+        sites: dict[str, dict[str, float]] = {}
+        failed: dict[str, str] = {}
+        for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
+            site = self.roster.names.get(node, f"node {node}")
+            try:
+                if reply.has_error():
+                    raise WireError(reply.error.reason)
+                sites[site] = wire.check_numbers(reply.content, wire.EVALUATE_NUMBERS)
+            except WireError as e:
+                failed[site] = str(e)
+            self.observer.replied(site, "evaluate")
+        return {**pool_numbers(sites), "sites": dict(sorted(sites.items())), "failed": failed}
+
+
+class Replies:
+    """The updates of one round, each checked and folded in as it arrives.
+
+    Rules that are linear in the replies (FedAvg and its kin) need only the running mean, whatever the number of sites;
+    robust ones (median, Krum) need every reply, kept in the order of the sites' names.
+    """
+
+    def __init__(self, plan: Plan, schema: wire.Schema, weights: wire.Weights) -> None:
+        self.plan, self.schema, self.weights = plan, schema, weights
+        self.mean = WeightedMean(schema.shapes, plan.federation.max_update_norm)
+        self.kept: dict[str, Message] = {}
+
+    def accept(self, site: str, reply: Message) -> dict[str, float]:
+        """The reply's numbers. Raises WireError, and leaves no trace of it, if anything about the reply is off."""
+        if reply.has_error():
+            raise WireError(reply.error.reason)
+        update = self.schema.check(wire.get_arrays(reply.content))
+        numbers = wire.check_numbers(reply.content, wire.TRAIN_NUMBERS)
+        norm = wire.l2_norm(update)
+        if norm > self.plan.federation.max_update_norm:
+            raise WireError(f"update of norm {norm:.3g}, the plan allows {self.plan.federation.max_update_norm:g}")
+        self.mean.add(update, numbers[wire.N_EXAMPLES])
+        if is_linear(self.plan):
+            self.kept = {site: reply}
+        else:
+            self.kept[site] = reply
+            reply.content = self._as_weights(update, numbers[wire.N_EXAMPLES])
+        return {**numbers, "update_norm": norm}
+
+    def _as_weights(self, update: dict[str, Any], n_examples: float) -> RecordDict:
+        """What Flower's rules expect of a reply: whole weights and how much they count."""
+        arrays = wire.to_record(apply_update(self.weights, update))
+        return RecordDict({wire.ARRAYS: arrays, wire.METRICS: MetricRecord({wire.N_EXAMPLES: n_examples})})
+
+    def aggregate(self, number: int, strategy: Strategy) -> wire.Weights:
+        """The next global weights, by the plan's strategy."""
+        if is_linear(self.plan):
+            (reply,) = self.kept.values()
+            reply.content = self._as_weights(self.mean.mean(), self.mean.weight)
+        arrays, _ = strategy.aggregate_train(number, [self.kept[site] for site in sorted(self.kept)])
+        if arrays is None:
+            raise RunError(f"round {number}: {self.plan.strategy.name} gave no weights")
+        return self.schema.check(_as_float32(arrays))
+
+
+def _as_float32(arrays: ArrayRecord) -> ArrayRecord:
+    """Flower's adaptive strategies return float64: round once, at the wire."""
+    return wire.to_record({name: array.numpy() for name, array in arrays.items()})
+
+
+def payload_bytes(message: Message) -> int:
+    """Bytes of the tensors in a message: what a round costs on the network, less Flower's small headers."""
+    if not message.has_content():
+        return 0
+    return sum(len(array.data) for record in message.content.array_records.values() for array in record.values())
+
+
+def pool_numbers(sites: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Means over sites, weighted by patients, of EVALUATE_NUMBERS; sites where a number is undefined do not count.
+
+    The AUROC's error is that of a weighted mean of independent estimates: sqrt(sum (w_i se_i)^2) / sum w_i.
+    """
+    pooled = {name: _weighted_mean(sites.values(), name) for name in (wire.LOSS, wire.AUROC, wire.BRIER)}
+    known = [s for s in sites.values() if np.isfinite(s[wire.AUROC_SE])]
+    total = sum(s[wire.N_EXAMPLES] for s in known)
+    spread = math.sqrt(sum((s[wire.N_EXAMPLES] * s[wire.AUROC_SE]) ** 2 for s in known))
+    return {**pooled, wire.AUROC_SE: spread / total if total else float("nan")}
+
+
+def _weighted_mean(sites: Iterable[dict[str, float]], name: str) -> float:
+    known = [(s[wire.N_EXAMPLES], s[name]) for s in sites if np.isfinite(s[name])]
+    total = sum(n for n, _ in known)
+    return sum(n * value for n, value in known) / total if total else float("nan")

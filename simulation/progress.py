@@ -1,0 +1,47 @@
+"""What the terminal shows while a simulation runs."""
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from common import wire
+from server.rounds import Report
+
+
+class ArmProgress:
+    """One bar for one arm: rounds done, the site that works, the last validation AUROC."""
+
+    def __init__(self, progress: Progress, arm: str, rounds: int) -> None:
+        self._progress, self._arm = progress, arm
+        self._task: TaskID = progress.add_task(arm, total=rounds, note="waiting")
+
+    def started(self, sites: list[str], done: int, rounds: int) -> None:
+        self._progress.reset(self._task, completed=done, total=rounds)
+        self._note(f"{len(sites)} site{'s' * (len(sites) != 1)}")
+
+    def replied(self, site: str, what: str) -> None:
+        self._note(f"{site} {'trained' if what == 'train' else 'validated'}")
+
+    def finished_round(self, report: Report) -> None:
+        auroc = (report["evaluation"] or {}).get(wire.AUROC)
+        note = f"validation AUROC {auroc:.3f}" if auroc is not None else f"{len(report['sites'])} sites answered"
+        missing = f", missing {', '.join(sorted(report['failed']))}" if report["failed"] else ""
+        self._progress.update(self._task, completed=report["round"])
+        self._note(note + missing)
+        if not self._progress.console.is_terminal:
+            self._progress.console.print(f"{self._arm}: round {report['round']}, {note}{missing}, {report['seconds']:.1f} s")
+
+    def _note(self, note: str) -> None:
+        self._progress.update(self._task, note=note)
+
+
+def make_progress(console: Console) -> Progress:
+    """Bars for a terminal; elsewhere one line a round."""
+    return Progress(
+        TextColumn("{task.description:<22}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        disable=not console.is_terminal,
+    )

@@ -1,0 +1,82 @@
+"""A run's folder: who may use it, what it was started with, and whether it is finished."""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.config import dump_yaml, load_yaml
+from common.errors import RunError
+from common.files import write_atomically
+from common.plan import canonical_json
+from simulation.scenario import Scenario
+
+SCENARIO = "scenario.yaml"
+RESULT = "metrics.json"
+
+
+def next_free(parent: Path, name: str) -> Path:
+    """parent/name, or parent/name-2, -3, … : the first that does not exist."""
+    candidates = (parent / (name if i == 1 else f"{name}-{i}") for i in range(1, 1_000_000))
+    return next(path for path in candidates if not path.exists())
+
+
+def latest_unfinished(parent: Path) -> Path:
+    """The run in `parent` that was touched last and is not finished. Raises RunError if there is none."""
+    runs = [p for p in parent.glob("*") if (p / SCENARIO).is_file() and not (p / RESULT).exists()]
+    if not runs:
+        raise RunError(f"{parent}: found no unfinished run to resume; give its folder by --out")
+    return max(runs, key=lambda p: (p / SCENARIO).stat().st_mtime)
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Hold the folder for this process alone; the kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        RunError: another process holds it, or it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    except OSError as e:
+        raise RunError(f"{out}: cannot be used as the run's folder: {e.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"{out}: in use by another run; wait for it or choose another --out") from None
+        yield
+
+
+def start(out: Path, scenario: Scenario) -> None:
+    """Note down what the run is. Raises RunError if the folder already holds one."""
+    if (out / SCENARIO).exists():
+        state = "a finished run" if (out / RESULT).exists() else "an unfinished run"
+        raise RunError(f"{out}: already holds {state}; add --resume to go on with it, or choose another --out")
+    if any(p.name != ".lock" for p in out.iterdir()):
+        raise RunError(f"{out}: is not empty and holds no run; choose another --out")
+    write_atomically(out / "plan.yaml", dump_yaml(scenario.plan).encode())
+    write_atomically(out / SCENARIO, dump_yaml(scenario).encode())
+
+
+def resume(out: Path, given: Scenario | None) -> Scenario:
+    """The scenario that the run in `out` was started with.
+
+    Raises:
+        RunError: there is no run, or `given` (a plan named together with --resume) is another one.
+    """
+    if not (out / SCENARIO).is_file():
+        raise RunError(f"{out}: holds no run to resume")
+    scenario = load_yaml(out / SCENARIO, Scenario)
+    if given is not None and canonical_json(given.model_dump(mode="json")) != canonical_json(scenario.model_dump(mode="json")):
+        raise RunError(f"{out}: was started with another plan than the one given; leave the plan out to resume it as it was")
+    return scenario
+
+
+def finished_result(out: Path) -> dict[str, object] | None:
+    """The result of a finished run, else None."""
+    path = out / RESULT
+    result: dict[str, object] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return result
