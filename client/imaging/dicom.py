@@ -1,6 +1,9 @@
 """One DICOM file -> its place in a sequence (header) and its grey values in [0, 1] (pixels)."""
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +17,8 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
 from client.imaging.outcome import Reason, Skipped
 from common.plan import Window
+
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it logs odd values too
 
 Grey = NDArray[np.float32]
 
@@ -48,13 +53,9 @@ def read_header(path: Path, modality: str) -> Header:
     Raises:
         Skipped: the file is no DICOM image of the plan's `modality` ("xray", "ct"), or lacks what orders it.
     """
-    ds = _read(path, stop_before_pixels=True, specific_tags=_HEADER_TAGS)
-    try:
+    with _guarded():
+        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_HEADER_TAGS)
         return _header(path, ds, modality)
-    except Skipped:
-        raise
-    except Exception:  # pydicom parses values on access, and a broken one may raise anything
-        raise Skipped(Reason.BROKEN) from None
 
 
 def _header(path: Path, ds: Dataset, modality: str) -> Header:
@@ -138,14 +139,10 @@ def read_pixels(path: Path, window: Window | None = None) -> Grey:
     Raises:
         Skipped: the pixels cannot be decoded.
     """
-    ds = _read(path)
-    try:
+    with _guarded():
+        ds = pydicom.dcmread(path)
         _require_single_grey_image(ds)
         return to_grey(ds, window)
-    except Skipped:
-        raise
-    except Exception:  # decoders are many and raise what they like; a bad file must not end an ingest
-        raise Skipped(Reason.BROKEN) from None
 
 
 def to_grey(ds: Dataset, window: Window | None = None) -> Grey:
@@ -201,12 +198,16 @@ def stretch(values: Grey) -> Grey:
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
-def _read(path: Path, stop_before_pixels: bool = False, specific_tags: list[str] | None = None) -> Dataset:
+@contextmanager
+def _guarded() -> Iterator[None]:
+    """Whatever reading a file raises becomes an outcome, and nothing that it holds is printed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns about each odd value, with the value: not into our logs
         try:
-            return pydicom.dcmread(path, stop_before_pixels=stop_before_pixels, specific_tags=specific_tags)
+            yield
+        except Skipped:
+            raise
         except InvalidDicomError:
             raise Skipped(Reason.NOT_DICOM) from None
-        except Exception:  # broken headers raise many kinds
+        except Exception:  # pydicom parses on access, decoders are many: a bad file may raise anything
             raise Skipped(Reason.BROKEN) from None

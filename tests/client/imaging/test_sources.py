@@ -1,0 +1,192 @@
+import csv
+import os
+from datetime import datetime, timedelta
+
+import cv2
+import numpy as np
+import pytest
+
+from client.imaging.cohort import Cohort, build_cohort
+from client.imaging.outcome import Reason, Tally
+from client.imaging.sources import DicomFolder, ImageIndex, NpzFile, fingerprint
+from common.errors import DataError
+from common.plan import Input
+from tests.client.imaging.test_dicom import image, save
+from tests.conftest import require_data
+
+FINDINGS = ("pneumonia",)
+
+
+def hospital(folder, patients=3, images=3):
+    """Files whose names run against their dates; the pixel value is the number of the visit."""
+    folder.mkdir()
+    for p in range(patients):
+        for k in range(images):
+            day = datetime(2020, 1, 1) + timedelta(days=2 * k)
+            ds = image(np.full((8, 8), k, np.uint16), PatientID=f"P{p}", AcquisitionDate=day.strftime("%Y%m%d"))
+            ds.WindowCenter, ds.WindowWidth = 128, 256
+            save(ds, folder / f"{p}-{images - k}.dcm")
+    labels(folder, {f"P{p}": p % 2 for p in range(patients)})
+    return folder
+
+
+def labels(folder, values):
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["patient", "pneumonia"], *values.items()])
+
+
+def test_dicom_files_become_sequences_in_order_of_time(tmp_path):
+    found = DicomFolder(hospital(tmp_path / "h")).read(Input(), FINDINGS)
+    assert [s.patient for s in found.sequences] == ["P0", "P1", "P2"]
+    assert [s.labels[0] for s in found.sequences] == [0, 1, 0]
+    for sequence in found.sequences:
+        assert [f.position for f in sequence.frames] == [0, 2, 4]
+        greys = [f.load()[0, 0] for f in sequence.frames]
+        assert greys == sorted(greys)
+        assert greys[0] < greys[-1]
+
+
+def test_bad_files_are_counted_and_never_fatal(tmp_path):
+    folder = hospital(tmp_path / "h")
+    (folder / "junk").write_text("hello")
+    (folder / "sub").mkdir()
+    save(image(np.zeros((4, 4), np.uint16), PatientID="P0", Modality="MR"), folder / "sub" / "mr.dcm")
+    (folder / ".hidden").write_text("not looked at")
+    found = DicomFolder(folder).read(Input(), FINDINGS)
+    assert found.tally.as_dict() == {"not_dicom": 1, "other_modality": 1}
+    assert len(found.sequences) == 3
+
+
+def test_images_without_a_label_are_counted(tmp_path):
+    folder = hospital(tmp_path / "h")
+    labels(folder, {"P0": 0, "P1": ""})
+    found = DicomFolder(folder).read(Input(), FINDINGS)
+    assert [s.patient for s in found.sequences] == ["P0"]
+    assert found.tally.counts[Reason.UNLABELLED] == 2
+
+
+def test_labels_without_an_image_are_refused_with_the_list(tmp_path):
+    folder = hospital(tmp_path / "h")
+    labels(folder, {"P0": 0, "P1": 1, "P2": 0, "GHOST-7": 1, "GHOST-8": 1})
+    with pytest.raises(DataError, match=r"2 patients with labels have no image: GHOST-7, GHOST-8"):
+        DicomFolder(folder).read(Input(), FINDINGS)
+
+
+def test_unless_an_unreadable_file_may_be_theirs(tmp_path):
+    folder = hospital(tmp_path / "h")
+    labels(folder, {"P0": 0, "P1": 1, "P2": 0, "P3": 1})
+    (folder / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 40)
+    found = DicomFolder(folder).read(Input(), FINDINGS)
+    assert found.tally.counts[Reason.NO_FRAMES] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("patient,pneumonia\nP0,2\n", "row 2: found the label '2', expected 0, 1 or nothing"),
+        ("patient,fever\nP0,1\n", "the column 'pneumonia' is missing; found patient, fever"),
+        ("", "the column 'patient' is missing"),
+        ("patient,pneumonia\nP0,1\nP0,0\n", "row 3: its patient has another row"),
+    ],
+)
+def test_odd_labels_are_refused_by_row(tmp_path, text, said):
+    folder = hospital(tmp_path / "h", patients=1)
+    (folder / "labels.csv").write_text(text)
+    with pytest.raises(DataError, match=said):
+        DicomFolder(folder).read(Input(), FINDINGS)
+
+
+def test_missing_sources_are_refused(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        DicomFolder(tmp_path / "absent", labels=tmp_path / "l.csv").files()
+    for source in (ImageIndex(tmp_path / "absent.csv"), NpzFile(tmp_path / "absent.npz")):
+        with pytest.raises(DataError, match="no such file"):
+            source.files()
+
+
+def test_the_fingerprint_changes_with_any_file(tmp_path):
+    folder = hospital(tmp_path / "h")
+    before = fingerprint(DicomFolder(folder))
+    assert fingerprint(DicomFolder(folder)) == before
+    os.utime(folder / "0-1.dcm", ns=(1, 1))
+    touched = fingerprint(DicomFolder(folder))
+    (folder / "0-1.dcm").unlink()
+    assert len({before, touched, fingerprint(DicomFolder(folder))}) == 3
+
+
+def index(folder, rows, header="patient,file,day,label"):
+    (folder / "index.csv").write_text("\n".join([header, *rows]) + "\n")
+    return ImageIndex(folder / "index.csv")
+
+
+def test_an_image_index_becomes_sequences(tmp_path):
+    for k in range(3):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), np.full((10, 10), 100 * k, np.uint8))
+    rows = ["a,2.png,5,1", "a,0.png,-2,1", "b,1.png,0,0", "c,1.png,0,", ",1.png,0,1", "b,1.png,soon,0"]
+    found = index(tmp_path, rows).read(Input(), FINDINGS)
+    assert [s.patient for s in found.sequences] == ["a", "b"]
+    assert [f.position for f in found.sequences[0].frames] == [0.0, 7.0]
+    assert [round(float(f.load()[0, 0]) * 255) for f in found.sequences[0].frames] == [0, 200]
+    assert found.tally.as_dict() == {"no_patient": 1, "no_position": 1, "unlabelled": 1}
+
+
+def test_order_does_for_day_and_missing_columns_are_named(tmp_path):
+    found = index(tmp_path, ["a,x.png,3,1", "a,y.png,1,1"], "patient,file,order,pneumonia").read(Input(), FINDINGS)
+    assert [f.position for f in found.sequences[0].frames] == [0.0, 2.0]
+    for header, said in (("patient,file,label,z", "'day' or 'order'"), ("patient,x,day,label", "'file'"), ("patient,file,day,z", "'label'")):
+        with pytest.raises(DataError, match=said):
+            index(tmp_path, ["a,b,1,1"], header).read(Input(), FINDINGS)
+    with pytest.raises(DataError, match="different labels"):
+        index(tmp_path, ["a,b,1,1", "a,c,2,0"]).read(Input(), FINDINGS)
+
+
+def test_a_medmnist_file_keeps_patients_together(tmp_path):
+    images = np.arange(6 * 16, dtype=np.uint8).reshape(6, 4, 4)
+    path = tmp_path / "m.npz"
+    np.savez(path, train_images=images[:4], train_labels=np.array([[0], [1], [1], [0]]), val_images=images[4:], val_labels=np.array([[1], [0]]))
+    assert len(NpzFile(path).read(Input(), FINDINGS).sequences) == 6
+    (tmp_path / "patient_map.csv").write_text("split,index,patient_id\ntrain,0,a\ntrain,1,b\nval,0,b\nval,1,a\ntrain,3,\n")
+    found = NpzFile(path).read(Input(), FINDINGS)
+    assert [(s.patient, s.labels[0]) for s in found.sequences] == [("a", 0), ("b", 1), ("b", 1), ("a", 0)]
+    assert found.tally.counts[Reason.NO_PATIENT] == 2
+    np.testing.assert_allclose(found.sequences[1].frames[0].load(), images[1] / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"train_images": np.zeros((2, 4, 4), np.float32), "train_labels": np.zeros(2)},
+        {"train_images": np.zeros((2, 4, 4, 3), np.uint8), "train_labels": np.zeros(2)},
+        {"train_images": np.zeros((2, 4, 4), np.uint8), "train_labels": np.array([0, 5])},
+        {"train_images": np.zeros((2, 4, 4), np.uint8), "train_labels": np.zeros(3)},
+        {"other": np.zeros(3)},
+    ],
+)
+def test_other_npz_files_are_refused(tmp_path, arrays):
+    np.savez(tmp_path / "m.npz", **arrays)
+    with pytest.raises(DataError, match=r"m\.npz"):
+        NpzFile(tmp_path / "m.npz").read(Input(), FINDINGS)
+
+
+def test_rubbish_and_pickles_are_refused(tmp_path):
+    (tmp_path / "m.npz").write_bytes(b"rubbish")
+    with pytest.raises(DataError, match=r"not an \.npz"):
+        NpzFile(tmp_path / "m.npz").read(Input(), FINDINGS)
+    np.savez(tmp_path / "p.npz", train_images=np.array([{}], object), train_labels=np.zeros(1))
+    with pytest.raises(DataError, match=r"not an \.npz"):
+        NpzFile(tmp_path / "p.npz").read(Input(), FINDINGS)
+
+
+def test_serial_xrays_become_seventy_one_sequences(tmp_path):
+    path = require_data("serial-cxr", "index.csv")
+    columns = {"patient": "patient_id", "day": "day_offset_from_first"}
+    with path.open() as file:
+        rows = [r for r in csv.DictReader(file) if r["day_offset_from_first"]]
+    found = ImageIndex(path, columns).read(Input(max_frames=64), FINDINGS)
+    assert len(found.sequences) == len({r["patient_id"] for r in rows}) == 71
+    build_cohort(tmp_path / "c", found, Input(size=32, max_frames=64), FINDINGS, b"k", "s")
+    cohort = Cohort.open(tmp_path / "c")
+    assert cohort.tally == Tally()
+    assert int(cohort.lengths.sum()) == len(rows)
+    last_days = sorted(max(float(r["day_offset_from_first"]) for r in rows if r["patient_id"] == p) for p in {r["patient_id"] for r in rows})
+    np.testing.assert_allclose(sorted(float(cohort.gaps(i).sum()) for i in range(71)), last_days)

@@ -1,0 +1,88 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.config import load_yaml, parse_yaml
+from common.errors import ConfigError
+from common.plan import Plan
+from simulation.scenario import Scenario
+
+
+def load(tmp_path, text, model=Plan, overrides=()):
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    return load_yaml(path, model, overrides)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: x\ntraning: {}", "traning: unknown key (did you mean training?)"),
+        ("name: x\ntraining: {lerning_rate: 1}", "training.lerning_rate: unknown key (did you mean learning_rate?)"),
+        ("name: x\ntraining: {learning_rate: -1}", "training.learning_rate: found -1, expected greater than 0"),
+        ("name: x\ntraining: {learning_rate: fast}", "training.learning_rate: found 'fast', expected number"),
+        ("name: x\ntraining: {epochs: 1.5}", "training.epochs: found 1.5, expected integer"),
+        ("name: x\nrounds: '3'", "rounds: found '3', expected integer"),
+        ("name: x\nmodel: {pooling: max}", "model.pooling: found 'max', expected 'last', 'mean' or 'attention'"),
+        ("name: x\nstrategy: {name: FedBest}", "found 'FedBest', expected one of FedAvg"),
+        ("name: x\nfindings: [a, a]", "expected distinct names"),
+        ("name: x\nsplit: {test: 0.6, validation: 0.5}", "validation + test = 1.1, expected less than 1"),
+        ("name: x\ntraining: {learning_rate: .inf}", "training.learning_rate"),
+        ("rounds: 3", "name: missing"),
+        ("- 1", "found a list at the top"),
+        ("", "found nothing at the top"),
+        ("name: x\nname: y", "the key 'name' stands twice"),
+        ("name: [", "not readable as YAML"),
+        ("1: x", "found the key 1, expected text"),
+        ("name: !!python/object/apply:os.system [ls]", "not readable as YAML"),
+    ],
+)
+def test_a_wrong_plan_is_refused_in_one_line_by_file_and_key(tmp_path, text, said):
+    with pytest.raises(ConfigError) as e:
+        load(tmp_path, text)
+    assert said in str(e.value)
+    assert str(tmp_path / "plan.yaml") in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+def test_all_problems_are_named_at_once(tmp_path):
+    with pytest.raises(ConfigError, match=r"seed.*rounds"):
+        load(tmp_path, "name: x\nseed: -1\nrounds: 0")
+
+
+def test_a_key_of_a_union_is_named_as_the_user_wrote_it(tmp_path):
+    with pytest.raises(ConfigError) as e:
+        load(tmp_path, "name: x\ndata: {source: npz, pth: a.npz}", Scenario)
+    assert "data.path: missing" in str(e.value)
+    assert "data.pth: unknown key (did you mean path?)" in str(e.value)
+
+
+def test_overrides_are_typed_like_the_file(tmp_path):
+    plan = load(tmp_path, "name: x", overrides=["training.learning_rate=1e-3", "seed=4", "training.clip_norm=null"])
+    assert plan.training.learning_rate == 0.001
+    assert plan.seed == 4
+    assert plan.training.clip_norm is None
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "name.sub=3"])
+def test_a_malformed_override_is_refused(tmp_path, override):
+    with pytest.raises(ConfigError, match="--set"):
+        load(tmp_path, "name: x", overrides=[override])
+
+
+def test_a_missing_or_unreadable_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        load_yaml(tmp_path / "absent.yaml", Plan)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_yaml(tmp_path, Plan)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load_yaml(tmp_path / "binary.yaml", Plan)
+
+
+@given(st.text(max_size=60))
+def test_any_text_parses_or_is_refused_in_words(text):
+    try:
+        parse_yaml(text, "here")
+    except ConfigError as e:
+        assert str(e).startswith("here")
