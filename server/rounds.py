@@ -4,6 +4,7 @@ import math
 import random
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,6 +64,7 @@ class RoundLoop:
             RunError: fewer sites answered than the plan's quorum. The checkpoint before stands, and can be resumed.
         """
         state = load_checkpoint(self.folder, self.plan.sha256) or Checkpoint(0, initial)
+        state = replace(state, weights={name: state.weights[name] for name in self.schema.shapes})  # a file keeps no order
         restore_state(self.strategy, state.strategy)
         if state.round < self.plan.rounds:
             self.roster.greet(self.grid, self.plan)

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Message, RecordDict
+
+from client.app import app
+from common import wire
+from common.errors import DataError, WireError
+from common.models import build_model
+from simulation.grid import SequentialGrid, make_context
+from tests.conftest import make_cohort, small_plan
+
+
+@pytest.fixture
+def site(federation):
+    plan = small_plan()
+    nodes = federation(plan, 1)
+    SequentialGrid(app, nodes)  # sets the identity that Flower's messages need
+    return plan, make_context(1, nodes[0])
+
+
+def ask(kind, context, plan, number=1, **changes):
+    weights = {**wire.get_weights(build_model(plan)), **changes.pop("weights", {})}
+    config = ConfigRecord({wire.PLAN_SHA256: plan.sha256, wire.ROUND: number, **changes})
+    content = RecordDict({wire.CONFIG: config, **({} if kind == "query" else {wire.ARRAYS: wire.to_record(weights)})})
+    return app(Message(content, 1, kind), context)
+
+
+def test_a_site_greets_trains_and_evaluates(site):
+    plan, context = site
+    hello = ask("query", context, plan)
+    assert wire.get_text(hello.content, wire.SITE) == "site-0"
+    counts = wire.check_numbers(hello.content, wire.QUERY_NUMBERS)
+    assert counts[wire.N_TRAIN] + counts[wire.N_VALIDATION] + counts[wire.N_TEST] == 30
+    trained = ask("train", context, plan)
+    update = wire.Schema.of(build_model(plan)).check(wire.get_arrays(trained.content))
+    assert 0 < wire.l2_norm(update) < 10
+    assert wire.check_numbers(trained.content, wire.TRAIN_NUMBERS)[wire.N_EXAMPLES] == counts[wire.N_TRAIN]
+    judged = wire.check_numbers(ask("evaluate", context, plan).content, wire.EVALUATE_NUMBERS)
+    assert judged[wire.N_EXAMPLES] == counts[wire.N_VALIDATION]
+
+
+def test_a_site_forgets_the_round_before(site):
+    plan, context = site
+    first, second = (ask("train", context, plan).content[wire.ARRAYS] for _ in range(2))
+    assert all(np.array_equal(first[name].numpy(), second[name].numpy()) for name in first)
+
+
+@pytest.mark.parametrize("kind", ["query", "train", "evaluate"])
+def test_another_plan_than_the_approved_one_is_refused(site, kind):
+    plan, context = site
+    with pytest.raises(WireError, match="this site approved"):
+        ask(kind, context, plan, **{wire.PLAN_SHA256: small_plan(rounds=9).sha256})
+
+
+def test_a_round_that_the_plan_does_not_have_is_refused(site):
+    plan, context = site
+    for number in (0, plan.rounds + 1):
+        with pytest.raises(WireError, match="round"):
+            ask("train", context, plan, number)
+
+
+def test_rubbish_weights_are_refused_before_training(site):
+    plan, context = site
+    with pytest.raises(WireError, match="NaN"):
+        ask("train", context, plan, weights={"scale": np.array([np.nan], np.float32)})
+
+
+def test_a_cohort_of_another_contract_is_refused(federation, tmp_path):
+    plan = small_plan(findings=("other",))
+    nodes = federation(plan, 1)
+    make_cohort(tmp_path / "wrong", 30)
+    with pytest.raises(DataError, match="ingest it again"):
+        ask("train", make_context(1, {**nodes[0], "cohorts": str(tmp_path / "wrong")}), plan)

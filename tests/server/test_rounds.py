@@ -1,0 +1,236 @@
+"""The loop over a scripted grid: every strategy against its formula, every bad reply, quorum and deadline."""
+
+import random
+import time
+
+import numpy as np
+import pytest
+from flwr.app import Array, Error, Message, MetricRecord, RecordDict
+from flwr.serverapp import strategy as flower
+
+from common import wire
+from common.errors import ConfigError, RunError
+from common.models import build_model
+from common.plan import Federation, Strategy
+from server.rounds import RoundLoop, Silent, pool_numbers
+from server.strategies import build_strategy, restore_state, snapshot_state
+from simulation.grid import SimulationGrid
+from tests.conftest import small_plan
+
+SCHEMA = wire.Schema.of(build_model(small_plan()))
+START = wire.get_weights(build_model(small_plan()))
+
+
+class ScriptedGrid(SimulationGrid):
+    """Sites that answer at once, in a random order, with the update that a script gives them."""
+
+    def __init__(self, script, n_sites=5, silent=()):
+        super().__init__([{}] * n_sites)
+        self.script, self.silent, self.waiting, self.rounds = script, silent, [], []
+
+    def push_messages(self, messages):
+        ids = [self._number(m) for m in messages]
+        self.waiting += messages
+        random.Random(len(ids)).shuffle(self.waiting)
+        return ids
+
+    def pull_messages(self, message_ids):
+        if not self.waiting:
+            return []
+        message = self.waiting.pop()
+        node, kind = message.metadata.dst_node_id, message.metadata.message_type
+        if kind == "query":
+            config = {wire.SITE: f"site-{node}", wire.DEVICE: "cpu"}
+            numbers = {wire.N_EXAMPLES: 10, **dict.fromkeys(wire.QUERY_NUMBERS, 10)}
+            from flwr.app import ConfigRecord
+
+            return [Message(RecordDict({wire.CONFIG: ConfigRecord(config), wire.METRICS: MetricRecord(numbers)}), reply_to=message)]
+        if node in self.silent:
+            return []
+        if kind == "evaluate":
+            numbers = {wire.N_EXAMPLES: 10, **dict.fromkeys(wire.EVALUATE_NUMBERS, 0.5)}
+            return [Message(RecordDict({wire.METRICS: MetricRecord(numbers)}), reply_to=message)]
+        return [self.script(node, message)]
+
+
+def update(node, number=1):
+    rng = np.random.default_rng([node, number])
+    return {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in SCHEMA.shapes.items()}
+
+
+def reply(message, arrays, n=None, **numbers):
+    node = message.metadata.dst_node_id
+    metrics = {wire.N_EXAMPLES: n or 10 * node, wire.LOSS: 1.0, wire.STEPS: 3, wire.SECONDS: 0.1, **numbers}
+    return Message(RecordDict({wire.ARRAYS: wire.to_record(arrays), wire.METRICS: MetricRecord(metrics)}), reply_to=message)
+
+
+def honest(node, message):
+    return reply(message, update(node, wire.get_round(message.content)))
+
+
+def run(plan, folder, script=honest, **grid):
+    return RoundLoop(ScriptedGrid(script, **grid), plan, SCHEMA, folder, Silent()).run(START)
+
+
+def formula(name, options, rounds=2):
+    """What Flower's strategy makes of all replies at once, given whole weights: the reference."""
+    strategy = getattr(flower, name)(**options)
+    grid, weights = ScriptedGrid(honest), START
+    from flwr.app import ConfigRecord
+
+    for number in range(1, rounds + 1):
+        messages = list(strategy.configure_train(number, wire.to_record(weights), ConfigRecord(), grid))
+        replies = []
+        for message in sorted(messages, key=lambda m: m.metadata.dst_node_id):
+            node = message.metadata.dst_node_id
+            local = {k: (weights[k].astype(np.float64) + update(node, number)[k]).astype(np.float32) for k in weights}
+            replies.append(Message(RecordDict({"a": wire.to_record(local), "m": MetricRecord({"num-examples": 10 * node})}), reply_to=message))
+        arrays, _ = strategy.aggregate_train(number, replies)
+        weights = {k: np.asarray(a.numpy(), np.float32) for k, a in arrays.items()}
+    return weights
+
+
+CASES = [
+    ("FedAvg", {}),
+    ("FedProx", {"proximal_mu": 0.1}),
+    ("FedAvgM", {"server_momentum": 0.7, "server_learning_rate": 0.8}),
+    ("FedAdam", {"eta": 0.05}),
+    ("FedYogi", {"eta": 0.05}),
+    ("FedAdagrad", {"eta": 0.05}),
+    ("FedMedian", {}),
+    ("FedTrimmedAvg", {"beta": 0.3}),
+    ("Krum", {"num_malicious_nodes": 1}),
+    ("MultiKrum", {"num_malicious_nodes": 1, "num_nodes_to_select": 3}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=[name for name, _ in CASES])
+def test_two_rounds_equal_flower_s_own_aggregation_of_all_replies(tmp_path, name, options):
+    plan = small_plan(strategy=Strategy(name=name, options=options))
+    found = run(plan, tmp_path).weights
+    for key, expected in formula(name, options).items():
+        np.testing.assert_allclose(found[key], expected, rtol=1e-5, atol=2e-6)
+
+
+def test_fedavg_by_hand(tmp_path):
+    found = run(small_plan(rounds=1), tmp_path).weights
+    # weights 10 20 30 40 50 of 150
+    expected = START["scale"] + sum(node * update(node)["scale"] for node in range(1, 6)) / 15
+    np.testing.assert_allclose(found["scale"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=[name for name, _ in CASES])
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path, name, options):
+    plan = small_plan(rounds=4, strategy=Strategy(name=name, options=options))
+    whole = run(plan, tmp_path / "whole").weights
+
+    def dies(node, message):
+        if wire.get_round(message.content) == 3:
+            raise KeyboardInterrupt
+        return honest(node, message)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, tmp_path / "stopped", dies)
+    resumed = run(plan, tmp_path / "stopped")
+    assert [r["round"] for r in resumed.history] == [1, 2, 3, 4]
+    assert all(np.array_equal(whole[key], resumed.weights[key]) for key in whole)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda m: reply(m, {**update(2), "scale": np.array([np.nan], np.float32)}), "holds NaN"),
+        (lambda m: reply(m, {**update(2), "scale": np.array([np.inf], np.float32)}), "holds NaN or infinity"),
+        (lambda m: reply(m, {**update(2), "scale": np.zeros((1, 2), np.float32)}), "expected float32"),
+        (lambda m: reply(m, {**update(2), "extra": np.zeros(1, np.float32)}), "not part of the model"),
+        (lambda m: reply(m, {k: v * 1e6 for k, v in update(2).items()}), "the plan allows 100"),
+        (lambda m: reply(m, update(2), age=71.0), "found the numbers"),
+        (lambda m: reply(m, update(2), n=-5), "num-examples"),
+        (lambda m: Message(Error(2, "out of memory"), reply_to=m), "out of memory"),
+        (lambda m: Message(RecordDict(), reply_to=m), "missing"),
+    ],
+)
+@pytest.mark.parametrize("strategy", ["FedAvg", "FedMedian"])
+def test_a_bad_reply_is_refused_by_name_and_leaves_no_trace(tmp_path, spoil, said, strategy):
+    plan = small_plan(rounds=1, federation=Federation(quorum=0.8), strategy=Strategy(name=strategy))
+    state = run(plan, tmp_path / "a", lambda node, m: spoil(m) if node == 2 else honest(node, m))
+    assert list(state.history[0]["failed"]) == ["site-2"]
+    assert said in state.history[0]["failed"]["site-2"]
+    assert sorted(state.history[0]["sites"]) == ["site-1", "site-3", "site-4", "site-5"]
+
+    def without(node, message):
+        return Message(Error(2, "absent"), reply_to=message) if node == 2 else honest(node, message)
+
+    clean = run(plan, tmp_path / "b", without)
+    assert all(np.array_equal(clean.weights[k], state.weights[k]) for k in state.weights)
+
+
+def test_a_missed_quorum_stops_the_run_with_the_reasons_and_keeps_the_checkpoint(tmp_path):
+    plan = small_plan(rounds=3)
+
+    def fails_later(node, message):
+        if node == 4 and wire.get_round(message.content) == 2:
+            return Message(Error(2, "disk full"), reply_to=message)
+        return honest(node, message)
+
+    with pytest.raises(RunError, match=r"round 2: 4 of 5 sites .* quorum is 5\. site-4: disk full"):
+        run(plan, tmp_path, fails_later)
+    assert run(plan, tmp_path).round == 3
+
+
+def test_a_silent_site_is_waited_for_until_the_deadline(tmp_path):
+    plan = small_plan(rounds=1, federation=Federation(quorum=0.6, deadline_s=0.4))
+    started = time.monotonic()
+    state = run(plan, tmp_path, silent=(3,))
+    assert 0.3 < time.monotonic() - started < 5
+    assert state.history[0]["failed"] == {"site-3": "no answer before the deadline"}
+
+
+def test_participation_draws_the_same_sites_again(tmp_path):
+    plan = small_plan(rounds=4, federation=Federation(participation=0.4))
+    one, two = (run(plan, tmp_path / name) for name in "ab")
+    drawn = [sorted(r["sites"]) for r in one.history]
+    assert drawn == [sorted(r["sites"]) for r in two.history]
+    assert all(len(sites) == 2 for sites in drawn)
+    assert len({tuple(s) for s in drawn}) > 1
+
+
+def test_bytes_are_counted(tmp_path):
+    report = run(small_plan(rounds=1), tmp_path).history[0]
+    headers = 1.6  # numpy's header of 128 bytes weighs on a model this small
+    assert 5 * SCHEMA.n_bytes < report["bytes_up"] < headers * 5 * SCHEMA.n_bytes * 2
+    assert report["bytes_down"] == 2 * report["bytes_up"]  # weights go out for training and for evaluation
+
+
+@pytest.mark.parametrize(
+    ("strategy", "said"),
+    [
+        (Strategy(name="FedAvg", options={"beta": 0.1}), "FedAvg does not have it; it has no options"),
+        (Strategy(name="FedAvgM", options={"momentum": 0.1}), "it has server_learning_rate, server_momentum"),
+        (Strategy(name="FedTrimmedAvg", options={"beta": 0.7}), "beta"),
+    ],
+)
+def test_options_that_a_strategy_does_not_have_are_refused(strategy, said):
+    with pytest.raises(ConfigError, match=said):
+        build_strategy(small_plan(strategy=strategy))
+
+
+def test_a_strategy_s_memory_is_kept_in_whatever_form(tmp_path):
+    one, other = (build_strategy(small_plan(strategy=Strategy(name="FedAvgM", options={"server_momentum": 0.5}))) for _ in range(2))
+    one.momentum_vector = [np.arange(3.0), np.ones((2, 2))]
+    one.current_arrays = wire.to_record({"w": np.ones(2, np.float32)})
+    restore_state(other, snapshot_state(one))
+    assert [a.tolist() for a in other.momentum_vector] == [[0, 1, 2], [[1, 1], [1, 1]]]
+    assert isinstance(other.current_arrays["w"], Array)
+
+
+def test_numbers_are_pooled_by_patients():
+    sites = {
+        "a": {wire.N_EXAMPLES: 30, wire.LOSS: 1.0, wire.AUROC: 0.9, wire.AUROC_SE: 0.03, wire.BRIER: 0.1},
+        "b": {wire.N_EXAMPLES: 10, wire.LOSS: 2.0, wire.AUROC: 0.5, wire.AUROC_SE: 0.04, wire.BRIER: 0.3},
+        "c": {wire.N_EXAMPLES: 5, wire.LOSS: 2.0, wire.AUROC: np.nan, wire.AUROC_SE: np.nan, wire.BRIER: 0.3},
+    }
+    pooled = pool_numbers(sites)
+    assert pooled[wire.AUROC] == pytest.approx((30 * 0.9 + 10 * 0.5) / 40)
+    assert pooled[wire.AUROC_SE] == pytest.approx(((30 * 0.03) ** 2 + (10 * 0.04) ** 2) ** 0.5 / 40)
+    assert pooled[wire.LOSS] == pytest.approx((30 + 20 + 10) / 45)
