@@ -142,9 +142,9 @@ def main() -> None:
     except PneumofedError as e:
         problem = str(e)
     except OSError as e:
-        if e.filename is None and e.errno is None:
-            raise
-        problem = f"{e.filename or 'writing'}: {e.strerror}; free some space or choose another place, then add --resume"
+        # pydicom wraps a full disk into an OSError without a number: its first line says what it was.
+        what = e.strerror or str(e).splitlines()[0]
+        problem = f"{e.filename or 'a file of the run'}: {what}; free some space or choose another place, then add --resume"
     else:
         return
     sys.stderr.write(f"pneumofed: {problem}\n")

@@ -223,7 +223,7 @@ def to_dicom(image: Image, scanner: Scanner, patient: str, name: str, time: date
     ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = time.strftime("%H%M%S")
     ds.StudyID, ds.AccessionNumber, ds.ReferringPhysicianName = "1", "", ""
     ds.Modality, ds.SeriesNumber, ds.InstanceNumber, ds.AcquisitionNumber = "CR", 1, 1, 1
-    ds.BodyPartExamined, ds.ViewPosition, ds.PatientOrientation, ds.Laterality = "CHEST", "AP", ["L", "F"], ""
+    ds.BodyPartExamined, ds.ViewPosition, ds.PatientOrientation = "CHEST", "AP", ["L", "F"]
     ds.Manufacturer, ds.ManufacturerModelName = scanner.maker, scanner.model
     ds.ImageType = ["ORIGINAL", "PRIMARY"]
     ds.SamplesPerPixel, ds.Rows, ds.Columns = 1, stored.shape[0], stored.shape[1]

@@ -23,10 +23,9 @@ from client.imaging.cohort import Cohort
 from client.training.device import choose_device, describe, set_up_process
 from client.training.evaluate import predict
 from common import metrics, wire
-from common.config import dump_yaml
 from common.files import write_atomically
 from common.models import build_model
-from common.plan import Plan
+from common.plan import Plan, canonical_json
 from server.app import build_app
 from server.checkpoint import Checkpoint, load_checkpoint
 from server.report import render_report
@@ -210,7 +209,10 @@ def versions() -> dict[str, str]:
 def write_outputs(out: Path, plan: Plan, result: dict[str, Any], results: dict[str, Checkpoint]) -> None:
     """history.csv, model.safetensors, report.html, and last metrics.json: its presence says that the run is finished."""
     federated = results[FEDERATED]
-    about = {"plan_sha256": plan.sha256, "plan": dump_yaml(plan), "rounds": str(federated.round)}
+    # One entry: safetensors writes several in a random order, and equal runs should give equal files.
+    about = {
+        "pneumofed": canonical_json({"plan": plan.model_dump(mode="json"), "plan_sha256": plan.sha256, "rounds": federated.round})
+    }
     write_atomically(out / "model.safetensors", save(federated.weights, metadata=about))
     histories = {arm: checkpoint.history for arm, checkpoint in results.items()}
     write_atomically(out / "history.csv", history_csv(histories).encode())

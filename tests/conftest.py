@@ -75,7 +75,9 @@ def make_sequences(n: int, seed: int = 0, findings: int = 1, size: int = 16) -> 
 
 def make_cohort(folder: Path, n: int = 30, seed: int = 0, plan: Plan | None = None) -> Path:
     plan = plan or small_plan()
-    build_cohort(folder, Collection(make_sequences(n, seed, len(plan.findings)), Tally()), plan.input, plan.findings, b"key", "stamp")
+    build_cohort(
+        folder, Collection(make_sequences(n, seed, len(plan.findings)), Tally()), plan.input, plan.findings, b"key", "stamp"
+    )
     return folder
 
 
@@ -97,6 +99,28 @@ def federation(tmp_path):
         ]
 
     return make
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    """Run the command in this process, from `tmp_path`: as `pneumofed`, without five seconds of imports."""
+    from types import SimpleNamespace
+
+    from common.cli import main
+
+    def run(*args: str):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["pneumofed", *args])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as e:
+            code = e.code or 0
+        out = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=out.out, stderr=out.err)
+
+    return run
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def match(labels: Mapping[str, Labels], patients: Iterable[str], tally: Tally, u
     ghosts = sorted(labels.keys() - seen)
     if len(ghosts) > unreadable:
         shown = ", ".join(ghosts[:20]) + (f" and {len(ghosts) - 20} more" if len(ghosts) > 20 else "")
-        raise DataError(f"{path}: {len(ghosts)} patients with labels have no image: {shown}; remove the rows or add the images")
+        raise DataError(f"{path}: {len(ghosts)} labelled patient(s) without any image: {shown}; remove the rows or add the images")
     tally.add(Reason.NO_FRAMES, len(ghosts))
     known = {p for p in seen if p in labels and not np.isnan(labels[p]).all()}
     tally.add(Reason.UNLABELLED, len(seen) - len(known))

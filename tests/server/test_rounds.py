@@ -84,7 +84,9 @@ def formula(name, options, rounds=2):
         for message in sorted(messages, key=lambda m: m.metadata.dst_node_id):
             node = message.metadata.dst_node_id
             local = {k: (weights[k].astype(np.float64) + update(node, number)[k]).astype(np.float32) for k in weights}
-            replies.append(Message(RecordDict({"a": wire.to_record(local), "m": MetricRecord({"num-examples": 10 * node})}), reply_to=message))
+            replies.append(
+                Message(RecordDict({"a": wire.to_record(local), "m": MetricRecord({"num-examples": 10 * node})}), reply_to=message)
+            )
         arrays, _ = strategy.aggregate_train(number, replies)
         weights = {k: np.asarray(a.numpy(), np.float32) for k, a in arrays.items()}
     return weights
@@ -101,6 +103,7 @@ CASES = [
     ("FedTrimmedAvg", {"beta": 0.3}),
     ("Krum", {"num_malicious_nodes": 1}),
     ("MultiKrum", {"num_malicious_nodes": 1, "num_nodes_to_select": 3}),
+    ("Bulyan", {"num_malicious_nodes": 0}),
 ]
 
 

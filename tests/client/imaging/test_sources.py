@@ -68,7 +68,7 @@ def test_images_without_a_label_are_counted(tmp_path):
 def test_labels_without_an_image_are_refused_with_the_list(tmp_path):
     folder = hospital(tmp_path / "h")
     labels(folder, {"P0": 0, "P1": 1, "P2": 0, "GHOST-7": 1, "GHOST-8": 1})
-    with pytest.raises(DataError, match=r"2 patients with labels have no image: GHOST-7, GHOST-8"):
+    with pytest.raises(DataError, match=r"2 labelled patient\(s\) without any image: GHOST-7, GHOST-8"):
         DicomFolder(folder).read(Input(), FINDINGS)
 
 
@@ -133,7 +133,11 @@ def test_an_image_index_becomes_sequences(tmp_path):
 def test_order_does_for_day_and_missing_columns_are_named(tmp_path):
     found = index(tmp_path, ["a,x.png,3,1", "a,y.png,1,1"], "patient,file,order,pneumonia").read(Input(), FINDINGS)
     assert [f.position for f in found.sequences[0].frames] == [0.0, 2.0]
-    for header, said in (("patient,file,label,z", "'day' or 'order'"), ("patient,x,day,label", "'file'"), ("patient,file,day,z", "'label'")):
+    for header, said in (
+        ("patient,file,label,z", "'day' or 'order'"),
+        ("patient,x,day,label", "'file'"),
+        ("patient,file,day,z", "'label'"),
+    ):
         with pytest.raises(DataError, match=said):
             index(tmp_path, ["a,b,1,1"], header).read(Input(), FINDINGS)
     with pytest.raises(DataError, match="different labels"):
@@ -143,7 +147,13 @@ def test_order_does_for_day_and_missing_columns_are_named(tmp_path):
 def test_a_medmnist_file_keeps_patients_together(tmp_path):
     images = np.arange(6 * 16, dtype=np.uint8).reshape(6, 4, 4)
     path = tmp_path / "m.npz"
-    np.savez(path, train_images=images[:4], train_labels=np.array([[0], [1], [1], [0]]), val_images=images[4:], val_labels=np.array([[1], [0]]))
+    np.savez(
+        path,
+        train_images=images[:4],
+        train_labels=np.array([[0], [1], [1], [0]]),
+        val_images=images[4:],
+        val_labels=np.array([[1], [0]]),
+    )
     assert len(NpzFile(path).read(Input(), FINDINGS).sequences) == 6
     (tmp_path / "patient_map.csv").write_text("split,index,patient_id\ntrain,0,a\ntrain,1,b\nval,0,b\nval,1,a\ntrain,3,\n")
     found = NpzFile(path).read(Input(), FINDINGS)
@@ -188,5 +198,7 @@ def test_serial_xrays_become_seventy_one_sequences(tmp_path):
     cohort = Cohort.open(tmp_path / "c")
     assert cohort.tally == Tally()
     assert int(cohort.lengths.sum()) == len(rows)
-    last_days = sorted(max(float(r["day_offset_from_first"]) for r in rows if r["patient_id"] == p) for p in {r["patient_id"] for r in rows})
+    last_days = sorted(
+        max(float(r["day_offset_from_first"]) for r in rows if r["patient_id"] == p) for p in {r["patient_id"] for r in rows}
+    )
     np.testing.assert_allclose(sorted(float(cohort.gaps(i).sum()) for i in range(71)), last_days)
