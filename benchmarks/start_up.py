@@ -1,6 +1,6 @@
 """Seconds from typing the command to the first training step, cohorts ready, and to the end of the quickstart.
 
-    uv run python benchmarks/start_up.py --json     ->  {"first_step_s": 6.2, "phantom_and_ingest_s": 5.1}
+uv run python benchmarks/start_up.py --json     ->  {"first_step_s": 6.2, "phantom_and_ingest_s": 5.1}
 """
 
 import argparse

@@ -28,7 +28,6 @@ from common.models import build_model
 from common.plan import Plan, canonical_json
 from server.app import build_app
 from server.checkpoint import Checkpoint, load_checkpoint
-from server.report import render_report
 from server.rounds import Observer
 from simulation import runs
 from simulation.grid import NodeConfig, PoolGrid, SequentialGrid, SimulationGrid
@@ -86,7 +85,7 @@ def run_arm(scenario: Scenario, arm: str, sites: list[SiteData], out: Path, obse
         if scenario.simulation.engine == "ray":
             from simulation.ray_engine import run_on_ray  # needs the ray extra
 
-            run_on_ray(build_app(observer), context, _nodes(scenario, sites, out), scenario.simulation)
+            run_on_ray(build_app(observer), context, node_configs(scenario, sites, out), scenario.simulation)
         else:
             with _grid(scenario, sites, out) as grid:
                 build_app(observer)(grid, context)
@@ -97,7 +96,7 @@ def run_arm(scenario: Scenario, arm: str, sites: list[SiteData], out: Path, obse
 
 @contextmanager
 def _grid(scenario: Scenario, sites: list[SiteData], out: Path) -> Iterator[SimulationGrid]:
-    engine, nodes = scenario.simulation, _nodes(scenario, sites, out)
+    engine, nodes = scenario.simulation, node_configs(scenario, sites, out)
     grid: SimulationGrid
     if engine.engine == "pool" and len(sites) > 1:
         grid = PoolGrid("client.app:app", nodes, engine.n_workers, engine.n_threads)
@@ -109,7 +108,7 @@ def _grid(scenario: Scenario, sites: list[SiteData], out: Path) -> Iterator[Simu
         grid.close()
 
 
-def _nodes(scenario: Scenario, sites: list[SiteData], out: Path) -> list[NodeConfig]:
+def node_configs(scenario: Scenario, sites: list[SiteData], out: Path) -> list[NodeConfig]:
     """Each site's node configuration, as client/app.py reads it."""
     plan, device_of = str(out.resolve() / "plan.yaml"), scenario.simulation.device_of
     return [
@@ -208,6 +207,8 @@ def versions() -> dict[str, str]:
 
 def write_outputs(out: Path, plan: Plan, result: dict[str, Any], results: dict[str, Checkpoint]) -> None:
     """history.csv, model.safetensors, report.html, and last metrics.json: its presence says that the run is finished."""
+    from server.report import render_report  # matplotlib takes a second to import: not before the first round
+
     federated = results[FEDERATED]
     # One entry: safetensors writes several in a random order, and equal runs should give equal files.
     about = {

@@ -48,7 +48,8 @@ def set_up_process(threads: int | None = None) -> None:
     about twice as fast when it may keep what it has. The same as MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=2 GiB
     in the environment, which would have to be set before the process starts.
     """
-    torch.use_deterministic_algorithms(not torch.cuda.is_available())
+    # What torch.use_deterministic_algorithms calls, less its import of torch's compiler: three seconds in each process.
+    torch._C._set_deterministic_algorithms(not torch.cuda.is_available(), warn_only=False)
     if threads is not None:
         torch.set_num_threads(threads)
     if sys.platform == "linux":

@@ -1,0 +1,75 @@
+"""For `flwr run .`: the same two apps, as Flower users start them. Needs the `ray` extra.
+
+Flower starts the ServerApp and the ClientApps in processes of their own and gives a node only its number. What both must
+know of the data (folders of the cohorts) stands in the run's folder: the ServerApp prepares it before the first round.
+"""
+
+import json
+from pathlib import Path
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+
+from client import app as site
+from client.training.device import set_up_process
+from common.config import load_yaml
+from common.errors import ConfigError
+from common.files import write_atomically
+from server.app import build_app
+from server.rounds import Silent
+from simulation.grid import make_context
+from simulation.runs import start
+from simulation.scenario import Scenario
+from simulation.sites import prepare_sites
+from simulation.study import FEDERATED, node_configs
+
+NODES = "nodes.json"
+server_app = ServerApp()
+client_app = ClientApp()
+
+
+@server_app.main()
+def _serve(grid: Grid, context: Context) -> None:
+    out = _folder(context)
+    scenario = load_yaml(Path(__file__).resolve().parent.parent / str(context.run_config["plan"]), Scenario)
+    out.mkdir(parents=True)
+    start(out, scenario)
+    sites = prepare_sites(scenario, out)
+    nodes = node_configs(scenario, sites, out)
+    if len(list(grid.get_node_ids())) != len(nodes):
+        raise ConfigError(
+            f"Flower simulates {len(list(grid.get_node_ids()))} nodes, the plan has {len(nodes)} hospitals; "
+            f"add --federation-config 'num-supernodes={len(nodes)}' to flwr run"
+        )
+    write_atomically(out / NODES, json.dumps(nodes).encode())
+    context.run_config = {"plan": str(out / "plan.yaml"), "out": str(out / "arms" / FEDERATED)}
+    build_app(Silent())(grid, context)
+    print(f"pneumofed: the weights and the history of every round are in {context.run_config['out']}")
+
+
+@client_app.query()
+def _query(message: Message, context: Context) -> Message:
+    return _as_site(message, context)
+
+
+@client_app.train()
+def _train(message: Message, context: Context) -> Message:
+    return _as_site(message, context)
+
+
+@client_app.evaluate()
+def _evaluate(message: Message, context: Context) -> Message:
+    return _as_site(message, context)
+
+
+def _as_site(message: Message, context: Context) -> Message:
+    set_up_process()
+    nodes = json.loads((_folder(context) / NODES).read_text(encoding="utf-8"))
+    number = int(context.node_config["partition-id"])
+    return site.app(message, make_context(number, nodes[number]))
+
+
+def _folder(context: Context) -> Path:
+    """Each run's own: Flower unpacks the project somewhere else, so a folder beside it would be hard to find."""
+    return Path(str(context.run_config["out"])).expanduser() / str(context.run_id)
