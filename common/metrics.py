@@ -144,20 +144,27 @@ class Estimate:
         return cls(value, float(low), float(high), float(draws.std(ddof=1)))
 
 
-def macro_estimate(metric: Metric, scores: NDArray[np.floating], labels: NDArray[np.floating], weights: Floats) -> Estimate:
-    """The mean over findings of `metric`, with the interval of that mean.
+def macro_draws(
+    metric: Metric, scores: NDArray[np.floating], labels: NDArray[np.floating], weights: Floats
+) -> tuple[float, Floats]:
+    """The mean over findings of `metric`, plain and on each resample.
 
-    Shapes: scores and labels (N, K), labels NaN where unknown (left out), weights (R, N).
+    Shapes: scores and labels (N, K), labels NaN where unknown (left out), weights (R, N) -> value, (R,).
     """
     values, draws = [], []
     for k in range(labels.shape[1]):
         known = ~np.isnan(labels[:, k])
         if not known.any():
-            return Estimate.of(float("nan"), np.zeros(0))
+            return float("nan"), np.full(len(weights), np.nan)
         ranked = Ranked.of(scores[known, k], labels[known, k])
         values.append(metric(ranked, np.ones((1, len(ranked.scores))))[0])
         draws.append(metric(ranked, weights[:, known][:, ranked.order]))
-    return Estimate.of(float(np.mean(values)), np.mean(draws, axis=0))
+    return float(np.mean(values)), np.mean(draws, axis=0)
+
+
+def macro_estimate(metric: Metric, scores: NDArray[np.floating], labels: NDArray[np.floating], weights: Floats) -> Estimate:
+    """The mean over findings of `metric`, with the interval of that mean; shapes as in `macro_draws`."""
+    return Estimate.of(*macro_draws(metric, scores, labels, weights))
 
 
 def youden_threshold(scores: NDArray[np.floating], labels: NDArray[np.floating]) -> float:

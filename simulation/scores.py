@@ -25,9 +25,7 @@ def judge(predictions: Predictions, plan: Plan, threshold: float) -> dict[str, A
 
     The same patients are drawn for every model, so that models judged on the same patients can be compared.
     """
-    weights = metrics.resample_patients(
-        np.unique(predictions.patients, return_inverse=True)[1], plan.evaluation.bootstrap, numpy_generator(plan.seed, "bootstrap")
-    )
+    weights = _resamples(predictions, plan)
     verdict = _scores(predictions.probabilities, predictions.labels, weights, plan, threshold)
     if len(plan.findings) > 1:
         verdict["findings"] = {
@@ -35,6 +33,12 @@ def judge(predictions: Predictions, plan: Plan, threshold: float) -> dict[str, A
             for k, finding in enumerate(plan.findings)
         }
     return {"n_patients": len(set(predictions.patients)), "n_sequences": len(predictions.patients), **verdict}
+
+
+def _resamples(predictions: Predictions, plan: Plan) -> metrics.Floats:
+    """The plan's resamples of these patients; the same patients give the same ones."""
+    rng = numpy_generator(plan.seed, "bootstrap")
+    return metrics.resample_patients(np.unique(predictions.patients, return_inverse=True)[1], plan.evaluation.bootstrap, rng)
 
 
 def _scores(
@@ -61,16 +65,11 @@ def gain(federated: Predictions, local: Predictions, plan: Plan) -> dict[str, An
     Both are judged on each resample (a paired bootstrap), so that hard and easy patients cancel out.
     """
     assert (federated.patients == local.patients).all()
-    weights = metrics.resample_patients(
-        np.unique(federated.patients, return_inverse=True)[1], plan.evaluation.bootstrap, numpy_generator(plan.seed, "bootstrap")
+    weights = _resamples(federated, plan)
+    (better, draws), (alone, draws_alone) = (
+        metrics.macro_draws(metrics.auroc, p.probabilities, p.labels, weights) for p in (federated, local)
     )
-    values, draws = [], []
-    for predictions in (federated, local):
-        known = ~np.isnan(predictions.labels[:, 0])
-        ranked = metrics.Ranked.of(predictions.probabilities[known, 0], predictions.labels[known, 0])
-        values.append(metrics.auroc(ranked, np.ones((1, int(known.sum()))))[0])
-        draws.append(metrics.auroc(ranked, weights[:, known][:, ranked.order]))
-    found = metrics.Estimate.of(float(values[0] - values[1]), draws[0] - draws[1])
+    found = metrics.Estimate.of(better - alone, draws - draws_alone)
     return {"value": found.value, "ci": [found.low, found.high]}
 
 
