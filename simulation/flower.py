@@ -20,7 +20,7 @@ from server.app import build_app
 from server.rounds import Silent
 from simulation.grid import make_context
 from simulation.runs import start
-from simulation.scenario import Scenario
+from simulation.scenario import PhantomData, Scenario
 from simulation.sites import prepare_sites
 from simulation.study import FEDERATED, node_configs
 
@@ -32,14 +32,18 @@ client_app = ClientApp()
 @server_app.main()
 def _serve(grid: Grid, context: Context) -> None:
     out = _folder(context)
-    scenario = load_yaml(Path(__file__).resolve().parent.parent / str(context.run_config["plan"]), Scenario)
+    plan_file = Path(__file__).resolve().parent.parent / str(context.run_config["plan"])
+    scenario = load_yaml(plan_file, Scenario)
+    n_nodes = len(list(grid.get_node_ids()))
+    if isinstance(scenario.data, PhantomData):  # as many synthetic hospitals as Flower simulates nodes
+        scenario = load_yaml(plan_file, Scenario, [f"data.sites={n_nodes}"])
     out.mkdir(parents=True)
     start(out, scenario)
     sites = prepare_sites(scenario, out)
     nodes = node_configs(scenario, sites, out)
-    if len(list(grid.get_node_ids())) != len(nodes):
+    if n_nodes != len(nodes):
         raise ConfigError(
-            f"Flower simulates {len(list(grid.get_node_ids()))} nodes, the plan has {len(nodes)} hospitals; "
+            f"Flower simulates {n_nodes} nodes, the plan has {len(nodes)} hospitals; "
             f"add --federation-config 'num-supernodes={len(nodes)}' to flwr run"
         )
     write_atomically(out / NODES, json.dumps(nodes).encode())
