@@ -137,5 +137,9 @@ def test_untrainable_cohorts_are_refused(tmp_path):
     build_cohort(tmp_path / "one", Collection(sequences, Tally()), Input(size=16), ("pneumonia",), b"key", "s")
     with pytest.raises(DataError, match=r"here: pneumonia: found only positive ones among \d+ training patients"):
         require_trainable(Cohort.open(tmp_path / "one"), Split(), 4, "here")
-    with pytest.raises(DataError, match=r"here: found \d+ training patients, the plan's minimum is 500"):
-        require_trainable(Cohort.open(make_cohort(tmp_path / "few")), Split(), 500, "here")
+    few = Cohort.open(make_cohort(tmp_path / "few", 30))
+    n_train = len(few.split(Split())["train"])
+    assert n_train < 30
+    require_trainable(few, Split(), n_train, "here")
+    with pytest.raises(DataError, match=f"here: found {n_train} training patients, the plan's minimum is {n_train + 1}"):
+        require_trainable(few, Split(), n_train + 1, "here")
