@@ -79,7 +79,7 @@ def query(message: Message, context: Context) -> Message:
     site = Site.of(context)
     site.require_plan(message.content)
     split = site.cohort.split(site.plan.split)
-    counts = {number: len(set(site.cohort.patients[split[part]])) for number, part in _COUNTS.items()}
+    counts = {number: site.cohort.count_patients(split[part]) for number, part in _COUNTS.items()}
     about = ConfigRecord({wire.SITE: site.name, wire.DEVICE: describe(site.device)})
     metrics = MetricRecord({wire.N_EXAMPLES: counts[wire.N_TRAIN], **counts})
     return Message(RecordDict({wire.CONFIG: about, wire.METRICS: metrics}), reply_to=message)
@@ -95,7 +95,7 @@ def train(message: Message, context: Context) -> Message:
     start = site.load(message.content)
     done = train_round(site.model, site.cohort, site.plan, site.name, wire.get_round(message.content), site.device)
     update = {name: local - start[name] for name, local in wire.get_weights(site.model).items()}
-    n_examples = len(set(site.cohort.patients[site.cohort.split(site.plan.split)["train"]]))
+    n_examples = site.cohort.count_patients(site.cohort.split(site.plan.split)["train"])
     numbers = MetricRecord({wire.N_EXAMPLES: n_examples, wire.LOSS: done.loss, wire.STEPS: done.steps, wire.SECONDS: done.seconds})
     return Message(RecordDict({wire.ARRAYS: wire.to_record(update), wire.METRICS: numbers}), reply_to=message)
 
@@ -109,5 +109,5 @@ def evaluate(message: Message, context: Context) -> Message:
     if len(indices) == 0:
         raise DataError(f"{site.name}: no validation patients to evaluate on")
     numbers = numbers_for(site.cohort, indices, predict(site.model, site.cohort, indices, site.device), site.plan)
-    n_examples = len(set(site.cohort.patients[indices]))
+    n_examples = site.cohort.count_patients(indices)
     return Message(RecordDict({wire.METRICS: MetricRecord({wire.N_EXAMPLES: n_examples, **numbers})}), reply_to=message)

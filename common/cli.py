@@ -72,7 +72,7 @@ def _run(scenario: Any, out: Path) -> dict[str, Any]:
         console.print(f"stopped. Go on with: pneumofed simulate --out {out} --resume", highlight=False)
         raise typer.Exit(130) from None
     except RunError as e:
-        raise RunError(f"{e}\ngo on with: pneumofed simulate --out {out} --resume") from None
+        raise RunError(f"{e}; go on with: pneumofed simulate --out {out} --resume") from None
     return result
 
 

@@ -114,10 +114,10 @@ def evaluate(metric: Metric, scores: NDArray[np.floating], labels: NDArray[np.fl
     return float(metric(Ranked.of(scores, labels), np.ones((1, len(scores))))[0])
 
 
-def resample_patients(patients: NDArray[np.integer], n_resamples: int, rng: np.random.Generator) -> Floats:
+def resample_patients(patients: NDArray[np.generic], n_resamples: int, rng: np.random.Generator) -> Floats:
     """How often each sequence counts when patients are drawn with replacement: (R, N) float64.
 
-    `patients` (N,) gives each sequence's patient as a number; a patient's sequences stay together.
+    `patients` (N,) names each sequence's patient; a patient's sequences stay together.
     """
     _, patient = np.unique(patients, return_inverse=True)
     n = int(patient.max()) + 1 if len(patient) else 0

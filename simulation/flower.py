@@ -7,18 +7,16 @@ know of the data (folders of the cohorts) stands in the run's folder: the Server
 import json
 from pathlib import Path
 
-from flwr.app import Context, Message
-from flwr.clientapp import ClientApp
+from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from client import app as site
-from client.training.device import set_up_process
 from common.config import load_yaml
 from common.errors import ConfigError
 from common.files import write_atomically
 from server.app import build_app
 from server.rounds import Silent
-from simulation.grid import make_context
+from simulation.grid import NodeConfig
+from simulation.ray_engine import bound
 from simulation.runs import start
 from simulation.scenario import PhantomData, Scenario
 from simulation.sites import prepare_sites
@@ -26,7 +24,6 @@ from simulation.study import FEDERATED, node_configs
 
 NODES = "nodes.json"
 server_app = ServerApp()
-client_app = ClientApp()
 
 
 @server_app.main()
@@ -52,28 +49,14 @@ def _serve(grid: Grid, context: Context) -> None:
     print(f"pneumofed: the weights and the history of every round are in {context.run_config['out']}")
 
 
-@client_app.query()
-def _query(message: Message, context: Context) -> Message:
-    return _as_site(message, context)
-
-
-@client_app.train()
-def _train(message: Message, context: Context) -> Message:
-    return _as_site(message, context)
-
-
-@client_app.evaluate()
-def _evaluate(message: Message, context: Context) -> Message:
-    return _as_site(message, context)
-
-
-def _as_site(message: Message, context: Context) -> Message:
-    set_up_process()
-    nodes = json.loads((_folder(context) / NODES).read_text(encoding="utf-8"))
-    number = int(context.node_config["partition-id"])
-    return site.app(message, make_context(number, nodes[number]))
+def _nodes(context: Context) -> list[NodeConfig]:
+    nodes: list[NodeConfig] = json.loads((_folder(context) / NODES).read_text(encoding="utf-8"))
+    return nodes
 
 
 def _folder(context: Context) -> Path:
     """Each run's own: Flower unpacks the project somewhere else, so a folder beside it would be hard to find."""
     return Path(str(context.run_config["out"])).expanduser() / str(context.run_id)
+
+
+client_app = bound(_nodes)

@@ -4,7 +4,7 @@ Flower gives a simulated node only its number; `bound` turns that into the site'
 same ClientApp runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flwr.app import Context, Message
@@ -44,7 +44,7 @@ def run_on_ray(server_app: ServerApp, context: Context, nodes: Sequence[NodeConf
     cpus = engine.n_threads * engine.n_workers
     run_simulation(
         wrapper,
-        bound(list(nodes), engine.n_threads),
+        bound(lambda _: nodes, engine.n_threads),
         num_supernodes=len(nodes),
         backend_config={"init_args": {"num_cpus": cpus, "logging_level": "warning"}, "client_resources": resources},
     )
@@ -58,14 +58,14 @@ def _gpu_share(engine: Engine) -> float:
     return torch.cuda.device_count() / engine.n_workers if torch.cuda.is_available() else 0.0
 
 
-def bound(nodes: list[NodeConfig], threads: int) -> ClientApp:
-    """The site's ClientApp, for nodes that know only their `partition-id`."""
+def bound(nodes_of: Callable[[Context], Sequence[NodeConfig]], threads: int | None = None) -> ClientApp:
+    """The site's ClientApp, for nodes that know only their `partition-id`: it counts in what `nodes_of` finds."""
     app = ClientApp()
 
     def handle(message: Message, context: Context) -> Message:
         set_up_process(threads)
         node = int(context.node_config["partition-id"])
-        return answer(site.app, message, make_context(node, nodes[node]))
+        return answer(site.app, message, make_context(node, nodes_of(context)[node]))
 
     for register in (app.query(), app.train(), app.evaluate()):
         register(handle)

@@ -38,7 +38,7 @@ def judge(predictions: Predictions, plan: Plan, threshold: float) -> dict[str, A
 def _resamples(predictions: Predictions, plan: Plan) -> metrics.Floats:
     """The plan's resamples of these patients; the same patients give the same ones."""
     rng = numpy_generator(plan.seed, "bootstrap")
-    return metrics.resample_patients(np.unique(predictions.patients, return_inverse=True)[1], plan.evaluation.bootstrap, rng)
+    return metrics.resample_patients(predictions.patients, plan.evaluation.bootstrap, rng)
 
 
 def _scores(

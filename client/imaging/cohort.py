@@ -180,6 +180,7 @@ class Cohort:
         self._first = _column(parts, "first").astype(np.int64)
         self.lengths: NDArray[np.int64] = _column(parts, "n_frames").astype(np.int64)
         self.patients: NDArray[np.str_] = _column(parts, "patient").astype(np.str_)
+        self._position = np.array([split_position(p) for p in self.patients])
         self.scanners: NDArray[np.str_] = _column(parts, "scanner").astype(np.str_)
         self.labels: NDArray[np.float32] = np.stack([_column(parts, f"label:{f}").astype(np.float32) for f in self.findings], 1)
         self.tally = sum((Tally.from_dict(p.about["skipped"]) for p in parts), Tally())
@@ -191,6 +192,10 @@ class Cohort:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def count_patients(self, indices: NDArray[np.intp]) -> int:
+        """How many patients the sequences `indices` belong to."""
+        return len(np.unique(self.patients[indices]))
 
     def frames(self, i: int) -> Pixels:
         """(T, size, size) of sequence `i`, a view of the file."""
@@ -206,8 +211,7 @@ class Cohort:
 
     def split(self, split: Split) -> dict[str, NDArray[np.intp]]:
         """Indices of the `train`, `validation` and `test` sequences; a patient is in one of them only."""
-        where = np.array([split_position(p) for p in self.patients])
-        test, validation = where < split.test, where < split.test + split.validation
+        test, validation = self._position < split.test, self._position < split.test + split.validation
         return {
             "train": np.flatnonzero(~validation),
             "validation": np.flatnonzero(validation & ~test),
@@ -222,7 +226,7 @@ def _column(parts: list[_Part], name: str) -> NDArray[Any]:
 def require_trainable(cohort: Cohort, split: Split, min_patients: int, site: str) -> None:
     """Raise DataError, naming `site`, if it has too few training patients or a finding with one class only."""
     train = cohort.split(split)["train"]
-    n_patients = len(set(cohort.patients[train]))
+    n_patients = cohort.count_patients(train)
     if n_patients < min_patients:
         raise DataError(f"{site}: found {n_patients} training patients, the plan's minimum is {min_patients} (min_patients)")
     for k, finding in enumerate(cohort.findings):

@@ -37,7 +37,7 @@ def cross_entropy(probabilities: NDArray[np.float32], labels: NDArray[np.float32
 
 def numbers_for(cohort: Cohort, indices: NDArray[np.intp], probabilities: NDArray[np.float32], plan: Plan) -> dict[str, float]:
     """The wire's EVALUATE_NUMBERS, each the mean over the plan's findings."""
-    labels, patients = cohort.labels[indices], np.unique(cohort.patients[indices], return_inverse=True)[1]
+    labels, patients = cohort.labels[indices], cohort.patients[indices]
     weights = metrics.resample_patients(patients, plan.evaluation.bootstrap, numpy_generator(plan.seed, "bootstrap"))
     auroc = metrics.macro_estimate(metrics.auroc, probabilities, labels, weights)
     brier = metrics.macro_estimate(metrics.brier, probabilities, labels, weights)
