@@ -13,12 +13,17 @@ os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 import typer
 from rich.console import Console
 
+from client import cli as client_cli
 from common.errors import PneumofedError, RunError
+from server import cli as server_cli
 
 app = typer.Typer(
     help="Federated learning across hospitals for pneumonia detection from sequences of chest images.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
+
+app.add_typer(server_cli.app, name="server")
+app.add_typer(client_cli.app, name="client")
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
 
@@ -38,13 +43,14 @@ def simulate(
 ) -> None:
     """Simulate a federation on this machine: federated, each hospital alone, and centralised, side by side."""
     from common.config import load_yaml
+    from common.files import next_free
     from simulation import runs
     from simulation.scenario import Scenario
 
     named = plan is not None or bool(set_)
     given = load_yaml(plan or QUICKSTART, Scenario, set_ or ()) if named or not resume else None
     if out is None:
-        out = runs.latest_unfinished(Path("runs")) if resume else runs.next_free(Path("runs"), given.name if given else "")
+        out = runs.latest_unfinished(Path("runs")) if resume else next_free(Path("runs"), given.name if given else "")
     with runs.held(out):
         if resume:
             scenario = runs.resume(out, given)
@@ -60,8 +66,9 @@ def simulate(
 
 
 def _run(scenario: Any, out: Path) -> dict[str, Any]:
+    from common.files import without_nan
     from simulation.progress import ArmProgress, make_progress
-    from simulation.study import simulate, without_nan
+    from simulation.study import simulate
 
     console = Console(stderr=True)
     console.print(f"[bold]{scenario.name}[/]: {scenario.rounds} rounds; preparing the hospitals' data in {out}", highlight=False)
@@ -135,6 +142,52 @@ def phantom(
         typer.echo(f"{folder}: {len(list(folder.glob('*.dcm')))} images of {patients} patients")
 
 
+@app.command()
+def audit_privacy(
+    where: Annotated[Path, typer.Argument(help="A finished simulated run's folder, or a hospital's.")],
+    site: Annotated[str | None, typer.Option(help="Which hospital of a simulated run; the first if left out.")] = None,
+    plan: Annotated[str | None, typer.Option(help="Which plan of a hospital: the start of its hash.")] = None,
+    model: Annotated[Path | None, typer.Option(help="model.safetensors to attack; a simulated run has its own.")] = None,
+    canaries: Annotated[int, typer.Option(min=20, max=10_000, help="Invented patients to train on by coin.")] = 200,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.html and audit.json.", show_default="next to the run")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print audit.json on standard output.")] = False,
+) -> None:
+    """Attack one site's training: who was in it, what ε is at least, and whether a patient can be drawn from an update."""
+    from client.training.device import choose_device, set_up_process
+    from common.files import next_free, without_nan, write_atomically
+    from simulation.audit.page import render_page
+    from simulation.audit.site import audit_site
+    from simulation.audit.subject import find_subject
+    from simulation.progress import AuditProgress, make_progress
+
+    subject = find_subject(where, site, plan, model)
+    set_up_process(None)
+    folder = out or next_free(where, "privacy-audit")
+    with make_progress(Console(stderr=True)) as progress:
+        found, drawing = audit_site(subject, canaries, choose_device("auto"), AuditProgress(progress))
+    found = without_nan(found)
+    write_atomically(folder / "audit.json", (json.dumps(found, indent=2, allow_nan=False) + "\n").encode())
+    write_atomically(folder / "report.html", render_page(found, drawing).encode())
+    typer.echo(json.dumps(found, indent=2) if as_json else _audit_summary(found, folder))
+
+
+def _audit_summary(found: dict[str, Any], folder: Path) -> str:
+    lines = [f"{found['site']}, plan {found['plan']}, delta {found['delta']:g}"]
+    for name in ("private", "plain"):
+        if attack := found[name]:
+            most = f"at most {found['epsilon_of_run']:.3f}" if name == "private" else "no upper bound"
+            lines.append(
+                f"{'with' if name == 'private' else 'without'} privacy: epsilon at least {attack['epsilon_at_least']:.3f} "
+                f"({attack['right']} of {attack['guesses']} guesses right), {most}"
+            )
+    if found["membership"]:
+        lines.append(f"membership in the finished model: AUROC {_number(found['membership']['auroc']['value'])} (0.5 is a coin)")
+    drawn = found["inversion"]
+    private = "" if drawn["private"] is None else f", with privacy {drawn['private']:.3f}"
+    lines.append(f"drawing a patient from one update, likeness: without privacy {drawn['plain']:.3f}{private}")
+    return "\n".join([*lines, f"report, which shows a patient's images: {folder / 'report.html'}"])
+
+
 def main() -> None:
     """Entry point: every problem that a user can act on is one line and exit code 2."""
     try:
@@ -144,7 +197,7 @@ def main() -> None:
     except OSError as e:
         # pydicom wraps a full disk into an OSError without a number: its first line says what it was.
         what = e.strerror or str(e).splitlines()[0]
-        problem = f"{e.filename or 'a file of the run'}: {what}; free some space or choose another place, then add --resume"
+        problem = f"{e.filename or 'a file of the run'}: {what}; free some space or choose another place; then add --resume"
     else:
         return
     sys.stderr.write(f"pneumofed: {problem}\n")

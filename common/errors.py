@@ -19,3 +19,11 @@ class WireError(PneumofedError):
 
 class RunError(PneumofedError):
     """A run cannot start or go on (directory in use, quorum missed, checkpoint of another plan)."""
+
+
+class RefusedError(PneumofedError):
+    """The site does not do what a message asks for: no approval, against its policy, or a replay. The text may leave the site."""
+
+
+class LinkError(PneumofedError):
+    """The other side cannot be reached, or does not let us in."""

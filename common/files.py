@@ -1,7 +1,14 @@
 """Files that are whole or not there, whatever ends the process that writes them."""
 
+import fcntl
+import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from common.errors import RunError
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -22,3 +29,37 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def without_nan(tree: Any) -> Any:
+    """NaN and infinity as null: JSON has neither."""
+    if isinstance(tree, dict):
+        return {key: without_nan(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [without_nan(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+@contextmanager
+def held(lock: Path, in_use: str) -> Iterator[None]:
+    """Hold `lock` for this process alone; the kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        RunError: another process holds it (`in_use` is the message), or it cannot be made.
+    """
+    try:
+        file = lock.open("w")
+    except OSError as e:
+        raise RunError(f"{lock.parent}: cannot be used: {e.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(in_use) from None
+        yield
+
+
+def next_free(parent: Path, name: str) -> Path:
+    """parent/name, or parent/name-2, -3, … : the first that does not exist."""
+    candidates = (parent / (name if i == 1 else f"{name}-{i}") for i in range(1, 1_000_000))
+    return next(path for path in candidates if not path.exists())

@@ -33,8 +33,8 @@ class Input(Settings):
 class Model(Settings):
     """The CNN-LSTM (docs/model.md)."""
 
-    encoder: Literal["cnn3"] = "cnn3"
-    width: int = Field(default=16, ge=4, le=512, description="channels of the first hidden layer; they double twice")
+    encoder: Literal["cnn3", "resnet18", "efficientnet_b0"] = "cnn3"
+    width: int = Field(default=16, ge=4, le=512, description="of cnn3: channels of the first hidden layer; they double twice")
     embedding: int = Field(default=64, ge=4, le=4096, description="numbers that describe one frame")
     context: int = Field(default=1, ge=0, le=8, description="neighbouring frames stacked as channels beside each frame")
     time_gap: bool = Field(default=True, description="feed the log of the days (millimetres) since the previous frame")
@@ -80,6 +80,26 @@ class Training(Settings):
     early_stopping: int | None = Field(
         default=None, ge=1, description="stop a round after this many epochs without a better validation loss"
     )
+
+
+class Privacy(Settings):
+    """Differential privacy of each patient at each site, over the whole run (docs/privacy.md)."""
+
+    unit: Literal["patient"] = "patient"
+    epsilon: float | None = Field(default=None, ge=0.01, description="for all rounds together; the noise is solved for it")
+    noise_multiplier: Positive | None = Field(default=None, description="noise over clip, in place of epsilon")
+    delta: float = Field(gt=0.0, lt=1.0, description="must be below one over a site's training patients")
+    clip: Positive = Field(default=1.0, description="largest L2 norm of one patient's gradient")
+    steps: int = Field(default=10, ge=1, le=100_000, description="in a round; training.batch_size is the expected batch")
+    max_sequences: int = Field(default=8, ge=1, le=1000, description="of one patient that are used, the last ones")
+    augmentations: int = Field(default=1, ge=1, le=64, description="random versions of each sequence in a step: time, not epsilon")
+    chunk: int | None = Field(default=None, ge=1, description="patients in one pass: less memory, the same result")
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> "Privacy":
+        if (self.epsilon is None) == (self.noise_multiplier is None):
+            raise ValueError("expected either epsilon or noise_multiplier")
+        return self
 
 
 class Split(Settings):
@@ -143,6 +163,7 @@ class Plan(Settings):
     input: Input = Input()
     model: Model = Model()
     training: Training = Training()
+    privacy: Privacy | None = None
     split: Split = Split()
     strategy: Strategy = Strategy()
     federation: Federation = Federation()
@@ -159,6 +180,15 @@ class Plan(Settings):
     def _early_stopping_needs_validation(self) -> "Plan":
         if self.training.early_stopping is not None and self.split.validation == 0.0:
             raise ValueError("training.early_stopping needs validation patients, found split.validation 0")
+        return self
+
+    @model_validator(mode="after")
+    def _private_training_looks_at_nothing_else(self) -> "Plan":
+        if self.privacy is not None:
+            if self.training.early_stopping is not None:
+                raise ValueError("training.early_stopping looks at validation patients without noise; leave it out with privacy")
+            if self.training.class_weighting != "none":
+                raise ValueError("training.class_weighting counts patients without noise; leave it out with privacy")
         return self
 
     @property

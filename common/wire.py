@@ -1,8 +1,8 @@
 """What crosses between a site and the server: record names, what each number means, and the schema of an update.
 
 server -> site, `train` and `evaluate`:  ARRAYS   the global weights
-                                         CONFIG   PLAN_SHA256, ROUND
-server -> site, `query`:                 CONFIG   PLAN_SHA256
+                                         CONFIG   PLAN_SHA256, RUN, ROUND
+server -> site, `query`:                 CONFIG   PLAN_SHA256, RUN, PLAN (the plan itself, for somebody there to approve)
 site -> server, `train`:                 ARRAYS   the update: local - global, one float32 tensor a weight
                                          METRICS  N_EXAMPLES and TRAIN_NUMBERS
 site -> server, `evaluate`:              METRICS  N_EXAMPLES and EVALUATE_NUMBERS
@@ -11,20 +11,27 @@ site -> server, `query`:                 CONFIG   SITE;  METRICS  QUERY_NUMBERS
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from common.errors import WireError
+
+if TYPE_CHECKING:  # a site's agent checks messages without torch, which takes seconds and half a gigabyte
+    from torch import nn
 
 ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
+PACKED = "safetensors"  # the one array of ARRAYS: all tensors as one safetensors file
 
 PLAN_SHA256 = "plan-sha256"  # the plan that the server runs, hex
+PLAN = "plan"  # the plan's canonical JSON: values, never code
+RUN = "run"  # tells one run of a plan from the next; the same after a resume
 ROUND = "server-round"  # counted from 1; the name that Flower's strategies set
 SITE = "site"  # the hospital's name
 DEVICE = "device"  # what the site trains on: "cpu", "cuda:0 (NVIDIA H200)"
@@ -40,10 +47,17 @@ BRIER = "brier"  # mean squared error of the probabilities
 
 TRAIN_NUMBERS = (LOSS, STEPS, SECONDS)
 EVALUATE_NUMBERS = (LOSS, AUROC, AUROC_SE, BRIER)
+PRIVATE_WEIGHT = 1
+"""N_EXAMPLES of every site under a plan with privacy: its real number of patients is not told, and all sites count alike."""
 N_TRAIN, N_VALIDATION, N_TEST = "n-train", "n-validation", "n-test"
 QUERY_NUMBERS = (N_TRAIN, N_VALIDATION, N_TEST)
 
 Weights = dict[str, NDArray[np.float32]]
+
+# Codes of a site's error replies, beside Flower's own (0 to 8).
+SITE_REFUSES = 101  # RefusedError or WireError: the reason is made for the coordinator to read
+SITE_FAILS = 102  # anything else that we raise: the reason is for the site's own log
+SITE_CRASHED = 103  # what nobody foresaw, or the process that trains died
 
 
 @dataclass(frozen=True)
@@ -53,7 +67,7 @@ class Schema:
     shapes: Mapping[str, tuple[int, ...]]
 
     @classmethod
-    def of(cls, model: nn.Module) -> "Schema":
+    def of(cls, model: "nn.Module") -> "Schema":
         return cls({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()})
 
     @property
@@ -61,34 +75,41 @@ class Schema:
         """Bytes of one set of weights, without Flower's headers."""
         return 4 * sum(int(np.prod(shape)) for shape in self.shapes.values())
 
-    def check(self, record: ArrayRecord) -> Weights:
-        """The record's tensors, if they are exactly the agreed ones and finite.
+    def unpack(self, record: ArrayRecord) -> Weights:
+        """What `pack` packed, if it is exactly the agreed tensors and finite.
+
+        Raises:
+            WireError: it is not one safetensors file of the agreed size, or `check` refuses a tensor.
+        """
+        if set(record) != {PACKED}:
+            raise WireError(f"found the arrays {sorted(record)[:5]}, expected {PACKED} alone")
+        data = record[PACKED].data
+        most = self.n_bytes + 64 + sum(len(name) + 128 for name in self.shapes)  # 128: a tensor's entry in the header
+        if record[PACKED].stype != PACKED or len(data) > most:
+            raise WireError(f"found {len(data)} bytes of {record[PACKED].stype[:40]!r}, expected at most {most} of {PACKED}")
+        try:
+            weights = load(data)
+        except (SafetensorError, ValueError, TypeError, KeyError, OverflowError):
+            raise WireError("the tensors are not a readable safetensors file") from None
+        return self.check(weights)
+
+    def check(self, weights: Mapping[str, NDArray[Any]]) -> Weights:
+        """The tensors in the schema's order, if they are exactly the agreed ones and finite.
 
         Raises:
             WireError: a tensor is missing, extra, of another shape or type, or holds NaN or infinity; names it.
         """
-        if missing := self.shapes.keys() - record.keys():
+        if missing := self.shapes.keys() - weights.keys():
             raise WireError(f"tensor {min(missing)} is missing")
-        if extra := record.keys() - self.shapes.keys():
-            raise WireError(f"tensor {min(extra)} is not part of the model")
-        return {name: self._check_one(name, record[name]) for name in self.shapes}
-
-    def _check_one(self, name: str, array: Array) -> NDArray[np.float32]:
-        # The header first: a hostile one must not make us decode a giant. 1 KiB is room for numpy's own header.
-        expected = self.shapes[name]
-        if tuple(array.shape) != expected or array.dtype != "float32":
-            raise WireError(f"tensor {name}: found {array.dtype} {tuple(array.shape)}, expected float32 {expected}")
-        if len(array.data) > 4 * int(np.prod(expected)) + 1024:
-            raise WireError(f"tensor {name}: found {len(array.data)} bytes, more than its shape needs")
-        try:
-            values = array.numpy()
-        except (ValueError, TypeError, EOFError, OSError):
-            raise WireError(f"tensor {name}: its bytes are not a numpy array") from None
-        if values.shape != expected or values.dtype != np.float32:
-            raise WireError(f"tensor {name}: found {values.dtype} {values.shape}, expected float32 {expected}")
-        if not np.isfinite(values).all():
-            raise WireError(f"tensor {name}: holds NaN or infinity")
-        return values
+        if extra := weights.keys() - self.shapes.keys():
+            raise WireError(f"tensor {min(extra)[:80]} is not part of the model")
+        for name, expected in self.shapes.items():
+            found = weights[name]
+            if found.shape != expected or found.dtype != np.float32:
+                raise WireError(f"tensor {name}: found {found.dtype} {found.shape}, expected float32 {expected}")
+            if not np.isfinite(found).all():
+                raise WireError(f"tensor {name}: holds NaN or infinity")
+        return {name: weights[name] for name in self.shapes}
 
 
 def l2_norm(weights: Mapping[str, NDArray[np.float32]]) -> float:
@@ -96,19 +117,28 @@ def l2_norm(weights: Mapping[str, NDArray[np.float32]]) -> float:
     return float(np.sqrt(sum(float(np.square(w, dtype=np.float64).sum()) for w in weights.values())))
 
 
-def to_record(weights: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:
-    """Named float32 arrays -> Flower's record."""
-    return ArrayRecord({name: Array(np.asarray(w, dtype=np.float32)) for name, w in weights.items()})
+def pack(weights: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:
+    """Named float32 arrays -> Flower's record with one safetensors file in it.
+
+    Flower moves every array as several objects, each a request of its own: one file instead of thirty arrays makes a round
+    several times faster. The same tensors always give the same bytes.
+    """
+    data = save({name: np.ascontiguousarray(w, dtype=np.float32) for name, w in weights.items()})
+    return ArrayRecord({PACKED: Array("uint8", (len(data),), PACKED, data)})
 
 
-def get_weights(model: nn.Module) -> Weights:
+def get_weights(model: "nn.Module") -> Weights:
     """The model's tensors as float32 arrays of their own memory."""
+    import torch
+
     # .clone(): on a CPU, .numpy() would share memory with weights that the next step changes.
     return {name: t.detach().to("cpu", torch.float32).clone().numpy() for name, t in model.state_dict().items()}
 
 
-def set_weights(model: nn.Module, weights: Mapping[str, NDArray[np.float32]]) -> None:
+def set_weights(model: "nn.Module", weights: Mapping[str, NDArray[np.float32]]) -> None:
     """Copy the arrays into the model, in place and on its device."""
+    import torch
+
     model.load_state_dict({name: torch.tensor(w) for name, w in weights.items()})
 
 

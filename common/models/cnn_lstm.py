@@ -71,7 +71,7 @@ class CNNLSTM(nn.Module):
         steps = embeddings
         if self.time_gap:
             steps = torch.cat([embeddings, (torch.log1p(gaps) / GAP_SCALE).unsqueeze(2).to(embeddings.dtype)], dim=2)
-        states = self._follow(steps, lengths)
+        states = self.follow(steps, lengths)
         weights = self.pool(states, valid, lengths)
         pooled = torch.cat([weighted_sum(weights, states), weighted_sum(weights, embeddings)], dim=1)
         logits: Tensor = self.head(pooled)
@@ -81,12 +81,18 @@ class CNNLSTM(nn.Module):
         """Encode the real frames only, and lay their embeddings back into (B, T, E) with zeros behind the end."""
         rows: Tensor = self.encoder(with_context(standardise(frames), lengths, valid, self.context, self.two_sided))
         if self.scale is not None:
-            rows = F.normalize(rows, dim=1) * self.scale
+            rows = self.scaled(rows)
         padded = rows.new_zeros(*valid.shape, rows.shape[1])
         padded[valid] = rows
         return padded
 
-    def _follow(self, steps: Tensor, lengths: Tensor) -> Tensor:
+    def scaled(self, rows: Tensor) -> Tensor:
+        """(N, E) embeddings brought to length one, times the learned scale."""
+        assert self.scale is not None
+        return F.normalize(rows, dim=1) * self.scale
+
+    def follow(self, steps: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, E) -> (B, T, D): the LSTM's states, from the real frames of each sequence alone."""
         states: Tensor
         if not self.two_sided:
             # Forward in time, padding lies behind the end and cannot reach a real frame's state.

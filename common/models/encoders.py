@@ -47,7 +47,42 @@ def cnn3(model: Model, channels: int) -> nn.Module:
     return CNN3(channels, model.width, model.embedding)
 
 
-ENCODERS: dict[str, Callable[[Model, int], nn.Module]] = {"cnn3": cnn3}
+def group_norm(channels: int) -> nn.GroupNorm:
+    """In place of BatchNorm: see `CNN3`."""
+    return nn.GroupNorm(_groups(channels), channels)
+
+
+def resnet18(model: Model, channels: int) -> nn.Module:
+    """He et al., 2016, "Deep Residual Learning for Image Recognition": torchvision's, with GroupNorm."""
+    from torchvision.models import resnet18 as build  # takes a second: only where it is needed
+
+    net = build(norm_layer=group_norm, num_classes=model.embedding)
+    net.conv1 = nn.Conv2d(channels, net.conv1.out_channels, 7, stride=2, padding=3, bias=False)
+    nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out")
+    result: nn.Module = net
+    return result
+
+
+def efficientnet_b0(model: Model, channels: int) -> nn.Module:
+    """Tan and Le, 2019, "EfficientNet": torchvision's, with GroupNorm and without dropout or stochastic depth.
+
+    Random layers would make a round depend on more than its seed, and a patient's gradient on the draw.
+    """
+    from torchvision.models import efficientnet_b0 as build
+
+    net = build(norm_layer=group_norm, num_classes=model.embedding, dropout=0.0, stochastic_depth_prob=0.0)
+    first = net.features[0][0]
+    net.features[0][0] = nn.Conv2d(channels, first.out_channels, 3, stride=2, padding=1, bias=False)
+    nn.init.kaiming_normal_(net.features[0][0].weight, mode="fan_out")
+    result: nn.Module = net
+    return result
+
+
+ENCODERS: dict[str, Callable[[Model, int], nn.Module]] = {
+    "cnn3": cnn3,
+    "resnet18": resnet18,
+    "efficientnet_b0": efficientnet_b0,
+}
 
 
 def build_encoder(model: Model, channels: int) -> nn.Module:

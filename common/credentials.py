@@ -1,0 +1,123 @@
+"""Keys and certificates: made where they are used, written so that only their owner reads them, checked before use.
+
+One key pair a site serves both TLS and Flower's node authentication, which ties the two together: a certificate of one
+site is worthless with the key of another. Curve P-384, as Flower's node authentication wants it.
+"""
+
+import datetime
+import os
+import ssl
+import stat
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from common.errors import ConfigError
+
+
+def make_key() -> ec.EllipticCurvePrivateKey:
+    """A new P-384 key from the operating system's random numbers."""
+    return ec.generate_private_key(ec.SECP384R1())
+
+
+def write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    """Write the key as PEM with mode 0600. It is never readable by others, not even for a moment; never overwrites."""
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(pem)
+
+
+def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """The private key in `path`.
+
+    Raises:
+        ConfigError: it is missing, not a P-384 key, or others may read it. The text never holds the file's contents.
+    """
+    require_private(path)
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm, OSError):
+        raise ConfigError(f"{path}: not a readable private key; restore it, or make a new one and have it admitted") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP384R1):
+        raise ConfigError(f"{path}: found another kind of key, expected one on the curve P-384")
+    return key
+
+
+def require_private(path: Path) -> None:
+    """Raise ConfigError unless `path` is a file that only its owner can read."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as e:
+        raise ConfigError(f"{path}: {e.strerror}; expected the file that init made") from None
+    if mode & 0o077:
+        raise ConfigError(f"{path}: its mode is {mode:o}, others could read it; run: chmod 600 {path} (and consider it seen)")
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """The first certificate in the PEM file. Raises ConfigError if there is none."""
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; expected a certificate in PEM form") from None
+    except (ValueError, OSError):
+        raise ConfigError(f"{path}: not a certificate in PEM form") from None
+
+
+def read_request(path: Path) -> x509.CertificateSigningRequest:
+    """A site's request, signed by the key that it is about. Raises ConfigError if it is not one."""
+    try:
+        request = x509.load_pem_x509_csr(path.read_bytes())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; expected the request.pem that `pneumofed client init` wrote") from None
+    except (ValueError, OSError):
+        raise ConfigError(f"{path}: not a request; expected the request.pem that `pneumofed client init` wrote") from None
+    key = request.public_key()
+    if not request.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
+        raise ConfigError(f"{path}: its signature or kind of key is wrong; have the hospital run `pneumofed client init` again")
+    return request
+
+
+def public_pem(key: object) -> bytes:
+    """The public half of a key as PEM: what identifies a site."""
+    public = key.public_key() if isinstance(key, ec.EllipticCurvePrivateKey) else key
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def common_name(certificate: x509.Certificate) -> str:
+    """The name that a certificate was given: the site's, or the server's host."""
+    attributes = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(attributes[0].value) if attributes else ""
+
+
+def sha256_fingerprint(certificate: x509.Certificate) -> str:
+    """Two hex digits a byte, with colons: short enough to read out over the telephone."""
+    return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+
+
+def days_left(certificate: x509.Certificate) -> float:
+    """Days until the certificate ends; negative after."""
+    return (certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)).total_seconds() / 86400
+
+
+def client_tls(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
+    """TLS 1.3 for a site: trusts that one CA, shows its own certificate.
+
+    Raises:
+        ConfigError: a file is missing or wrong, or the certificate and the key do not belong together.
+    """
+    require_private(key)
+    for path in (ca, certificate):
+        read_certificate(path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(ca)
+    try:
+        context.load_cert_chain(certificate, key)
+    except ssl.SSLError:
+        raise ConfigError(f"{certificate}: does not belong to the key {key}") from None
+    return context

@@ -1,0 +1,14 @@
+"""The one version of Flower that the services were made for: they stand on parts of it that it does not promise to keep."""
+
+from importlib.metadata import version
+
+from common.errors import RunError
+
+FLOWER = "1.41."
+
+
+def require_flower() -> None:
+    """Raise RunError if another Flower is installed."""
+    found = version("flwr")
+    if not found.startswith(FLOWER):
+        raise RunError(f"found flwr {found}, this program was made for {FLOWER}x; install that")

@@ -1,0 +1,57 @@
+"""Logs of a service: one JSON object a line, in files that rotate. They hold no patient identifier, because no room logs one."""
+
+import json
+import logging
+import time
+import traceback
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+MAX_BYTES, KEPT = 10_000_000, 5
+
+
+class JsonLine(logging.Formatter):
+    """time (UTC), level, logger, message; of an exception its type and where it was raised, not its text.
+
+    The text of a foreign exception may quote a value that it choked on, and that value may be a patient's.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = record.exc_info[0].__name__
+            line["raised_in"] = _origin(record.exc_info[2])
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _origin(raised: TracebackType | None) -> list[str]:
+    return [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_tb(raised)]
+
+
+def set_up_logs(folder: Path, name: str) -> None:
+    """Log to `folder`/`name`.log (rotating) and to standard error, where systemd's journal picks it up.
+
+    Raises:
+        OSError: the folder cannot be made or written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rotating = RotatingFileHandler(folder / f"{name}.log", maxBytes=MAX_BYTES, backupCount=KEPT)
+    handlers: list[logging.Handler] = [rotating, logging.StreamHandler()]
+    root = logging.getLogger()
+    for handler in handlers:
+        handler.setFormatter(JsonLine())
+        root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("pneumofed").setLevel(logging.INFO)
+    flower = logging.getLogger("flwr")  # brings a handler of its own, which would print each line twice
+    flower.handlers.clear()
+    flower.propagate = True
+    flower.setLevel(logging.ERROR)
+    logging.raiseExceptions = False  # a full disk costs log lines, not the service
