@@ -10,24 +10,24 @@ import hmac
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import feather
 
 from client.imaging.outcome import Reason, Skipped, Tally
-from client.imaging.sequence import Collection, Sequence
+from client.imaging.pixels import DicomPixels, Pixels, fit
+from client.imaging.reader import frames_of
+from client.imaging.sequence import Collection, Frame, Sequence
 from common.errors import DataError
 from common.plan import Input, Split, canonical_json
 
 FORMAT = 1
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 def pseudonym(patient: str, key: bytes) -> str:
@@ -38,21 +38,6 @@ def pseudonym(patient: str, key: bytes) -> str:
 def split_position(pseudonym: str) -> float:
     """Where a patient falls in [0, 1): the same for ever, whoever else is in the cohort."""
     return int(hashlib.sha256(f"split:{pseudonym}".encode()).hexdigest()[:13], 16) / 16.0**13
-
-
-def fit(grey: NDArray[np.float32], size: int, depth: int) -> Pixels:
-    """(H, W) in [0, 1] -> (size, size) uint8 or uint16, padded with black to a square first, averaged over areas."""
-    height, width = grey.shape
-    side = max(height, width)
-    if height != width:
-        top, left = (side - height) // 2, (side - width) // 2
-        grey = np.pad(grey, ((top, side - height - top), (left, side - width - left)))
-    if side != size:
-        method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-        grey = np.asarray(cv2.resize(grey, (size, size), interpolation=method), np.float32)
-    top_value = 2**depth - 1
-    pixels: Pixels = np.rint(grey * top_value).clip(0, top_value).astype(np.uint8 if depth == 8 else np.uint16)
-    return pixels
 
 
 def build_cohort(folder: Path, collection: Collection, contract: Input, findings: tuple[str, ...], key: bytes, stamp: str) -> None:
@@ -85,8 +70,10 @@ def _write_frames(path: Path, collection: Collection, contract: Input, key: byte
     rows: list[dict[str, Any]] = []
     gaps: list[float] = []
     with path.open("wb") as file:
-        for sequence in sorted(collection.sequences, key=lambda s: pseudonym(s.patient, key)):
-            frames = list(_readable_frames(sequence, contract, collection.tally))
+        sequences = sorted(collection.sequences, key=lambda s: pseudonym(s.patient, key))
+        loaded = _load([frame for sequence in sequences for frame in sequence.frames], contract)
+        for sequence in sequences:
+            frames = list(_readable_frames(sequence, loaded, collection.tally))
             if not frames:
                 collection.tally.add(Reason.NO_FRAMES)
                 continue
@@ -100,12 +87,26 @@ def _write_frames(path: Path, collection: Collection, contract: Input, key: byte
     return rows, gaps
 
 
-def _readable_frames(sequence: Sequence, contract: Input, tally: Tally) -> Iterable[tuple[float, Pixels]]:
+def _readable_frames(sequence: Sequence, loaded: Iterator[Pixels | Skipped], tally: Tally) -> Iterator[tuple[float, Pixels]]:
     for frame in sequence.frames:
+        pixels = next(loaded)
+        if isinstance(pixels, Skipped):
+            tally.add(pixels.reason)
+        else:
+            yield frame.position, pixels
+
+
+def _load(frames: list[Frame], contract: Input) -> Iterator[Pixels | Skipped]:
+    """Every frame in the contract's size and depth, in order. DICOM is read in processes of its own (reader.py)."""
+    wanted = [frame.load for frame in frames if isinstance(frame.load, DicomPixels)]
+    if len(wanted) == len(frames):
+        yield from frames_of(wanted, contract)
+        return
+    for frame in frames:
         try:
-            yield frame.position, fit(frame.load(), contract.size, contract.depth)
+            yield fit(frame.load(), contract.size, contract.depth)
         except Skipped as skipped:
-            tally.add(skipped.reason)
+            yield skipped
 
 
 def _sequence_table(rows: list[dict[str, Any]], findings: tuple[str, ...]) -> pa.Table:

@@ -1,41 +1,43 @@
-"""One DICOM file -> its place in a sequence (header) and its grey values in [0, 1] (pixels)."""
+"""One DICOM file -> where each of its images belongs in a patient's sequence. Grey values are pixels.py's."""
 
 import logging
+import math
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import pydicom
-from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels.processing import apply_modality_lut, apply_voi
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 
+from client.imaging.functional_groups import count_frames, frame_attributes, slice_position
 from client.imaging.outcome import Reason, Skipped
-from common.plan import Window
 
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it logs odd values too
 
-Grey = NDArray[np.float32]
-
 MAX_PIXELS = 16384 * 16384
+MAX_FRAMES = 10_000
+PLACED_BY = ("geometry", "slice location", "instance number")
+"""How a slice's place is known, the surest first."""
 MODALITIES = {"xray": ("CR", "DX", "RF", "RG"), "ct": ("CT",)}
 
 _HEADER_TAGS = [
-    "PatientID", "Modality", "SOPInstanceUID", "SeriesInstanceUID", "SamplesPerPixel", "NumberOfFrames", "Rows", "Columns",
-    "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "ContentDate", "ContentTime", "SeriesDate", "SeriesTime",
-    "StudyDate", "StudyTime", "ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber",
-    "Manufacturer", "ManufacturerModelName", "PhotometricInterpretation",
+    "SOPClassUID", "PatientID", "Modality", "SOPInstanceUID", "SeriesInstanceUID", "SamplesPerPixel", "NumberOfFrames", "FrameTime",
+    "Rows", "Columns", "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "ContentDate", "ContentTime", "SeriesDate",
+    "SeriesTime", "StudyDate", "StudyTime", "ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber", "Manufacturer",
+    "ManufacturerModelName", "PhotometricInterpretation", "BurnedInAnnotation", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "ViewPosition", "SeriesDescription", "ImageType", "SliceThickness", "SliceLocation",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Header:
-    """What places a file in a patient's sequence."""
+    """What places one image in a patient's sequence."""
 
     path: Path
     patient: str  # as in the file; leaves this package only as a pseudonym
@@ -45,53 +47,124 @@ class Header:
     position: float | None  # millimetres along the normal of the slice
     scanner: str
     shape: tuple[int, int]
+    frame: int = 0  # which image of the file
+    view: str = "unknown"  # of an X-ray: "frontal", "other", "unknown"
+    derived: bool = False  # a localiser, a reformatted image or a capture
+    thickness: float | None = None  # millimetres
+    placed_by: str = "geometry"  # one of PLACED_BY
+    burnt_in: bool = False  # the file says that text is drawn into the image
 
 
-def read_header(path: Path, modality: str) -> Header:
-    """Read all but the pixels.
+def read_headers(path: Path, modality: str) -> list[Header]:
+    """Read all but the pixels: one header an image, several for a multi-frame file.
 
     Raises:
         Skipped: the file is no DICOM image of the plan's `modality` ("xray", "ct"), or lacks what orders it.
     """
-    with _guarded():
-        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_HEADER_TAGS)
-        return _header(path, ds, modality)
+    with guarded():
+        return _headers(path, open_dataset(path, headers_only=True), modality)
 
 
-def _header(path: Path, ds: Dataset, modality: str) -> Header:
-    _require_single_grey_image(ds)
+def open_dataset(path: Path, headers_only: bool = False) -> Dataset:
+    """A file as a dataset, also one without preamble, or without a transfer syntax. Raises Skipped or what pydicom raises."""
+    tags = _HEADER_TAGS if headers_only else None
+    try:
+        ds = pydicom.dcmread(path, stop_before_pixels=headers_only, specific_tags=tags)
+    except InvalidDicomError:
+        ds = pydicom.dcmread(path, stop_before_pixels=headers_only, force=True)
+        # Anything can be forced: what makes it DICOM is that it names its class or its image's size.
+        if "SOPClassUID" not in ds and "Rows" not in ds:
+            raise Skipped(Reason.NOT_DICOM) from None
+    if "TransferSyntaxUID" not in ds.file_meta:
+        implicit, little = ds.original_encoding
+        syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        ds.file_meta.TransferSyntaxUID = syntax
+    return ds
+
+
+def _headers(path: Path, ds: Dataset, modality: str) -> list[Header]:
+    require_image(ds)
     if str(ds.get("Modality", "")) not in MODALITIES[modality]:
         raise Skipped(Reason.OTHER_MODALITY)
     patient = str(ds.get("PatientID", "") or "").strip()
     if not patient:
         raise Skipped(Reason.NO_PATIENT)
-    time, position = acquisition_time(ds), slice_position(ds)
+    time = acquisition_time(ds)
+    scanner = " ".join(str(ds.get(k, "") or "") for k in ("Manufacturer", "ManufacturerModelName")).strip()
+    n, uid = count_frames(ds), str(ds.get("SOPInstanceUID", "") or path)
+    pause = timedelta(milliseconds=float(ds.get("FrameTime", 0.0) or 0.0)) if n > 1 else timedelta()
+    places = [_place(ds, k) for k in range(n)]
+    headers = [
+        Header(
+            path=path,
+            frame=k,
+            patient=patient,
+            uid=uid if n == 1 else f"{uid}:{k:05d}",
+            series=str(ds.get("SeriesInstanceUID", "") or ""),
+            time=None if time is None else time + k * pause,
+            position=places[k][0],
+            scanner=scanner or "unknown",
+            shape=(int(ds.Rows), int(ds.Columns)),
+            view=view_of(ds),
+            derived=_is_derived(ds),
+            thickness=_number(ds.get("SliceThickness")),
+            placed_by=places[k][1],
+            burnt_in=str(ds.get("BurnedInAnnotation", "") or "").strip().upper() == "YES",
+        )
+        for k in range(n)
+    ]
     if modality == "xray" and time is None:
         raise Skipped(Reason.NO_TIME)
-    if modality == "ct" and position is None:
+    if modality == "ct" and any(h.position is None for h in headers):
         raise Skipped(Reason.NO_POSITION)
-    scanner = " ".join(str(ds.get(k, "") or "") for k in ("Manufacturer", "ManufacturerModelName")).strip()
-    return Header(
-        path=path,
-        patient=patient,
-        uid=str(ds.get("SOPInstanceUID", "") or path),
-        series=str(ds.get("SeriesInstanceUID", "") or ""),
-        time=time,
-        position=position,
-        scanner=scanner or "unknown",
-        shape=(int(ds.Rows), int(ds.Columns)),
-    )
+    return headers
 
 
-def _require_single_grey_image(ds: Dataset) -> None:
+def require_image(ds: Dataset) -> None:
+    """Raise Skipped unless the dataset describes an image of a size that we take."""
     if "Rows" not in ds or "Columns" not in ds or "PhotometricInterpretation" not in ds:
         raise Skipped(Reason.NO_PIXELS)
-    if int(ds.get("SamplesPerPixel", 1) or 1) != 1 or not str(ds.PhotometricInterpretation).startswith("MONOCHROME"):
-        raise Skipped(Reason.COLOUR)
-    if int(ds.get("NumberOfFrames", 1) or 1) != 1:
-        raise Skipped(Reason.MULTI_FRAME)
-    if int(ds.Rows) * int(ds.Columns) > MAX_PIXELS:
+    if int(ds.Rows) * int(ds.Columns) > MAX_PIXELS or count_frames(ds) > MAX_FRAMES:
         raise Skipped(Reason.TOO_LARGE)
+
+
+def _place(ds: Dataset, frame: int) -> tuple[float | None, str]:
+    """Where a slice lies, and how that is known: by its geometry, else slice location, else its number in the series."""
+    if (position := slice_position(frame_attributes(ds, frame))) is not None:
+        return position, "geometry"
+    if frame == 0 and (position := _number(ds.get("SliceLocation"))) is not None:
+        return position, "slice location"
+    if frame == 0 and (number := _number(ds.get("InstanceNumber"))) is not None:
+        return number * (_number(ds.get("SliceThickness")) or 1.0), "instance number"
+    return None, "nothing"
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def view_of(ds: Dataset) -> str:
+    """ "frontal", "other" or "unknown": by ViewPosition (PS3.3 C.8.7.1), else by words in the series' description."""
+    view = str(ds.get("ViewPosition", "") or "").strip().upper()
+    if view:
+        return "frontal" if view in _FRONTAL else "other" if view in _NOT_FRONTAL else "unknown"
+    words = set(re.split(r"[^A-Z]+", str(ds.get("SeriesDescription", "") or "").upper()))
+    if words & _NOT_FRONTAL:
+        return "other"
+    return "frontal" if words & _FRONTAL else "unknown"
+
+
+_FRONTAL = {"PA", "AP", "FRONTAL"}
+_NOT_FRONTAL = {"LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL", "LAT", "OBLIQUE"}
+
+
+def _is_derived(ds: Dataset) -> bool:
+    kinds = {str(kind).upper() for kind in (ds.get("ImageType") or [])}
+    return bool(kinds & {"LOCALIZER", "SECONDARY"}) or ds.get("SOPClassUID") == SecondaryCaptureImageStorage
 
 
 def acquisition_time(ds: Dataset) -> datetime | None:
@@ -119,87 +192,8 @@ def _parse_time(date: str, time: str) -> datetime | None:
         return day
 
 
-def slice_position(ds: Dataset) -> float | None:
-    """Millimetres of the slice along its own normal: position . (row direction x column direction)."""
-    try:
-        position = np.asarray(ds["ImagePositionPatient"].value, dtype=np.float64)
-        cosines = np.asarray(ds["ImageOrientationPatient"].value, dtype=np.float64)
-    except (KeyError, TypeError, ValueError):
-        return None
-    if position.shape != (3,) or cosines.shape != (6,) or not np.isfinite([*position, *cosines]).all():
-        return None
-    return float(position @ np.cross(cosines[:3], cosines[3:]))
-
-
-def read_pixels(path: Path, window: Window | None = None) -> Grey:
-    """Grey values (H, W) float32 in [0, 1], bright is bright: modality LUT, VOI, inversion, in the standard's order.
-
-    `window` replaces the VOI transformation of the file. Without any, the image's own range is stretched.
-
-    Raises:
-        Skipped: the pixels cannot be decoded.
-    """
-    with _guarded():
-        ds = pydicom.dcmread(path)
-        _require_single_grey_image(ds)
-        return to_grey(ds, window)
-
-
-def to_grey(ds: Dataset, window: Window | None = None) -> Grey:
-    """Decoded dataset -> (H, W) float32 in [0, 1] (PS3.4 annex N.2: modality LUT, VOI LUT, presentation)."""
-    if "PixelData" not in ds:
-        raise Skipped(Reason.NO_PIXELS)
-    values = np.asarray(apply_modality_lut(ds.pixel_array, ds), dtype=np.float32)
-    if window is not None:
-        grey = apply_window(values, window.center, window.width, "LINEAR")
-    elif ds.get("VOILUTSequence"):
-        grey = _apply_voi_lut(values, ds)
-    elif (own := _own_window(ds)) is not None:
-        grey = apply_window(values, *own, str(ds.get("VOILUTFunction", "LINEAR") or "LINEAR"))
-    else:
-        grey = stretch(values)
-    return 1.0 - grey if ds.PhotometricInterpretation == "MONOCHROME1" else grey
-
-
-def apply_window(values: Grey, center: float, width: float, function: str) -> Grey:
-    """VOI window to [0, 1]: LINEAR, LINEAR_EXACT and SIGMOID of PS3.3 C.11.2.1.2 and C.11.2.1.3."""
-    if function == "SIGMOID":
-        with np.errstate(over="ignore"):
-            sigmoid: Grey = (1.0 / (1.0 + np.exp(-4.0 * (values - center) / width))).astype(np.float32)
-        return sigmoid
-    if function != "LINEAR_EXACT":
-        center, width = center - 0.5, width - 1.0
-    if width <= 0.0:
-        return (values > center).astype(np.float32)
-    scaled: Grey = ((values - center) / width + 0.5).astype(np.float32)
-    return scaled.clip(0.0, 1.0)
-
-
-def _own_window(ds: Dataset) -> tuple[float, float] | None:
-    """The file's first window, if it has a usable one."""
-    if "WindowCenter" not in ds or "WindowWidth" not in ds:
-        return None
-    first = [np.atleast_1d(np.asarray(ds[tag].value, dtype=np.float64))[:1] for tag in ("WindowCenter", "WindowWidth")]
-    if not all(len(v) and np.isfinite(v[0]) for v in first) or first[1][0] <= 0:
-        return None
-    return float(first[0][0]), float(first[1][0])
-
-
-def _apply_voi_lut(values: Grey, ds: Dataset) -> Grey:
-    """The file's first VOI LUT, scaled by the full range of its entries."""
-    bits = int(ds.VOILUTSequence[0].LUTDescriptor[2])
-    grey: Grey = (apply_voi(values.astype(np.int32), ds).astype(np.float32) / (2**bits - 1)).clip(0.0, 1.0)
-    return grey
-
-
-def stretch(values: Grey) -> Grey:
-    """The image's own range to [0, 1]; a constant image becomes 0."""
-    low, high = float(values.min()), float(values.max())
-    return (values - low) / (high - low) if high > low else np.zeros_like(values)
-
-
 @contextmanager
-def _guarded() -> Iterator[None]:
+def guarded() -> Iterator[None]:
     """Whatever reading a file raises becomes an outcome, and nothing that it holds is printed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns about each odd value, with the value: not into our logs
@@ -207,7 +201,7 @@ def _guarded() -> Iterator[None]:
             yield
         except Skipped:
             raise
-        except InvalidDicomError:
-            raise Skipped(Reason.NOT_DICOM) from None
+        except MemoryError:
+            raise Skipped(Reason.TOO_LARGE) from None
         except Exception:  # pydicom parses on access, decoders are many: a bad file may raise anything
             raise Skipped(Reason.BROKEN) from None

@@ -10,18 +10,25 @@ class Reason(StrEnum):
 
     NOT_DICOM = "not a DICOM file"
     BROKEN = "cannot be read or decoded"
+    TOO_SLOW = "took too long to read"
+    DECODER_CRASHED = "crashed its decoder"
     NO_PIXELS = "no image in it"
-    COLOUR = "colour image"
-    MULTI_FRAME = "multi-frame image"
     TOO_LARGE = "more pixels than a chest image has"
     OTHER_MODALITY = "another modality than the plan's"
     NO_PATIENT = "no patient ID"
     NO_TIME = "no date to order it by"
     NO_POSITION = "no position to order it by"
     OTHER_SERIES = "another series of the same patient"
+    NOT_A_SLICE = "localiser, derived image or capture of a CT"
+    SAME_PLACE = "slice at the place of another"
+    NOT_FRONTAL = "lateral or oblique view"
     DUPLICATE = "same SOP instance as another file"
     UNLABELLED = "patient without a label"
     NO_FRAMES = "patient without a readable image"
+    BURNT_IN = "text may be drawn into the image"
+    VIEW_UNKNOWN = "does not say its view, taken for frontal"
+    PLACED_BY_NUMBER = "placed by slice location or number, not by geometry"
+    SLICES_MISSING = "patient whose CT has slices missing"
 
 
 class Skipped(Exception):  # noqa: N818 - an outcome, not an error
@@ -35,6 +42,9 @@ class Skipped(Exception):  # noqa: N818 - an outcome, not an error
 PATIENT_REASONS = (Reason.UNLABELLED, Reason.NO_FRAMES)
 """These count patients; all others count files."""
 
+NOTES = (Reason.BURNT_IN, Reason.VIEW_UNKNOWN, Reason.PLACED_BY_NUMBER, Reason.SLICES_MISSING)
+"""These count what is used, and should be looked at."""
+
 
 @dataclass
 class Tally:
@@ -47,11 +57,15 @@ class Tally:
 
     @property
     def skipped_files(self) -> int:
-        return sum(n for reason, n in self.counts.items() if reason not in PATIENT_REASONS)
+        return sum(n for reason, n in self.counts.items() if reason not in (*PATIENT_REASONS, *NOTES))
 
     def as_dict(self) -> dict[str, int]:
         """Reason -> count, for JSON; zero counts are left out."""
         return {reason.name.lower(): self.counts[reason] for reason in Reason if self.counts[reason]}
+
+    def left_out(self) -> dict[str, int]:
+        """As `as_dict`, without what was used and only noted."""
+        return {name: n for name, n in self.as_dict().items() if Reason[name.upper()] not in NOTES}
 
     @classmethod
     def from_dict(cls, counts: dict[str, int]) -> "Tally":

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from client.imaging.dicom import Header, read_pixels
-from client.imaging.outcome import Reason, Tally
+from client.imaging.choosing import check_places, choose_images
+from client.imaging.dicom import Header
+from client.imaging.outcome import Tally
+from client.imaging.pixels import DicomPixels
 from common.plan import Input
 
 SECONDS_A_DAY = 86400.0
@@ -43,18 +44,13 @@ class Collection:
 
 
 def order_headers(headers: Seq[Header], modality: str, tally: Tally) -> list[Header]:
-    """One patient's files in order, each SOP instance once.
+    """One patient's images in order, those that belong together (choosing.py). Maybe none.
 
-    X-rays by acquisition time; CT slices of the series with the most slices, by position along the normal. Ties are
-    broken by UID, so that neither file names nor the order of reading matter.
+    X-rays by acquisition time; CT slices by position along the normal. Ties are broken by UID, so that neither file names nor
+    the order of reading matter.
     """
-    files = list({header.uid: header for header in sorted(headers, key=lambda h: str(h.path), reverse=True)}.values())
-    tally.add(Reason.DUPLICATE, len(headers) - len(files))
-    if modality == "ct":
-        series = max({h.series for h in files}, key=lambda uid: (sum(h.series == uid for h in files), uid))
-        tally.add(Reason.OTHER_SERIES, sum(h.series != series for h in files))
-        files = [h for h in files if h.series == series]
-    return sorted(files, key=lambda h: (place(h, modality), h.uid))
+    ordered = sorted(choose_images(headers, modality, tally), key=lambda h: (place(h, modality), h.uid))
+    return check_places(ordered, tally) if modality == "ct" else ordered
 
 
 def place(header: Header, modality: str) -> float:
@@ -79,4 +75,4 @@ def to_frames(ordered: Seq[Header], contract: Input) -> tuple[Frame, ...]:
     """The chosen files of one patient as frames, placed from the first of them on."""
     kept = [ordered[i] for i in choose(len(ordered), contract.max_frames, contract.modality)]
     start = place(kept[0], contract.modality)
-    return tuple(Frame(place(h, contract.modality) - start, partial(read_pixels, h.path, contract.window)) for h in kept)
+    return tuple(Frame(place(h, contract.modality) - start, DicomPixels(h.path, contract.window, h.frame)) for h in kept)

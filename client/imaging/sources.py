@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from client.imaging.dicom import Header, read_header
+from client.imaging.dicom import Header
 from client.imaging.labels import match, parse_label, read_labels, read_rows
 from client.imaging.outcome import Reason, Skipped, Tally
+from client.imaging.reader import headers_of
 from client.imaging.sequence import Collection, Frame, Sequence, choose, order_headers, to_frames
 from common.errors import DataError
 from common.plan import Input
@@ -60,21 +61,24 @@ class DicomFolder:
         labels = read_labels(self.labels_path, findings)
         tally = Tally()
         patients: dict[str, list[Header]] = defaultdict(list)
-        for path in _walk(self.path):
-            if path.suffix.lower() in (".csv", ".json", ".md", ".txt") or path.name.upper() == "DICOMDIR":
-                continue
-            try:
-                header = read_header(path, contract.modality)
-            except Skipped as skipped:
-                tally.add(skipped.reason)
+        for headers in headers_of([p for p in _walk(self.path) if not _is_beside(p)], contract.modality):
+            if isinstance(headers, Skipped):
+                tally.add(headers.reason)
             else:
-                patients[header.patient].append(header)
+                patients[headers[0].patient] += headers
+                tally.add(Reason.BURNT_IN, headers[0].burnt_in)
         known = match(labels, patients, tally, tally.skipped_files, self.labels_path)
-        return Collection([self._sequence(p, patients[p], labels[p], contract, tally) for p in sorted(known)], tally)
+        found = [self._sequence(p, patients[p], labels[p], contract, tally) for p in sorted(known)]
+        return Collection([sequence for sequence in found if sequence is not None], tally)
 
     @staticmethod
-    def _sequence(patient: str, headers: list[Header], labels: NDArray[np.float32], contract: Input, tally: Tally) -> Sequence:
+    def _sequence(
+        patient: str, headers: list[Header], labels: NDArray[np.float32], contract: Input, tally: Tally
+    ) -> Sequence | None:
         ordered = order_headers(headers, contract.modality, tally)
+        if not ordered:
+            tally.add(Reason.NO_FRAMES)
+            return None
         return Sequence(patient, to_frames(ordered, contract), labels, scanner=ordered[0].scanner)
 
 
@@ -227,6 +231,11 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if np.isfinite(value) else None
+
+
+def _is_beside(path: Path) -> bool:
+    """Tables, notes and directories of the files, which are not counted as files that could not be read."""
+    return path.suffix.lower() in (".csv", ".json", ".md", ".txt") or path.name.upper() == "DICOMDIR"
 
 
 def _walk(root: Path) -> list[Path]:

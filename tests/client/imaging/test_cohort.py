@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.imaging.cohort import Cohort, build_cohort, fit, is_current, pseudonym, require_trainable, split_position
+from client.imaging.cohort import Cohort, build_cohort, is_current, pseudonym, require_trainable, split_position
 from client.imaging.outcome import Reason, Skipped, Tally
+from client.imaging.pixels import fit
 from client.imaging.sequence import Collection, Frame, Sequence
 from common.errors import DataError
 from common.plan import Input, Split

@@ -53,7 +53,7 @@ def test_bad_files_are_counted_and_never_fatal(tmp_path):
     save(image(np.zeros((4, 4), np.uint16), PatientID="P0", Modality="MR"), folder / "sub" / "mr.dcm")
     (folder / ".hidden").write_text("not looked at")
     found = DicomFolder(folder).read(Input(), FINDINGS)
-    assert found.tally.as_dict() == {"not_dicom": 1, "other_modality": 1}
+    assert found.tally.as_dict() == {"not_dicom": 1, "other_modality": 1, "view_unknown": 9}
     assert len(found.sequences) == 3
 
 

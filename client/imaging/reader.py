@@ -1,0 +1,203 @@
+"""Processes that read files: a decoder that hangs, crashes or eats memory costs one file, not the ingest.
+
+Jobs and answers cross pipes as JSON and raw pixels, which cannot carry code: what decodes a hospital's odd files is not trusted.
+"""
+
+import contextlib
+import json
+import multiprocessing as mp
+import os
+import resource
+import signal
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from itertools import islice
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from client.imaging.dicom import Header, read_headers
+from client.imaging.outcome import Reason, Skipped
+from client.imaging.pixels import DicomPixels, Pixels, fit, read_pixels
+from common.plan import Input, Window
+
+TIME_LIMIT_S = 5.0
+MEMORY_LIMIT = 4 * 2**30
+IN_HAND = 2
+"""Jobs that a process has at a time: the next one lies ready when it has answered."""
+AHEAD = 64
+"""Answers that may wait for an earlier one: all that an ingest keeps in memory."""
+
+Job = dict[str, Any]
+Answer = bytes | Skipped
+_CONTEXT = mp.get_context("forkserver")
+_CONTEXT.set_forkserver_preload([__name__])
+
+
+def headers_of(paths: list[Path], modality: str) -> Iterator[list[Header] | Skipped]:
+    """`read_headers` of every file, in order, by as many processes as there are cores."""
+    jobs = ({"path": str(path), "modality": modality} for path in paths)
+    for path, answer in zip(paths, answers_to(jobs, len(paths)), strict=True):
+        yield answer if isinstance(answer, Skipped) else [_header(path, about) for about in json.loads(answer)]
+
+
+def frames_of(wanted: list[DicomPixels], contract: Input) -> Iterator[Pixels | Skipped]:
+    """Every image decoded and brought to the contract's size and depth, in order, by as many processes as there are cores."""
+    jobs = (
+        {
+            "path": str(w.path), "frame": w.frame, "size": contract.size, "depth": contract.depth,
+            "window": w.window and w.window.model_dump(),
+        }
+        for w in wanted
+    )  # fmt: skip
+    dtype = np.dtype(np.uint8 if contract.depth == 8 else np.uint16)
+    for answer in answers_to(jobs, len(wanted)):
+        if isinstance(answer, Skipped):
+            yield answer
+        else:
+            yield np.frombuffer(answer, dtype).reshape(contract.size, contract.size)
+
+
+def answers_to(jobs: Iterable[Job], count: int) -> Iterator[Answer]:
+    """The answer to each of `count` jobs, in their order. Memory does not grow with their number."""
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.ExitStack() as stack:
+        pool = _Pool(max(1, min(n_cores, count // 8)))
+        stack.callback(pool.close)
+        numbered = enumerate(jobs)
+        for number in range(count):
+            while number not in pool.done:
+                pool.waiting.extend(islice(numbered, max(0, AHEAD - pool.open)))
+                pool.work()
+            yield pool.done.pop(number)
+
+
+@dataclass
+class _Process:
+    """One reading process and the jobs that it has."""
+
+    process: Any
+    pipe: Connection
+    has: deque[tuple[int, Job]] = field(default_factory=deque)
+    since: float = 0.0  # when it began the first of them
+    ready: bool = False
+
+    @classmethod
+    def start(cls) -> "_Process":
+        pipe, theirs = _CONTEXT.Pipe()
+        process = _CONTEXT.Process(target=_read_for, args=(theirs,), daemon=True)
+        process.start()
+        theirs.close()
+        return cls(process, pipe)
+
+    def end(self) -> None:
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+
+class _Pool:
+    """Deals jobs out to processes and replaces those that fail."""
+
+    def __init__(self, n_processes: int) -> None:
+        self._processes = [_Process.start() for _ in range(n_processes)]
+        self.waiting: deque[tuple[int, Job]] = deque()
+        self.done: dict[int, Answer] = {}
+
+    @property
+    def open(self) -> int:
+        """Jobs that are waiting, in work, or answered and not yet asked for."""
+        return len(self.waiting) + sum(len(p.has) for p in self._processes) + len(self.done)
+
+    def work(self) -> None:
+        """Deal out what waits, and take in what is answered, or overdue."""
+        for reader in self._processes:
+            while self.waiting and len(reader.has) < IN_HAND:
+                self._give(reader, self.waiting.popleft())
+        now = time.monotonic()
+        limits = [r.since + TIME_LIMIT_S - now for r in self._processes if r.ready and r.has]
+        for pipe in wait([r.pipe for r in self._processes], timeout=max(0.0, min(limits, default=TIME_LIMIT_S))):
+            self._take(next(r for r in self._processes if r.pipe is pipe))
+        for reader in self._processes:
+            if reader.ready and reader.has and time.monotonic() - reader.since > TIME_LIMIT_S:
+                self._replace(reader, Reason.TOO_SLOW)
+
+    def _give(self, reader: _Process, job: tuple[int, Job]) -> None:
+        if not reader.has:
+            reader.since = time.monotonic()
+        reader.has.append(job)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: reading from it will tell
+            reader.pipe.send_bytes(json.dumps(job[1]).encode())
+
+    def _take(self, reader: _Process) -> None:
+        try:
+            answer = reader.pipe.recv_bytes()
+        except (EOFError, ConnectionResetError, OSError):
+            self._replace(reader, Reason.DECODER_CRASHED)
+            return
+        reader.since = time.monotonic()
+        if not reader.ready:
+            reader.ready = True
+            return
+        number, _ = reader.has.popleft()
+        self.done[number] = answer[1:] if answer[:1] == b"+" else Skipped(Reason[answer[1:].decode()])
+
+    def _replace(self, reader: _Process, reason: Reason) -> None:
+        """The job in work is given up; the others of the process are done by its successor."""
+        if reader.has:
+            number, _ = reader.has.popleft()
+            self.done[number] = Skipped(reason)
+        self.waiting.extendleft(reversed(reader.has))
+        reader.end()
+        self._processes[self._processes.index(reader)] = _Process.start()
+
+    def close(self) -> None:
+        for reader in self._processes:
+            reader.end()
+
+
+def _read_for(pipe: Connection) -> None:
+    """A reading process: answers jobs until its pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; the pipe closes with it
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders in C print what they find odd: not into our logs
+    cv2.setNumThreads(1)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
+    try:
+        pipe.send_bytes(b"ready")
+        while True:
+            pipe.send_bytes(_answer(json.loads(pipe.recv_bytes())))
+    except (EOFError, OSError):
+        return
+
+
+def _answer(job: Job) -> bytes:
+    path = Path(job["path"])
+    try:
+        if "modality" in job:
+            return b"+" + json.dumps([_describe(header) for header in read_headers(path, job["modality"])]).encode()
+        window = Window.model_validate(job["window"]) if job["window"] else None
+        return b"+" + fit(read_pixels(path, window, job["frame"]), job["size"], job["depth"]).tobytes()
+    except Skipped as skipped:
+        return b"-" + skipped.reason.name.encode()
+    except MemoryError:
+        return b"-" + Reason.TOO_LARGE.name.encode()
+
+
+_PLAIN = tuple(f.name for f in fields(Header) if f.name not in ("path", "time"))
+
+
+def _describe(header: Header) -> dict[str, Any]:
+    return {**{name: getattr(header, name) for name in _PLAIN}, "time": header.time and header.time.isoformat()}
+
+
+def _header(path: Path, about: dict[str, Any]) -> Header:
+    taken = about.pop("time")
+    about["shape"] = tuple(about["shape"])
+    return Header(path=path, time=taken and datetime.fromisoformat(taken), **about)

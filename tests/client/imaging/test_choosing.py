@@ -1,0 +1,105 @@
+"""Which images make a sequence: rules with examples as a department has them."""
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+
+from client.imaging.dicom import Header, read_headers, view_of
+from client.imaging.outcome import Reason, Skipped, Tally
+from client.imaging.sequence import order_headers
+from tests.client.imaging.test_dicom import RAMP, image, save
+
+
+def slice_(uid, position, series="1", **more):
+    return Header(Path(f"{uid}.dcm"), "P", uid, series, None, position, "scanner", (4, 4), **more)
+
+
+def xray(uid, view):
+    return Header(Path(f"{uid}.dcm"), "P", uid, "1", datetime(2020, 1, 1), None, "scanner", (4, 4), view=view)
+
+
+@pytest.mark.parametrize(
+    ("position", "description", "view"),
+    [
+        ("PA", "", "frontal"), ("AP", "Chest lat", "frontal"), ("LL", "", "other"), ("RLO", "", "other"), ("XX", "", "unknown"),
+        ("", "Thorax p.a.", "unknown"), ("", "CHEST PA", "frontal"), ("", "Chest lat.", "other"), ("", "Lateral view", "other"),
+        ("", "plateau", "unknown"), ("", "", "unknown"),
+    ],
+)  # fmt: skip
+def test_the_view_is_read_from_the_field_or_the_description(position, description, view):
+    ds = Dataset()
+    ds.ViewPosition, ds.SeriesDescription = position, description
+    assert view_of(ds) == view
+
+
+def test_lateral_views_are_left_out_and_unknown_ones_noted():
+    tally = Tally()
+    kept = order_headers([xray("a", "frontal"), xray("b", "other"), xray("c", "unknown")], "xray", tally)
+    assert [h.uid for h in kept] == ["a", "c"]
+    assert tally.counts[Reason.NOT_FRONTAL] == tally.counts[Reason.VIEW_UNKNOWN] == 1
+    assert tally.skipped_files == 1
+    assert order_headers([xray("b", "other")], "xray", Tally()) == []
+
+
+def test_localisers_and_captures_are_no_slices_however_many():
+    tally = Tally()
+    scan = [slice_(f"s{i}", float(i), "scan") for i in range(3)]
+    others = [slice_(f"l{i}", float(i), "localiser", derived=True) for i in range(9)]
+    assert order_headers([*others, *scan], "ct", tally) == scan
+    assert tally.counts[Reason.NOT_A_SLICE] == 9
+    assert order_headers(others, "ct", Tally()) == []
+
+
+def test_the_series_with_most_places_is_taken_then_the_thinner():
+    thick = [slice_(f"k{i}", float(i), "9", thickness=5.0) for i in range(4)]
+    thin = [slice_(f"n{i}", float(i), "1", thickness=1.0) for i in range(4)]
+    twice = [slice_(f"t{i}", float(i // 3), "5", thickness=0.5) for i in range(6)]  # six files, two places
+    tally = Tally()
+    assert order_headers([*thick, *thin, *twice], "ct", tally) == thin
+    assert tally.counts[Reason.OTHER_SERIES] == 10
+
+
+def test_a_place_counts_once_and_gaps_are_noted():
+    tally = Tally()
+    ordered = order_headers(
+        [slice_("a", 0.0), slice_("b", 0.001), slice_("c", 2.0), slice_("d", 4.0), slice_("e", 10.0)], "ct", tally
+    )
+    assert [h.uid for h in ordered] == ["a", "c", "d", "e"]
+    assert (tally.counts[Reason.SAME_PLACE], tally.counts[Reason.SLICES_MISSING]) == (1, 1)
+    even = Tally()
+    order_headers([slice_(str(i), 2.0 * i) for i in range(5)], "ct", even)
+    assert even.counts[Reason.SLICES_MISSING] == 0
+
+
+def ct(**tags):
+    return image(RAMP, Modality="CT", SeriesInstanceUID="1.2", **tags)
+
+
+def test_without_geometry_the_location_places_a_slice_and_without_that_its_number(tmp_path):
+    by_location = read_headers(save(ct(SliceLocation=-12.5, InstanceNumber=4), tmp_path / "a.dcm"), "ct")[0]
+    by_number = read_headers(save(ct(InstanceNumber=4, SliceThickness=2.5), tmp_path / "b.dcm"), "ct")[0]
+    assert (by_location.position, by_location.placed_by) == (-12.5, "slice location")
+    assert (by_number.position, by_number.placed_by) == (10.0, "instance number")
+    tally = Tally()
+    order_headers([by_number], "ct", tally)
+    assert tally.counts[Reason.PLACED_BY_NUMBER] == 1
+    with pytest.raises(Skipped) as e:
+        read_headers(save(ct(), tmp_path / "c.dcm"), "ct")
+    assert e.value.reason == Reason.NO_POSITION
+
+
+def test_slices_of_one_series_are_placed_by_one_rule():
+    tally = Tally()
+    mixed = [slice_("a", 100.0), slice_("b", 102.0), slice_("c", 3.0, placed_by="instance number")]
+    assert [h.uid for h in order_headers(mixed, "ct", tally)] == ["a", "b"]
+    assert tally.counts[Reason.NO_POSITION] == 1
+
+
+def test_a_localiser_is_known_by_its_image_type(tmp_path):
+    geometry = {"ImagePositionPatient": [0, 0, 7], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    assert read_headers(save(ct(**geometry, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), tmp_path / "a.dcm"), "ct")[0].derived
+    assert read_headers(save(ct(**geometry, ImageType=["DERIVED", "SECONDARY", "MPR"]), tmp_path / "b.dcm"), "ct")[0].derived
+    plain = read_headers(save(ct(**geometry, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"]), tmp_path / "c.dcm"), "ct")[0]
+    assert (plain.derived, plain.position, plain.placed_by) == (False, 7.0, "geometry")
