@@ -50,6 +50,8 @@ def set_up_process(threads: int | None = None) -> None:
     """
     # What torch.use_deterministic_algorithms calls, less its import of torch's compiler: three seconds in each process.
     torch._C._set_deterministic_algorithms(not torch.cuda.is_available(), warn_only=False)
+    # It would also fill every new tensor with NaN, to show code that reads what was never written: a tenth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if threads is not None:
         torch.set_num_threads(threads)
     if sys.platform == "linux":

@@ -1,0 +1,119 @@
+"""A plan with privacy through the ClientApp, as a site's worker answers it."""
+
+import math
+
+import pytest
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+from client.app import app
+from client.governance.egress import check_reply
+from client.governance.ledger import Ledger
+from client.governance.policy import Policy
+from client.training.private.accounting import epsilon
+from client.worker import answer, make_context
+from common import wire
+from common.errors import WireError
+from common.models import build_model
+from common.plan import Privacy, Training
+from tests.conftest import small_plan
+
+PLAN = small_plan(rounds=4, privacy=Privacy(noise_multiplier=1.0, delta=1e-3, steps=3), training=Training(batch_size=8))
+
+
+@pytest.fixture
+def site(federation, tmp_path):
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    ledger = tmp_path / "ledger.sqlite"
+
+    def context(**more):
+        (node,) = federation(PLAN, 1, 40)
+        return make_context(1, {**node, "ledger": str(ledger), **more})
+
+    return context, Ledger(ledger)
+
+
+def ask(context, kind, number=1):
+    config = ConfigRecord({wire.PLAN_SHA256: PLAN.sha256, wire.RUN: "r1", **({} if kind == "query" else {wire.ROUND: number})})
+    content = RecordDict({wire.CONFIG: config})
+    if kind != "query":
+        content[wire.ARRAYS] = wire.pack(wire.get_weights(build_model(PLAN)))
+    message = Message(content, 1, kind)
+    message.metadata.__dict__["_message_id"] = "m"
+    return answer(app, message, context)
+
+
+def passes(kind, reply):
+    return check_reply(kind, reply.content, wire.Schema.of(build_model(PLAN)), Policy(), private=True)
+
+
+def test_a_round_is_in_the_ledger_and_tells_nothing_about_the_patients(site):
+    context, ledger = site
+    reply = ask(context(), "train")
+    numbers = wire.check_numbers(passes("train", reply), wire.TRAIN_NUMBERS)
+    assert numbers[wire.N_EXAMPLES] == wire.PRIVATE_WEIGHT
+    assert math.isnan(numbers[wire.LOSS])
+    assert math.isnan(numbers[wire.SECONDS])
+    assert numbers[wire.STEPS] == 3
+    ((noise, rate, steps),) = ledger.history()
+    assert (noise, steps) == (1.0, 3)
+    assert 0.2 < rate < 0.5
+    counts = wire.check_numbers(passes("query", ask(context(), "query")), wire.QUERY_NUMBERS)
+    assert all(math.isnan(counts[name]) for name in wire.QUERY_NUMBERS)
+    refused = ask(context(), "evaluate")
+    assert refused.error.code == wire.SITE_REFUSES
+    assert "without noise" in refused.error.reason
+
+
+def test_a_site_whose_budget_is_spent_declines_and_says_so(site):
+    context, ledger = site
+    assert not ask(context(), "train", 1).has_error()
+    one = epsilon(ledger.history(), 1e-3)
+    two = epsilon([*ledger.history(), *ledger.history()], 1e-3)
+    tight = {"budget-epsilon": (one + two) / 2, "budget-delta": 1e-3}
+    declined = ask(context(**tight), "train", 2)
+    assert declined.error.code == wire.SITE_REFUSES
+    assert "privacy budget" in declined.error.reason
+    assert len(ledger.history()) == 1
+    enough = {"budget-epsilon": two + 0.1, "budget-delta": 1e-3}
+    assert not ask(context(**enough), "train", 2).has_error()
+
+
+def test_numbers_about_patients_do_not_leave_under_a_private_plan(site):
+    context, _ = site
+    reply = ask(context(), "train")
+    for name, value in ((wire.LOSS, 0.5), (wire.SECONDS, 1.0), (wire.N_EXAMPLES, 28)):
+        before = reply.content.metric_records[wire.METRICS][name]
+        reply.content.metric_records[wire.METRICS][name] = value
+        with pytest.raises(WireError, match="numbers about patients"):
+            passes("train", reply)
+        reply.content.metric_records[wire.METRICS][name] = before
+    passes("train", reply)
+
+
+def test_a_ledger_that_cannot_be_read_stops_training(site):
+    context, _ = site
+    node = context()
+    with open(node.node_config["ledger"], "wb") as file:
+        file.write(b"rubbish" * 1000)
+    assert ask(node, "train").error.code == wire.SITE_FAILS
+
+
+def test_the_federation_goes_on_without_a_site_whose_budget_is_spent(federation, tmp_path):
+    from common.plan import Federation
+    from server.rounds import RoundLoop, Silent
+    from simulation.grid import SequentialGrid
+
+    plan = small_plan(
+        rounds=3, privacy=Privacy(noise_multiplier=1.0, delta=1e-3, steps=2), training=Training(batch_size=8),
+        federation=Federation(quorum=0.6),
+    )  # fmt: skip
+    nodes = [{**node, "ledger": str(tmp_path / f"{k}.sqlite")} for k, node in enumerate(federation(plan, 3, 40))]
+    nodes[1] |= {"budget-epsilon": epsilon([(1.0, 0.3, 3)], 1e-3), "budget-delta": 1e-3}  # for one round, not for two
+    model = build_model(plan)
+    done = RoundLoop(SequentialGrid(app, nodes), plan, wire.Schema.of(model), tmp_path / "run", Silent()).run(
+        wire.get_weights(model)
+    )
+    assert [sorted(r["sites"]) for r in done.history] == [["site-0", "site-1", "site-2"], *[["site-0", "site-2"]] * 2]
+    assert "privacy budget" in done.history[1]["failed"]["site-1"]
+    assert all(r["evaluation"] is None for r in done.history)
