@@ -10,12 +10,12 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from client.worker import NodeConfig
 from common.config import load_yaml
 from common.errors import ConfigError
 from common.files import write_atomically
 from server.app import build_app
 from server.rounds import Silent
-from simulation.grid import NodeConfig
 from simulation.ray_engine import bound
 from simulation.runs import start
 from simulation.scenario import PhantomData, Scenario
@@ -37,7 +37,7 @@ def _serve(grid: Grid, context: Context) -> None:
     out.mkdir(parents=True)
     start(out, scenario)
     sites = prepare_sites(scenario, out)
-    nodes = node_configs(scenario, sites, out)
+    nodes = node_configs(scenario, sites, out, FEDERATED)
     if n_nodes != len(nodes):
         raise ConfigError(
             f"Flower simulates {n_nodes} nodes, the plan has {len(nodes)} hospitals; "

@@ -1,35 +1,25 @@
 """A Flower Grid that runs the ClientApp on this machine: in this process, or in a pool of workers. No Ray, no network.
 
-Uses Flower's internals (metadata fields, TaskIdentity, protobuf serde): held to one minor version by pyproject.toml and
-by tests/simulation/test_grid.py.
+Uses Flower's internals (metadata fields, TaskIdentity): held to one version by pyproject.toml and by
+tests/simulation/test_grid.py.
 """
 
-import contextlib
 import itertools
-import logging
-import multiprocessing as mp
-import os
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from multiprocessing.connection import Connection, wait
-from typing import Any
+from collections.abc import Iterable, Sequence
+from multiprocessing.connection import wait
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
-from flwr.common.serde import message_from_proto, message_to_proto
-from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from common.errors import PneumofedError
-
-log = logging.getLogger("pneumofed.simulation")
+from client.worker import NodeConfig, Worker, answer, make_context
 
 RUN_ID = 1
-NodeConfig = Mapping[str, str | int | float | bool]
 
 
 class SimulationGrid(Grid):
@@ -108,8 +98,7 @@ class PoolGrid(SimulationGrid):
     def __init__(self, app: str, node_configs: Sequence[NodeConfig], workers: int, threads: int) -> None:
         """`app` names the ClientApp as Flower does, "client.app:app"; each of `workers` has `threads` torch threads."""
         super().__init__(node_configs)
-        context = mp.get_context("spawn")
-        self._workers = [_Worker(context, app, self.node_configs, threads) for _ in range(min(workers, len(node_configs)))]
+        self._workers = [Worker(app, self.node_configs, threads) for _ in range(min(workers, len(node_configs)))]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         ids = []
@@ -128,87 +117,3 @@ class PoolGrid(SimulationGrid):
         """End the workers."""
         for worker in self._workers:
             worker.stop()
-
-
-class _Worker:
-    """One process, the messages it holds, and the pipe between."""
-
-    def __init__(self, context: Any, app: str, node_configs: Mapping[int, NodeConfig], threads: int) -> None:
-        self.pipe, theirs = context.Pipe()
-        self.held: dict[str, Message] = {}  # in order; the first is with the process, the others wait here
-        self.process = context.Process(target=_work, args=(theirs, app, node_configs, threads), daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def give(self, message_id: str, message: Message) -> None:
-        self.held[message_id] = message
-        if len(self.held) == 1:
-            self._send(message)
-
-    def _send(self, message: Message) -> None:
-        # One at a time: with two in the pipe, both ends could wait for ever for the other to read.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: take() answers for it
-            self.pipe.send_bytes(message_to_proto(message).SerializeToString())
-
-    def take(self) -> list[Message]:
-        replies = []
-        try:
-            while self.held and self.pipe.poll():
-                reply = message_from_proto(ProtoMessage.FromString(self.pipe.recv_bytes()))
-                self.held.pop(reply.metadata.reply_to_message_id, None)
-                replies.append(reply)
-                if self.held:
-                    self._send(next(iter(self.held.values())))
-        except (EOFError, ConnectionResetError):
-            reason = f"its worker process ended with code {self.process.exitcode}"
-            replies += [Message(Error(ErrorCode.CLIENT_APP_CRASHED, reason), reply_to=m) for m in self.held.values()]
-            self.held.clear()
-        return replies
-
-    def stop(self) -> None:
-        self.pipe.close()
-        self.process.join(timeout=2)
-        if self.process.is_alive():
-            self.process.kill()
-
-
-def _work(pipe: Connection, app_name: str, node_configs: Mapping[int, NodeConfig], threads: int) -> None:
-    """A worker: answers messages until its pipe closes."""
-    import importlib
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; the pipe closes with it
-    from client.training.device import set_up_process
-
-    set_up_process(threads)
-    module, _, attribute = app_name.partition(":")
-    app: ClientApp = getattr(importlib.import_module(module), attribute)
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, os.getpid(), 1
-    contexts = {node: make_context(node, config) for node, config in node_configs.items()}
-    try:
-        while True:
-            message = message_from_proto(ProtoMessage.FromString(pipe.recv_bytes()))
-            reply = answer(app, message, contexts[message.metadata.dst_node_id])
-            pipe.send_bytes(message_to_proto(reply).SerializeToString())
-    except (EOFError, OSError):
-        return
-
-
-def make_context(node: int, config: NodeConfig) -> Context:
-    """The Flower context of one site."""
-    return Context(run_id=RUN_ID, node_id=node, node_config=dict(config), state=RecordDict(), run_config={})
-
-
-def answer(app: ClientApp, message: Message, context: Context) -> Message:
-    """The app's reply; what it raises becomes an error reply, as in a deployment.
-
-    The reason says what went wrong only for our own errors, whose texts are made for others to read.
-    """
-    try:
-        return app(message, context)
-    except PneumofedError as e:
-        reason = str(e)
-    except Exception as e:  # a site may fail in any way, and the others go on
-        log.exception("node %s failed in %s", context.node_id, message.metadata.message_type)
-        reason = f"{type(e).__name__} in {message.metadata.message_type}; the traceback is in run.log"
-    return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)

@@ -14,6 +14,9 @@ class ArmProgress:
         self._progress, self._arm = progress, arm
         self._task: TaskID = progress.add_task(arm, total=rounds, note="waiting")
 
+    def gathering(self, here: list[str], needed: int, refused: dict[str, str]) -> None:
+        self._note(f"{len(here)} of {needed} sites are here")
+
     def started(self, sites: list[str], done: int, rounds: int) -> None:
         self._progress.reset(self._task, completed=done, total=rounds)
         self._note(f"{len(sites)} site{'s' * (len(sites) != 1)}")
@@ -32,6 +35,21 @@ class ArmProgress:
 
     def _note(self, note: str) -> None:
         self._progress.update(self._task, note=note)
+
+
+class AuditProgress:
+    """One bar for each thing that a privacy audit does; elsewhere than on a terminal one line each."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=total, note="")
+            if not self._progress.console.is_terminal:
+                self._progress.console.print(what)
+        self._progress.update(self._tasks[what], completed=done)
 
 
 def make_progress(console: Console) -> Progress:

@@ -14,8 +14,8 @@ from flwr.simulation import run_simulation
 
 from client import app as site
 from client.training.device import set_up_process
+from client.worker import NodeConfig, answer, make_context
 from common.errors import ConfigError
-from simulation.grid import NodeConfig, answer, make_context
 from simulation.scenario import Engine
 
 

@@ -1,11 +1,11 @@
 """A run's folder: who may use it, what it was started with, and whether it is finished."""
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from common import files
 from common.config import dump_yaml, load_yaml
 from common.errors import RunError
 from common.files import write_atomically
@@ -14,12 +14,6 @@ from simulation.scenario import Scenario
 
 SCENARIO = "scenario.yaml"
 RESULT = "metrics.json"
-
-
-def next_free(parent: Path, name: str) -> Path:
-    """parent/name, or parent/name-2, -3, … : the first that does not exist."""
-    candidates = (parent / (name if i == 1 else f"{name}-{i}") for i in range(1, 1_000_000))
-    return next(path for path in candidates if not path.exists())
 
 
 def latest_unfinished(parent: Path) -> Path:
@@ -32,21 +26,12 @@ def latest_unfinished(parent: Path) -> Path:
 
 @contextmanager
 def held(out: Path) -> Iterator[None]:
-    """Hold the folder for this process alone; the kernel lets go of it when the process ends, however it ends.
-
-    Raises:
-        RunError: another process holds it, or it cannot be made.
-    """
+    """Make the run's folder and hold it for this process alone. Raises RunError if another process does, or it cannot be made."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
     except OSError as e:
         raise RunError(f"{out}: cannot be used as the run's folder: {e.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(f"{out}: in use by another run; wait for it or choose another --out") from None
+    with files.held(out / ".lock", f"{out}: in use by another run; wait for it or choose another --out"):
         yield
 
 

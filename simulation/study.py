@@ -22,15 +22,16 @@ from client.app import app as client_app
 from client.imaging.cohort import Cohort
 from client.training.device import choose_device, describe, set_up_process
 from client.training.evaluate import predict
+from client.worker import NodeConfig
 from common import metrics, wire
-from common.files import write_atomically
+from common.files import without_nan, write_atomically
 from common.models import build_model
 from common.plan import Plan, canonical_json
 from server.app import build_app
 from server.checkpoint import Checkpoint, load_checkpoint
 from server.rounds import Observer
 from simulation import runs
-from simulation.grid import NodeConfig, PoolGrid, SequentialGrid, SimulationGrid
+from simulation.grid import PoolGrid, SequentialGrid, SimulationGrid
 from simulation.scenario import Scenario
 from simulation.scores import Predictions, calibration, confusion, gain, judge
 from simulation.sites import SiteData, prepare_sites
@@ -78,6 +79,7 @@ def local_arm(site: str) -> str:
 def run_arm(scenario: Scenario, arm: str, sites: list[SiteData], out: Path, observer: Observer) -> Checkpoint:
     """One federation through Flower's ServerApp and ClientApp; alone and centralised are federations of one."""
     folder = out / "arms" / arm
+    folder.mkdir(parents=True, exist_ok=True)
     done = load_checkpoint(folder, scenario.plan.sha256)
     if done is None or done.round < scenario.rounds:
         config: dict[str, Any] = {"plan": str(out / "plan.yaml"), "out": str(folder)}
@@ -85,9 +87,9 @@ def run_arm(scenario: Scenario, arm: str, sites: list[SiteData], out: Path, obse
         if scenario.simulation.engine == "ray":
             from simulation.ray_engine import run_on_ray  # needs the ray extra
 
-            run_on_ray(build_app(observer), context, node_configs(scenario, sites, out), scenario.simulation)
+            run_on_ray(build_app(observer), context, node_configs(scenario, sites, out, arm), scenario.simulation)
         else:
-            with _grid(scenario, sites, out) as grid:
+            with _grid(scenario, sites, out, arm) as grid:
                 build_app(observer)(grid, context)
         done = load_checkpoint(folder, scenario.plan.sha256)
     assert done is not None
@@ -95,8 +97,8 @@ def run_arm(scenario: Scenario, arm: str, sites: list[SiteData], out: Path, obse
 
 
 @contextmanager
-def _grid(scenario: Scenario, sites: list[SiteData], out: Path) -> Iterator[SimulationGrid]:
-    engine, nodes = scenario.simulation, node_configs(scenario, sites, out)
+def _grid(scenario: Scenario, sites: list[SiteData], out: Path, arm: str) -> Iterator[SimulationGrid]:
+    engine, nodes = scenario.simulation, node_configs(scenario, sites, out, arm)
     grid: SimulationGrid
     if engine.engine == "pool" and len(sites) > 1:
         grid = PoolGrid("client.app:app", nodes, engine.n_workers, engine.n_threads)
@@ -108,17 +110,24 @@ def _grid(scenario: Scenario, sites: list[SiteData], out: Path) -> Iterator[Simu
         grid.close()
 
 
-def node_configs(scenario: Scenario, sites: list[SiteData], out: Path) -> list[NodeConfig]:
-    """Each site's node configuration, as client/app.py reads it."""
+def node_configs(scenario: Scenario, sites: list[SiteData], out: Path, arm: str) -> list[NodeConfig]:
+    """Each site's node configuration, as client/app.py reads it. Each arm has ledgers of its own: only one would be real."""
     plan, device_of = str(out.resolve() / "plan.yaml"), scenario.simulation.device_of
     return [
-        {"site": site.name, "cohorts": site.paths, "plan": plan, "device": device_of(node)}
+        {
+            "site": site.name,
+            "cohorts": site.paths,
+            "plan": plan,
+            "device": device_of(node),
+            "ledger": str((out / "arms" / arm / f"ledger-{site.name}.sqlite").resolve()),
+        }
         for node, site in enumerate(sites, start=1)
     ]
 
 
 def _training_seconds(checkpoint: Checkpoint) -> float:
-    return float(sum(site[wire.SECONDS] for report in checkpoint.history for site in report["sites"].values()))
+    seconds = [site[wire.SECONDS] for report in checkpoint.history for site in report["sites"].values()]
+    return float(np.nansum(seconds))  # a private site does not tell
 
 
 class _Judge:
@@ -163,7 +172,7 @@ def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpo
         "sites": by_site,
         "bytes": {"up": sum(r["bytes_up"] for r in history), "down": sum(r["bytes_down"] for r in history)},
         "skipped_files": pooled.tally.skipped_files,
-        "skipped": pooled.tally.as_dict(),
+        "skipped": pooled.tally.left_out(),
         "device": describe(judge_.device),
         "engine": scenario.simulation.engine,
         "data": scenario.data.model_dump(mode="json"),
@@ -183,7 +192,7 @@ def _assess_site(plan: Plan, judge_: _Judge, site: SiteData, results: dict[str, 
         "split": {part: cohort.count_patients(indices) for part, indices in split.items()},
         "prevalence": {f: float(np.nanmean(cohort.labels[:, k])) for k, f in enumerate(plan.findings)},
         "scanners": sorted(set(cohort.scanners)),
-        "skipped": cohort.tally.as_dict(),
+        "skipped": cohort.tally.left_out(),
         FEDERATED: judge(federated, plan, threshold),
     }
     if local_arm(site.name) in results:
@@ -220,15 +229,6 @@ def write_outputs(out: Path, plan: Plan, result: dict[str, Any], results: dict[s
     write_atomically(out / "report.html", render_report(plan, without_nan(result), without_nan(histories)).encode())
     text = json.dumps(without_nan(result), indent=2, allow_nan=False) + "\n"
     write_atomically(out / runs.RESULT, text.encode())
-
-
-def without_nan(tree: Any) -> Any:
-    """NaN and infinity as null: JSON has neither."""
-    if isinstance(tree, dict):
-        return {key: without_nan(value) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [without_nan(value) for value in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def history_csv(histories: dict[str, list[dict[str, Any]]]) -> str:

@@ -31,7 +31,7 @@ def _query(message, context):
         raise RuntimeError("patient 4711")
     payload = np.zeros(int(wanted), np.float32)
     numbers = MetricRecord({"node": context.node_id, "pid": os.getpid()})
-    return Message(RecordDict({"arrays": wire.to_record({"w": payload}), "metrics": numbers}), reply_to=message)
+    return Message(RecordDict({"arrays": wire.pack({"w": payload}), "metrics": numbers}), reply_to=message)
 
 
 def ask(grid, do, nodes, timeout=60):
@@ -77,9 +77,9 @@ def test_large_messages_queue_up_without_a_deadlock():
 def test_a_worker_that_dies_costs_its_messages_only():
     grid = PoolGrid("tests.simulation.test_grid:fake_app", [{}] * 2, 2, 1)
     try:
-        assert "worker process ended" in ask(grid, "die", [1])[1].error.reason
+        assert "process that trains ended" in ask(grid, "die", [1])[1].error.reason
         assert ask(grid, "5", [2])[2].has_content()
-        assert "worker process ended" in ask(grid, "5", [1])[1].error.reason
+        assert "process that trains ended" in ask(grid, "5", [1])[1].error.reason
     finally:
         grid.close()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from client.imaging.dicom import read_pixels
+from client.imaging.pixels import read_pixels
 from simulation.phantom import SCANNERS, Kind, draw_chest, draw_kind, evolve, site_name, to_dicom, write_phantom
 from tests.conftest import require_tool
 

@@ -1,0 +1,38 @@
+"""A simulation under a plan with privacy, from the command to the report."""
+
+import json
+
+import yaml
+
+from client.governance.ledger import Ledger
+
+PLAN = {
+    "name": "private", "seed": 3, "rounds": 3, "min_patients": 4, "input": {"size": 16, "max_frames": 3},
+    "model": {"width": 4, "embedding": 8, "hidden": 8}, "training": {"batch_size": 16, "learning_rate": 0.1},
+    "privacy": {"epsilon": 8.0, "delta": 1e-3, "steps": 4}, "data": {"source": "phantom", "sites": 2, "patients": 60},
+    "simulation": {"arms": ["local_only"]},
+}  # fmt: skip
+
+
+def test_a_private_simulation_reports_and_pays_what_it_planned(here, tmp_path):
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN))
+    done = here("simulate", "plan.yaml", "--out", "run", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert 0.0 <= result["test"]["federated"]["auroc"] <= 1.0
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "<td>kept</td>" in report
+    for arm in ("federated", "local-hospital-a"):
+        ((noise, rate, _), *more) = Ledger(tmp_path / "run" / "arms" / arm / "ledger-hospital-a.sqlite").history()
+        from client.training.private.accounting import epsilon
+
+        assert len(more) == 2
+        assert 7.8 < epsilon([(noise, rate, 12)], 1e-3) <= 8.02
+
+
+def test_a_plan_whose_delta_is_too_large_for_a_site_is_refused(here, tmp_path):
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump({**PLAN, "privacy": {"epsilon": 8.0, "delta": 0.5}}))
+    done = here("simulate", "plan.yaml", "--out", "run")
+    assert done.returncode == 2
+    assert "privacy.delta is not below one over" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("pneumofed: ")
