@@ -1,13 +1,15 @@
 """The Flower ClientApp: `query` (who is there), `train` and `evaluate`, under the one plan that the site approved.
 
 Node configuration: `site` (name), `cohorts` (cohort folders, separated as in PATH), `plan` (the approved plan's file),
-`device` (auto, cpu, cuda, cuda:n).
+`device` (auto, cpu, cuda, cuda:n). Optional: `min-patients` (the site's own minimum), and for plans with privacy `ledger` (its
+file), `budget-epsilon` and `budget-delta`.
 """
 
 import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -16,12 +18,15 @@ from flwr.clientapp import ClientApp
 from client.imaging.cohort import Cohort, require_trainable
 from client.training.device import choose_device, describe
 from client.training.evaluate import numbers_for, predict
-from client.training.local import train_round
+from client.training.local import Trained, train_round
 from common import wire
 from common.config import load_yaml
-from common.errors import DataError, WireError
+from common.errors import DataError, RefusedError, WireError
 from common.models import CNNLSTM, build_model
 from common.plan import Plan
+
+if TYPE_CHECKING:
+    from client.governance.ledger import Budget
 
 app = ClientApp()
 
@@ -36,11 +41,16 @@ class Site:
     device: torch.device
     model: CNNLSTM
     schema: wire.Schema
+    budget: "Budget | None"
 
     @classmethod
     def of(cls, context: Context) -> "Site":
         node = context.node_config
-        return _open_site(str(node["site"]), str(node["cohorts"]), str(node["plan"]), str(node.get("device", "auto")))
+        budget = (float(node["budget-epsilon"]), float(node["budget-delta"])) if "budget-epsilon" in node else None
+        least = int(node.get("min-patients", 0))
+        return _open_site(
+            str(node["site"]), str(node["cohorts"]), str(node["plan"]), str(node.get("device", "auto")), budget, least
+        )
 
     def load(self, content: RecordDict) -> wire.Weights:
         """Check a request against the approved plan, put its weights into the model, and return them.
@@ -51,7 +61,7 @@ class Site:
         self.require_plan(content)
         if wire.get_round(content) > self.plan.rounds:
             raise WireError(f"found round {wire.get_round(content)}, the plan has {self.plan.rounds}")
-        weights = self.schema.check(wire.get_arrays(content))
+        weights = self.schema.unpack(wire.get_arrays(content))
         wire.set_weights(self.model, weights)
         return weights
 
@@ -62,15 +72,23 @@ class Site:
 
 
 @lru_cache(maxsize=64)
-def _open_site(name: str, cohorts: str, plan_file: str, device_name: str) -> Site:
+def _open_site(name: str, cohorts: str, plan_file: str, device_name: str, budget: tuple[float, float] | None, least: int) -> Site:
     plan = load_yaml(Path(plan_file), Plan)
     cohort = Cohort.open(*(Path(folder) for folder in cohorts.split(os.pathsep)))
     if cohort.contract != plan.input or cohort.findings != plan.findings:
         raise DataError(f"{name}: the cohort was ingested for another input contract or other findings; ingest it again")
-    require_trainable(cohort, plan.split, plan.min_patients, name)
+    require_trainable(cohort, plan.split, max(plan.min_patients, least), name)
     device = choose_device(device_name)
     model = build_model(plan).to(device)
-    return Site(name, plan, cohort, device, model, wire.Schema.of(model))
+    return Site(name, plan, cohort, device, model, wire.Schema.of(model), _budget(budget))
+
+
+def _budget(given: tuple[float, float] | None) -> "Budget | None":
+    if given is None:
+        return None
+    from client.governance.ledger import Budget
+
+    return Budget(*given)
 
 
 @app.query()
@@ -79,9 +97,12 @@ def query(message: Message, context: Context) -> Message:
     site = Site.of(context)
     site.require_plan(message.content)
     split = site.cohort.split(site.plan.split)
-    counts = {number: site.cohort.count_patients(split[part]) for number, part in _COUNTS.items()}
+    counts: dict[str, float] = {number: site.cohort.count_patients(split[part]) for number, part in _COUNTS.items()}
+    if site.plan.privacy is not None:
+        counts = dict.fromkeys(_COUNTS, float("nan"))
     about = ConfigRecord({wire.SITE: site.name, wire.DEVICE: describe(site.device)})
-    metrics = MetricRecord({wire.N_EXAMPLES: counts[wire.N_TRAIN], **counts})
+    n_examples = wire.PRIVATE_WEIGHT if site.plan.privacy is not None else counts[wire.N_TRAIN]
+    metrics = MetricRecord({wire.N_EXAMPLES: n_examples, **counts})
     return Message(RecordDict({wire.CONFIG: about, wire.METRICS: metrics}), reply_to=message)
 
 
@@ -93,11 +114,32 @@ def train(message: Message, context: Context) -> Message:
     """Train from the global weights; the reply holds the update local - global and TRAIN_NUMBERS."""
     site = Site.of(context)
     start = site.load(message.content)
-    done = train_round(site.model, site.cohort, site.plan, site.name, wire.get_round(message.content), site.device)
+    if site.plan.privacy is not None:
+        done = _train_privately(site, message.content, str(context.node_config["ledger"]))
+    else:
+        done = train_round(site.model, site.cohort, site.plan, site.name, wire.get_round(message.content), site.device)
     update = {name: local - start[name] for name, local in wire.get_weights(site.model).items()}
-    n_examples = site.cohort.count_patients(site.cohort.split(site.plan.split)["train"])
-    numbers = MetricRecord({wire.N_EXAMPLES: n_examples, wire.LOSS: done.loss, wire.STEPS: done.steps, wire.SECONDS: done.seconds})
-    return Message(RecordDict({wire.ARRAYS: wire.to_record(update), wire.METRICS: numbers}), reply_to=message)
+    n_examples, seconds = site.cohort.count_patients(site.cohort.split(site.plan.split)["train"]), done.seconds
+    if site.plan.privacy is not None:
+        n_examples, seconds = wire.PRIVATE_WEIGHT, float("nan")  # both would tell of the patients, without noise
+    numbers = MetricRecord({wire.N_EXAMPLES: n_examples, wire.LOSS: done.loss, wire.STEPS: done.steps, wire.SECONDS: seconds})
+    return Message(RecordDict({wire.ARRAYS: wire.pack(update), wire.METRICS: numbers}), reply_to=message)
+
+
+def _train_privately(site: Site, content: RecordDict, ledger_file: str) -> Trained:
+    """A private round: what it costs is in the site's ledger before the first step, and within the site's budget."""
+    from client.governance.ledger import Ledger, Purpose  # takes seconds: only where it is needed
+    from client.training.private.round import Terms, train_private_round
+
+    plan, cohort, number = site.plan, site.cohort, wire.get_round(content)
+    indices = cohort.split(plan.split)["train"]
+    patients = sorted(set(cohort.patients[indices].tolist()))
+    terms = Terms.of(plan, len(patients))
+    ledger, purpose = Ledger(Path(ledger_file)), Purpose(plan.sha256, wire.get_text(content, wire.RUN), number)
+    reservation = ledger.reserve(patients, purpose, (terms.noise, terms.sample_rate, terms.steps), site.budget)
+    done = train_private_round(site.model, cohort, indices, plan, terms, number, site.device)
+    ledger.settle(reservation, done.steps)
+    return done
 
 
 @app.evaluate()
@@ -105,6 +147,8 @@ def evaluate(message: Message, context: Context) -> Message:
     """Judge the global weights on the site's validation patients; the reply holds EVALUATE_NUMBERS."""
     site = Site.of(context)
     site.load(message.content)
+    if site.plan.privacy is not None:
+        raise RefusedError("scores are computed without noise: under a plan with privacy this site keeps them")
     indices = site.cohort.split(site.plan.split)["validation"]
     if len(indices) == 0:
         raise DataError(f"{site.name}: no validation patients to evaluate on")

@@ -1,7 +1,7 @@
 """Which hospitals are in the federation: Flower knows numbers, people know names."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -9,17 +9,20 @@ from flwr.serverapp import Grid
 
 from common import wire
 from common.errors import RunError, WireError
-from common.plan import Plan
+from common.plan import Plan, canonical_json
 
 POLL_S = 0.05
+ASK_AGAIN_S = (2.0, 60.0)  # a site that refused is asked again after the first, doubling up to the second
 
 
 def collect(grid: Grid, messages: Sequence[Message], deadline_s: float) -> Iterator[tuple[int, Message]]:
     """Send `messages` and yield (node, reply) as each arrives, until all have or the deadline is over.
 
-    A reply is matched by the message that it answers: an error that the link makes for a dead site bears the link's
-    own node number, not the site's.
+    The deadline travels with the messages, so that a site does not work on for nobody. A reply is matched by the message
+    that it answers: an error that the link makes for a dead site bears the link's own node number, not the site's.
     """
+    for message in messages:
+        message.metadata.ttl = deadline_s
     nodes = {
         message_id: message.metadata.dst_node_id
         for message_id, message in zip(grid.push_messages(messages), messages, strict=True)
@@ -34,44 +37,79 @@ def collect(grid: Grid, messages: Sequence[Message], deadline_s: float) -> Itera
             time.sleep(POLL_S)
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What a deployment adds to a plan. The defaults are a simulation's, where everybody is there and says who he is."""
+
+    run: str = "simulation"
+    """Tells this run of the plan from others; the same after a resume."""
+    min_sites: int = 1
+    """Sites that must be there before the first round (and before the first after a resume)."""
+    wait_s: float = 0.0
+    """For how long to wait for them."""
+    site_of: Callable[[int], str | None] = lambda node: None
+    """Node -> the name under which the server admitted it; None if the site's word is enough."""
+
+
 @dataclass
 class Roster:
-    """Node -> name of each site that was greeted, and what it said of itself."""
+    """Node -> name of each site that was greeted, what it said of itself, and why others are not in."""
 
+    terms: Terms = field(default_factory=Terms)
     names: dict[int, str] = field(default_factory=dict)
     about: dict[str, dict[str, float | str]] = field(default_factory=dict)
-    refused: dict[int, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    _ask_again: dict[int, tuple[float, float]] = field(default_factory=dict)  # node -> (when, the pause after that)
 
     def greet(self, grid: Grid, plan: Plan) -> None:
-        """Ask every node that is not known yet for its name and numbers of patients."""
-        strangers = [node for node in grid.get_node_ids() if node not in self.names]
-        config = ConfigRecord({wire.PLAN_SHA256: plan.sha256})
+        """Ask every node that is not in yet for its name and numbers of patients, and show it the plan."""
+        now = time.monotonic()
+        strangers = [n for n in grid.get_node_ids() if n not in self.names and self._ask_again.get(n, (0.0, 0.0))[0] <= now]
+        config = ConfigRecord(
+            {wire.PLAN_SHA256: plan.sha256, wire.RUN: self.terms.run, wire.PLAN: canonical_json(plan.model_dump(mode="json"))}
+        )
         requests = [Message(RecordDict({wire.CONFIG: config}), node, MessageType.QUERY) for node in strangers]
-        self.refused = {}
         for node, reply in collect(grid, requests, plan.federation.deadline_s):
             try:
                 self._admit(node, reply)
             except WireError as e:
-                self.refused[node] = str(e)
+                self.refused[self.name(node)] = str(e)
+                pause = self._ask_again.get(node, (0.0, ASK_AGAIN_S[0]))[1]
+                self._ask_again[node] = (time.monotonic() + pause, min(2 * pause, ASK_AGAIN_S[1]))
 
     def _admit(self, node: int, reply: Message) -> None:
         if reply.has_error():
             raise WireError(reply.error.reason)
-        name = wire.get_text(reply.content, wire.SITE)
-        if name in self.about:
+        name, admitted = wire.get_text(reply.content, wire.SITE), self.terms.site_of(node)
+        if admitted is not None and name != admitted:
+            raise WireError(f"the site admitted as {admitted} calls itself {name}")
+        if name in self.names.values():
             raise WireError(f"two sites call themselves {name}")
         numbers = wire.check_numbers(reply.content, wire.QUERY_NUMBERS)
         self.about[name] = {**numbers, wire.DEVICE: wire.get_text(reply.content, wire.DEVICE)}
         self.names[node] = name
+        self.refused.pop(name, None)
 
-    def require(self, n_needed: int) -> None:
-        """Raise RunError, with what each refused node said, if fewer than `n_needed` sites are in."""
-        if len(self.names) < max(n_needed, 1):
-            raise RunError(
-                f"{len(self.names)} sites can take part, {max(n_needed, 1)} are needed" + _reasons(self.refused.values())
-            )
+    def name(self, node: int) -> str:
+        """The site's name, or its number if nobody knows it."""
+        return self.names.get(node) or self.terms.site_of(node) or f"node {node}"
+
+    def present(self, grid: Grid) -> list[int]:
+        """The greeted nodes that are connected, by name: the same order in a simulation and in a deployment."""
+        connected = set(grid.get_node_ids())
+        return sorted((node for node in self.names if node in connected), key=self.names.__getitem__)
+
+    def shortage(self, n_present: int, n_needed: int) -> RunError:
+        """What to say when too few sites can take part, with the reason of each that refused."""
+        reasons = "; ".join(f"{site}: {reason}" for site, reason in sorted(self.refused.items()))
+        return RunError(f"{n_present} sites can take part, {n_needed} are needed" + (f": {reasons}" if reasons else ""))
 
 
-def _reasons(reasons: Iterable[str]) -> str:
-    unique = sorted(set(reasons))
-    return ": " + "; ".join(unique) if unique else ""
+class Members:
+    """What Flower's strategies see of a grid: the nodes that they may choose from."""
+
+    def __init__(self, nodes: Sequence[int]) -> None:
+        self._nodes = list(nodes)
+
+    def get_node_ids(self) -> list[int]:
+        return list(self._nodes)

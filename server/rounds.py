@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -19,8 +19,11 @@ from common.plan import Plan
 from common.seeds import derive_seed
 from server.aggregate import WeightedMean, apply_update
 from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from server.roster import Roster, collect
-from server.strategies import build_strategy, is_linear, restore_state, snapshot_state
+from server.roster import POLL_S, Members, Roster, Terms, collect
+from server.strategies import build_strategy, is_linear, restore_state, snapshot_state, to_flower
+
+GRACE_S = 5.0
+"""How long a round waits for a site that failed in the round before: one that was restarted is back by then."""
 
 Report = dict[str, Any]
 """One round, ready for JSON: round, seconds, bytes_down, bytes_up, sites, failed, evaluation (None if not evaluated)."""
@@ -28,6 +31,8 @@ Report = dict[str, Any]
 
 class Observer(Protocol):
     """Somebody who watches a run: a progress display, a log."""
+
+    def gathering(self, here: list[str], needed: int, refused: dict[str, str]) -> None: ...
 
     def started(self, sites: list[str], done: int, rounds: int) -> None: ...
 
@@ -38,6 +43,9 @@ class Observer(Protocol):
 
 class Silent:
     """Watches nothing."""
+
+    def gathering(self, here: list[str], needed: int, refused: dict[str, str]) -> None:
+        return
 
     def started(self, sites: list[str], done: int, rounds: int) -> None:
         return
@@ -52,10 +60,15 @@ class Silent:
 class RoundLoop:
     """Runs a plan over a grid, from the last checkpoint in `folder` or from `initial`."""
 
-    def __init__(self, grid: Grid, plan: Plan, schema: wire.Schema, folder: Path, observer: Observer) -> None:
+    def __init__(
+        self, grid: Grid, plan: Plan, schema: wire.Schema, folder: Path, observer: Observer, terms: Terms | None = None
+    ) -> None:
         self.grid, self.plan, self.schema, self.folder, self.observer = grid, plan, schema, folder, observer
+        self.terms = terms or Terms()
         self.strategy: Strategy = build_strategy(plan)
-        self.roster = Roster()
+        self.roster = Roster(self.terms)
+        self.members: list[int] = []
+        self._lost: set[str] = set()  # sites that failed in the round before: worth a short wait
 
     def run(self, initial: wire.Weights) -> Checkpoint:
         """All rounds that are left; returns the last checkpoint.
@@ -67,8 +80,7 @@ class RoundLoop:
         state = replace(state, weights={name: state.weights[name] for name in self.schema.shapes})  # a file keeps no order
         restore_state(self.strategy, state.strategy)
         if state.round < self.plan.rounds:
-            self.roster.greet(self.grid, self.plan)
-            self.roster.require(1)
+            self._gather(self.terms.min_sites, self.terms.wait_s)
         self.observer.started(sorted(self.roster.about), state.round, self.plan.rounds)
         while state.round < self.plan.rounds:
             state = self._round(state)
@@ -76,12 +88,35 @@ class RoundLoop:
             self.observer.finished_round(state.history[-1])
         return state
 
+    def _gather(self, needed: int, wait_s: float) -> None:
+        """Wait until `needed` sites are here, and a moment for those that were lost in the round before.
+
+        Raises:
+            RunError: `wait_s` seconds passed without them; it names who refused and why.
+        """
+        started = time.monotonic()
+        while True:
+            self.roster.greet(self.grid, self.plan)
+            self.members = self.roster.present(self.grid)
+            here = [self.roster.names[node] for node in self.members]
+            waited = time.monotonic() - started
+            if len(here) >= needed and (self._lost <= set(here) or waited >= min(wait_s, GRACE_S)):
+                return
+            if len(here) < needed and waited >= wait_s:
+                raise self.roster.shortage(len(here), needed)
+            self.observer.gathering(here, needed, dict(self.roster.refused))
+            time.sleep(POLL_S)
+
     def _round(self, before: Checkpoint) -> Checkpoint:
         number, started = before.round + 1, time.perf_counter()
-        self.roster.greet(self.grid, self.plan)
+        quorum = max(1, math.ceil(self.plan.federation.quorum * self.terms.min_sites))
+        self._gather(quorum, min(self.terms.wait_s, self.plan.federation.deadline_s))
         weights, report = self._train(number, before.weights)
+        self._lost = set(report["failed"])
         every = self.plan.evaluation.every
         due = every > 0 and (number % every == 0 or number == self.plan.rounds) and self.plan.split.validation > 0
+        if self.plan.privacy is not None:  # scores are computed without noise: sites do not give them
+            due = False
         report["evaluation"] = self._evaluate(number, weights, report) if due else None
         report["seconds"] = time.perf_counter() - started
         return Checkpoint(number, weights, snapshot_state(self.strategy), [*before.history, report])
@@ -89,15 +124,15 @@ class RoundLoop:
     def _train(self, number: int, weights: wire.Weights) -> tuple[wire.Weights, Report]:
         # Flower draws participants from Python's global generator: seeded here, a resumed run draws the same.
         random.seed(derive_seed(self.plan.seed, "participants", number))
-        config = ConfigRecord({wire.PLAN_SHA256: self.plan.sha256})
-        requests = list(self.strategy.configure_train(number, wire.to_record(weights), config, self.grid))
+        requests = list(self.strategy.configure_train(number, to_flower(weights), self._config(), self._members()))
+        self._pack(requests, weights)
         report: Report = {
             "round": number, "bytes_down": sum(map(payload_bytes, requests)), "bytes_up": 0, "sites": {}, "failed": {},
         }  # fmt: skip
         replies = Replies(self.plan, self.schema, weights)
         asked = {m.metadata.dst_node_id for m in requests}
         for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
-            site = self.roster.names.get(node, f"node {node}")
+            site = self.roster.name(node)
             asked.discard(node)
             report["bytes_up"] += payload_bytes(reply)
             try:
@@ -106,9 +141,20 @@ class RoundLoop:
                 report["failed"][site] = str(e)
             self.observer.replied(site, "train")
         for node in asked:
-            report["failed"][self.roster.names.get(node, f"node {node}")] = "no answer before the deadline"
+            report["failed"][self.roster.name(node)] = "no answer before the deadline"
         self._require_quorum(number, len(report["sites"]), len(requests), report["failed"])
         return replies.aggregate(number, self.strategy), report
+
+    def _pack(self, requests: list[Message], weights: wire.Weights) -> None:
+        packed = wire.pack(weights)
+        for request in requests:
+            request.content[wire.ARRAYS] = packed
+
+    def _config(self) -> ConfigRecord:
+        return ConfigRecord({wire.PLAN_SHA256: self.plan.sha256, wire.RUN: self.terms.run})
+
+    def _members(self) -> Grid:
+        return cast(Grid, Members(self.members))  # a strategy asks a grid for its nodes, nothing else
 
     def _require_quorum(self, number: int, answered: int, asked: int, failed: dict[str, str]) -> None:
         needed = max(1, math.ceil(self.plan.federation.quorum * asked))
@@ -117,13 +163,13 @@ class RoundLoop:
             raise RunError(f"round {number}: {answered} of {asked} sites gave a usable update, the quorum is {needed}. {reasons}")
 
     def _evaluate(self, number: int, weights: wire.Weights, report: Report) -> Report:
-        config = ConfigRecord({wire.PLAN_SHA256: self.plan.sha256})
-        requests = list(self.strategy.configure_evaluate(number, wire.to_record(weights), config, self.grid))
+        requests = list(self.strategy.configure_evaluate(number, to_flower(weights), self._config(), self._members()))
+        self._pack(requests, weights)
         report["bytes_down"] += sum(map(payload_bytes, requests))
         sites: dict[str, dict[str, float]] = {}
         failed: dict[str, str] = {}
         for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
-            site = self.roster.names.get(node, f"node {node}")
+            site = self.roster.name(node)
             try:
                 if reply.has_error():
                     raise WireError(reply.error.reason)
@@ -150,7 +196,7 @@ class Replies:
         """The reply's numbers. Raises WireError, and leaves no trace of it, if anything about the reply is off."""
         if reply.has_error():
             raise WireError(reply.error.reason)
-        update = self.schema.check(wire.get_arrays(reply.content))
+        update = self.schema.unpack(wire.get_arrays(reply.content))
         numbers = wire.check_numbers(reply.content, wire.TRAIN_NUMBERS)
         norm = wire.l2_norm(update)
         if norm > self.plan.federation.max_update_norm:
@@ -165,7 +211,7 @@ class Replies:
 
     def _as_weights(self, update: dict[str, Any], n_examples: float) -> RecordDict:
         """What Flower's rules expect of a reply: whole weights and how much they count."""
-        arrays = wire.to_record(apply_update(self.weights, update))
+        arrays = to_flower(apply_update(self.weights, update))
         return RecordDict({wire.ARRAYS: arrays, wire.METRICS: MetricRecord({wire.N_EXAMPLES: n_examples})})
 
     def aggregate(self, number: int, strategy: Strategy) -> wire.Weights:
@@ -179,9 +225,9 @@ class Replies:
         return self.schema.check(_as_float32(arrays))
 
 
-def _as_float32(arrays: ArrayRecord) -> ArrayRecord:
-    """Flower's adaptive strategies return float64: round once, at the wire."""
-    return wire.to_record({name: array.numpy() for name, array in arrays.items()})
+def _as_float32(arrays: ArrayRecord) -> wire.Weights:
+    """Flower's adaptive strategies return float64: round once, here."""
+    return {name: np.asarray(array.numpy(), dtype=np.float32) for name, array in arrays.items()}
 
 
 def payload_bytes(message: Message) -> int:

@@ -1,9 +1,13 @@
 """Flower's strategies, as they are, by the names in the plan."""
 
 import inspect
+from collections.abc import Mapping
 
+import numpy as np
+from flwr.app import Array, ArrayRecord
 from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import FedAvg, Strategy
+from numpy.typing import NDArray
 
 from common import wire
 from common.errors import ConfigError
@@ -49,3 +53,8 @@ def build_strategy(plan: Plan) -> Strategy:
         )
     except (ValueError, TypeError) as e:
         raise ConfigError(f"strategy.options: {plan.strategy.name}: {e}") from None
+
+
+def to_flower(weights: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:
+    """Named float32 arrays as Flower's strategies read them: one array a tensor. On the wire they are packed (common/wire.py)."""
+    return ArrayRecord({name: Array(np.asarray(w, dtype=np.float32)) for name, w in weights.items()})

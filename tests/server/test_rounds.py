@@ -13,7 +13,7 @@ from common.errors import ConfigError, RunError
 from common.models import build_model
 from common.plan import Federation, Strategy
 from server.rounds import RoundLoop, Silent, pool_numbers
-from server.strategies import build_strategy, restore_state, snapshot_state
+from server.strategies import build_strategy, restore_state, snapshot_state, to_flower
 from simulation.grid import SimulationGrid
 from tests.conftest import small_plan
 
@@ -61,7 +61,7 @@ def update(node, number=1):
 def reply(message, arrays, n=None, **numbers):
     node = message.metadata.dst_node_id
     metrics = {wire.N_EXAMPLES: n or 10 * node, wire.LOSS: 1.0, wire.STEPS: 3, wire.SECONDS: 0.1, **numbers}
-    return Message(RecordDict({wire.ARRAYS: wire.to_record(arrays), wire.METRICS: MetricRecord(metrics)}), reply_to=message)
+    return Message(RecordDict({wire.ARRAYS: wire.pack(arrays), wire.METRICS: MetricRecord(metrics)}), reply_to=message)
 
 
 def honest(node, message):
@@ -79,13 +79,13 @@ def formula(name, options, rounds=2):
     from flwr.app import ConfigRecord
 
     for number in range(1, rounds + 1):
-        messages = list(strategy.configure_train(number, wire.to_record(weights), ConfigRecord(), grid))
+        messages = list(strategy.configure_train(number, to_flower(weights), ConfigRecord(), grid))
         replies = []
         for message in sorted(messages, key=lambda m: m.metadata.dst_node_id):
             node = message.metadata.dst_node_id
             local = {k: (weights[k].astype(np.float64) + update(node, number)[k]).astype(np.float32) for k in weights}
             replies.append(
-                Message(RecordDict({"a": wire.to_record(local), "m": MetricRecord({"num-examples": 10 * node})}), reply_to=message)
+                Message(RecordDict({"a": to_flower(local), "m": MetricRecord({"num-examples": 10 * node})}), reply_to=message)
             )
         arrays, _ = strategy.aggregate_train(number, replies)
         weights = {k: np.asarray(a.numpy(), np.float32) for k, a in arrays.items()}
@@ -221,7 +221,7 @@ def test_options_that_a_strategy_does_not_have_are_refused(strategy, said):
 def test_a_strategy_s_memory_is_kept_in_whatever_form(tmp_path):
     one, other = (build_strategy(small_plan(strategy=Strategy(name="FedAvgM", options={"server_momentum": 0.5}))) for _ in range(2))
     one.momentum_vector = [np.arange(3.0), np.ones((2, 2))]
-    one.current_arrays = wire.to_record({"w": np.ones(2, np.float32)})
+    one.current_arrays = to_flower({"w": np.ones(2, np.float32)})
     restore_state(other, snapshot_state(one))
     assert [a.tolist() for a in other.momentum_vector] == [[0, 1, 2], [[1, 1], [1, 1]]]
     assert isinstance(other.current_arrays["w"], Array)

@@ -1,0 +1,141 @@
+"""Overhead of a deployed round: three agents and the server as processes on loopback, mutual TLS, training excluded.
+
+`python benchmarks/deployed_round.py --json` -> {"overhead_s", "idle_cpu", "megabytes", ...}: the median seconds of a round
+in which every site answers at once with an update that changes every round; and the share of a core that an idle agent takes.
+The agents run with the ClientApp of this file instead of client/app.py; everything else is what a deployment runs.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from common import wire
+from common.plan import Evaluation, Model, Plan
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # for tests.deployment, which starts the processes
+
+app = ClientApp()
+_count = 0
+
+
+@app.query()
+def query(message: Message, context: object) -> Message:
+    """A site of 100 patients."""
+    about = ConfigRecord({wire.SITE: str(context.node_config["site"]), wire.DEVICE: "echo"})
+    counts = MetricRecord({wire.N_EXAMPLES: 100, wire.N_TRAIN: 100, wire.N_VALIDATION: 20, wire.N_TEST: 20})
+    return Message(RecordDict({wire.CONFIG: about, wire.METRICS: counts}), reply_to=message)
+
+
+@app.train()
+def train(message: Message, context: object) -> Message:
+    """An update of random numbers, new in every round, as training would give."""
+    from safetensors.numpy import load
+
+    global _count
+    _count += 1
+    rng = np.random.default_rng([_count, os.getpid()])
+    weights = load(wire.get_arrays(message.content)[wire.PACKED].data)
+    update = {k: rng.standard_normal(w.shape, dtype=np.float32) * np.float32(1e-4) for k, w in weights.items()}
+    numbers = MetricRecord({wire.N_EXAMPLES: 100, wire.LOSS: 0.5, wire.STEPS: 1, wire.SECONDS: 0.0})
+    return Message(RecordDict({wire.ARRAYS: wire.pack(update), wire.METRICS: numbers}), reply_to=message)
+
+
+def plan_of(parameters: int, rounds: int) -> Plan:
+    """A plan whose model has about `parameters` parameters (the LSTM's hidden size is chosen for it)."""
+    from common.models import build_model
+
+    for hidden in range(16, 4097, 16):
+        model = Model(hidden=hidden, embedding=64)
+        plan = Plan(name="echo", rounds=rounds, model=model, evaluation=Evaluation(every=0))
+        if 4 * hidden * (64 + hidden) > 0.4 * parameters:  # the LSTM alone, before the model is built
+            n = sum(p.numel() for p in build_model(plan).parameters())
+            if n >= parameters:
+                return plan
+    raise SystemExit(f"no plan has {parameters} parameters")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of one process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mb(pid: int) -> float:
+    """Largest resident size of one process."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def agent(folder: Path) -> None:
+    """An agent as `pneumofed client up` runs it, with the ClientApp of this file."""
+    from client import agent as module
+
+    module.APP = "deployed_round:app"
+    original = module.Agent.__init__
+    module.Agent.__init__ = lambda self, f, link, monitoring: original(self, f, link, monitoring, module.APP)
+    module.serve(folder)
+
+
+def main() -> None:
+    """Set up, run, report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--parameters", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--sites", type=int, default=3)
+    parser.add_argument("--idle-s", type=float, default=30.0)
+    parser.add_argument("--agent", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.agent:
+        agent(args.agent)
+        return
+    from tests.deployment.conftest import Deployment, wait_for
+
+    plan = plan_of(args.parameters, args.rounds)
+    path = Path(tempfile.mkdtemp(prefix="pf-"))
+    d = Deployment(path, plan)
+    names = [f"site-{i}" for i in range(1, args.sites + 1)]
+    try:
+        d.make_server()
+        d.make_cohort = lambda *_: None
+        for name in names:
+            d.make_site(name)
+        d.approve(*names)
+        d.start("server")
+        for name in names:
+            log = (path / f"{name}.out").open("ab")
+            words = [sys.executable, __file__, "--agent", str(path / name)]
+            d.processes[name] = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
+        wait_for("the agents", lambda: len(d.status()["connected"]) == args.sites)
+        time.sleep(32)  # polling slows down after half a minute without work
+        before, started = [cpu_seconds(d.processes[n].pid) for n in names], time.perf_counter()
+        time.sleep(args.idle_s)
+        spent = time.perf_counter() - started
+        idle = [(cpu_seconds(d.processes[n].pid) - b) / spent for n, b in zip(names, before, strict=True)]
+        history = d.wait_finished(d.run(), timeout=900)
+        seconds = [report["seconds"] for report in history[2:]]
+        result = {
+            "overhead_s": statistics.median(seconds), "worst_s": max(seconds), "rounds": len(seconds), "idle_cpu": max(idle),
+            "megabytes": history[0]["bytes_up"] / args.sites / 1e6, "sites": args.sites,
+            "agent_mb": max(memory_mb(d.processes[n].pid) for n in names), "server_mb": memory_mb(d.processes["server"].pid),
+        }  # fmt: skip
+    finally:
+        for name in list(d.processes):
+            d.kill(name)
+        shutil.rmtree(path, ignore_errors=True)
+    print(json.dumps(result) if args.json else "\n".join(f"{k}: {v:.3f}" for k, v in result.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""The site's service: one warm process that waits for requests, lets the gate judge them, has them worked on, and answers.
+
+Code that a server sends is never fetched, unpacked, imported or run: the ClientApp is the one that is installed here.
+"""
+
+import logging
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+from flwr.app import Message
+
+from client.governance.approval import Approvals
+from client.governance.audit import AuditLog
+from client.governance.gate import Admitted, Gate
+from client.link import FleetLink, OverError
+from client.settings import Hospital, SiteFolder
+from client.worker import NodeConfig, Worker
+from common.credentials import client_tls, common_name, read_certificate, read_key
+from common.errors import ConfigError, LinkError, RefusedError, RunError, WireError
+from common.files import held
+from common.flower import require_flower
+from common.logs import set_up_logs
+from common.monitoring import Monitoring
+
+log = logging.getLogger("pneumofed.agent")
+
+APP = "client.app:app"
+POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 0.1, 1.0, 30.0
+RETRY_S = 2.0
+MIN_FREE_BYTES = 20_000_000
+
+
+class Agent:
+    """Serves one site. Settings and decisions are read anew for every message."""
+
+    def __init__(self, folder: SiteFolder, link: FleetLink, monitoring: Monitoring, app: str = APP) -> None:
+        self._folder, self._link, self._monitoring, self._app = folder, link, monitoring, app
+        self._site = common_name(read_certificate(folder.certificate))
+        self._gate = Gate(Approvals(folder.plans), AuditLog(folder.audit))
+        self._worker: Worker | None = None
+        self._worker_is: object = None  # what the worker was started for
+        self._last_problem = ""
+        self._last_work = 0.0
+        self._open: tuple[Message, float] | None = None  # the request in hand, and when nobody waits for it any more
+        self.ended = threading.Event()
+        self._answers = monitoring.counter("answers_total", "requests by what became of them", "outcome")
+        self._bytes = monitoring.counter("sent_bytes_total", "bytes of the tensors that left the site")
+        self._connected = monitoring.gauge("connected", "1 if the server can be reached")
+
+    def run(self) -> None:
+        """Serve until `ended` is set, through every failure of the server and the network."""
+        while not self.ended.is_set():
+            try:
+                self._require_disk()
+                self._link.connect()
+                self._tell_connected(True)
+                self._serve()
+            except (LinkError, RunError) as e:
+                self._tell_connected(False, str(e))
+                self.ended.wait(RETRY_S)
+            except OSError as e:
+                self._tell_connected(False, f"{e.filename or self._folder.path}: {e.strerror}; nothing is done until that is cured")
+                self.ended.wait(RETRY_S)
+        self._stop_worker()
+        self._link.close()
+
+    def _tell_connected(self, connected: bool, problem: str = "") -> None:
+        self._connected.set(connected)
+        self._monitoring.set_serving(connected)
+        if problem != self._last_problem:  # once, not every two seconds for as long as it lasts
+            (log.warning if problem else log.info)(problem or "connected, waiting for requests")
+            self._last_problem = problem
+
+    def _require_disk(self) -> None:
+        """Nothing is pulled that could not be written down."""
+        if shutil.disk_usage(self._folder.path).free < MIN_FREE_BYTES:
+            raise RunError(
+                f"{self._folder.path}: less than {MIN_FREE_BYTES // 1_000_000} MB free; nothing is done until there is more"
+            )
+
+    def _serve(self) -> None:
+        while not self.ended.is_set() and not self._link.lost.is_set():
+            self._require_disk()
+            try:
+                self._open = self._open or self._receive()
+                if self._open is None:
+                    idle = time.monotonic() - self._last_work > IDLE_AFTER_S
+                    self.ended.wait(IDLE_POLL_S if idle else POLL_S)
+                    continue
+                self._last_work = time.monotonic()
+                self._handle(*self._open)
+                self._last_work = time.monotonic()
+            except OverError as e:
+                log.info("%s", e)
+            self._open = None
+
+    def _receive(self) -> tuple[Message, float] | None:
+        request = self._link.receive()
+        # By our own clock: the server's may differ.
+        return None if request is None else (request, time.monotonic() + request.metadata.ttl)
+
+    def _handle(self, request: Message, end: float) -> None:
+        """Judge, work on and answer one request. It stays open if that raises OSError: what could not be written down is not
+        answered, and tried again when it can be."""
+        if why := self._in_vain(request, end):
+            reply = None
+            self._give_up(request, why)
+        else:
+            reply = self._answer(request, end)
+        if reply is None or not self._send(request, reply, end):
+            self._answers.labels("abandoned").inc()
+            return
+        outcome = "refused" if reply.has_error() else request.metadata.message_type
+        n_bytes = sum(len(a.data) for r in reply.content.array_records.values() for a in r.values()) if reply.has_content() else 0
+        self._answers.labels(outcome).inc()
+        self._bytes.inc(n_bytes)
+        log.info(
+            "answered a %s: %s", request.metadata.message_type[:40], reply.error.reason if reply.has_error() else f"{n_bytes} bytes"
+        )
+
+    def _send(self, request: Message, reply: Message, end: float) -> bool:
+        """Send until it has arrived, or until nobody waits for it: a network that fails for a while costs no round."""
+        while True:
+            try:
+                self._link.send(reply)
+                return True
+            except OverError as e:
+                return self._give_up(request, str(e))
+            except LinkError as e:
+                self._tell_connected(False, str(e))
+                if why := self._in_vain(request, end):
+                    return self._give_up(request, why)
+                self.ended.wait(RETRY_S)
+
+    def _give_up(self, request: Message, why: str) -> bool:
+        log.warning("gave up a %s: %s", request.metadata.message_type[:40], why)
+        self._gate.abandon(request, why)
+        return False
+
+    def _answer(self, request: Message, end: float) -> Message | None:
+        try:
+            settings = self._folder.settings()
+        except ConfigError as e:
+            log.error("%s", e)
+            return self._gate.refuse(request, "this site's settings cannot be read; its own log says why")
+        try:
+            admitted = self._gate.admit(request, settings.policy)
+        except (RefusedError, WireError) as e:
+            return self._gate.refuse(request, str(e))
+        reply = self._work(admitted, settings, end)
+        if reply is None:
+            return None
+        return self._gate.release(admitted, reply, settings.policy)
+
+    def _work(self, admitted: Admitted, settings: Hospital, end: float) -> Message | None:
+        """The ClientApp's reply from the worker; None if nobody waits for it any more."""
+        request = admitted.request
+        worker = self._worker_for(admitted, settings)
+        worker.give(request.metadata.message_id, request)
+        while True:
+            replies = worker.take(timeout=0.02)
+            if replies:
+                return replies[0]
+            why = self._in_vain(request, end)
+            if why:
+                self._stop_worker()
+                self._give_up(request, why)
+                return None
+
+    def _in_vain(self, request: Message, end: float) -> str | None:
+        if self.ended.is_set():
+            return "the service ends"
+        if self._link.lost.is_set() or self._link.node != request.metadata.dst_node_id:
+            return "the server has forgotten this session"
+        return "the round's deadline is over" if time.monotonic() > end else None
+
+    def _worker_for(self, admitted: Admitted, settings: Hospital) -> Worker:
+        """The warm worker, or a new one if the plan, the settings or the session changed, or it died."""
+        sha256 = admitted.plan.sha256
+        config: NodeConfig = {
+            "site": self._site,
+            "cohorts": str(self._folder.cohort(admitted.plan).resolve()),
+            "plan": str(Approvals(self._folder.plans).plan_file(sha256).resolve()),
+            "device": settings.device,
+            "min-patients": settings.policy.min_patients,
+            "ledger": str(self._folder.ledger.resolve()),
+            "budget-epsilon": settings.policy.epsilon,
+            "budget-delta": settings.policy.delta,
+        }
+        wanted = (self._link.node, settings.threads, config)
+        if self._worker is None or self._worker_is != wanted or not self._worker.alive:
+            self._stop_worker()
+            self._worker, self._worker_is = Worker(self._app, {self._link.node: config}, settings.threads), wanted
+        return self._worker
+
+    def _stop_worker(self) -> None:
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+
+def serve(path: Path) -> None:
+    """`pneumofed client up`: serve the site in `path` until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: the folder is not a site's, or a key or certificate is missing, wrong, or readable by others.
+        RunError: an agent runs in it already, a port is taken, or Flower is not the version that this was made for.
+    """
+    folder = SiteFolder(path)
+    settings = folder.settings()
+    require_flower()
+    if not folder.certificate.is_file():
+        raise ConfigError(
+            f"{folder.certificate}: not there yet; bring the coordinator's answer in with: pneumofed client join FILE"
+        )
+    tls = client_tls(folder.ca, folder.certificate, folder.key)
+    with held(folder.lock, f"{path}: an agent is running in it already"):
+        set_up_logs(folder.logs, "agent")
+        monitoring = Monitoring("pneumofed.client", settings.health_port, settings.metrics_port)
+        link = FleetLink(settings.server, tls, read_key(folder.key), settings.proxy, folder.node)
+        agent = Agent(folder, link, monitoring)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: agent.ended.set())
+        log.info("serving for %s", settings.server)
+        agent.run()
+        monitoring.close()

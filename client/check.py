@@ -1,0 +1,199 @@
+"""The self-test of a site: in plain words what works, what does not, and what to do."""
+
+import os
+import shutil
+import socket
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import httpx
+
+from client.governance.approval import Approvals
+from client.governance.audit import verify
+from client.link import CLOCK_TOLERANCE_S, clock_skew, explain
+from client.settings import Hospital, SiteFolder
+from common.credentials import client_tls, common_name, days_left, read_certificate, sha256_fingerprint
+from common.errors import PneumofedError
+
+Outcome = Literal["ok", "note", "fails"]
+MIN_FREE_GB = 5.0
+EXPIRES_SOON_DAYS = 30.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the self-test."""
+
+    outcome: Outcome
+    what: str
+    text: str
+
+
+def check_site(folder: SiteFolder) -> Iterator[Finding]:
+    """Test everything that `client up` needs, in the order in which it would fail."""
+    try:
+        settings = folder.settings()
+    except PneumofedError as e:
+        yield Finding("fails", "settings", str(e))
+        return
+    yield Finding("ok", "settings", f"{folder.settings_file} is in order")
+    yield from _check_files(folder)
+    yield from _check_network(folder, settings)
+    yield _check_disk(folder.path)
+    yield _check_device(settings)
+    yield from _check_plans(folder, settings)
+    yield _check_audit(folder)
+
+
+def _check_files(folder: SiteFolder) -> Iterator[Finding]:
+    mode = stat.S_IMODE(folder.path.stat().st_mode)
+    if mode & 0o077:
+        yield Finding(
+            "fails", "folder", f"{folder.path}: its mode is {mode:o}, others can look inside; run: chmod 700 {folder.path}"
+        )
+    try:
+        ca = read_certificate(folder.ca)
+        yield Finding("ok", "CA", f"compare by telephone: {sha256_fingerprint(ca)}")
+    except PneumofedError as e:
+        yield Finding("fails", "CA", str(e))
+    if not folder.certificate.is_file():
+        yield Finding("fails", "admission", f"no certificate yet; send {folder.request} to the coordinator, then: "
+                      "pneumofed client join FILE")  # fmt: skip
+        return
+    try:
+        client_tls(folder.ca, folder.certificate, folder.key)
+        certificate = read_certificate(folder.certificate)
+    except PneumofedError as e:
+        yield Finding("fails", "keys", str(e))
+        return
+    left = days_left(certificate)
+    if left < 0:
+        yield Finding(
+            "fails", "keys", f"the certificate ended {-left:.0f} days ago; send {folder.request} to the coordinator again"
+        )
+    else:
+        outcome: Outcome = "note" if left < EXPIRES_SOON_DAYS else "ok"
+        yield Finding(outcome, "keys", f"private, and admitted as {common_name(certificate)} for {left:.0f} more days")
+
+
+def _check_network(folder: SiteFolder, settings: Hospital) -> Iterator[Finding]:
+    host = settings.server.rpartition(":")[0]
+    if settings.proxy is None:
+        try:
+            socket.getaddrinfo(host, None)
+            yield Finding("ok", "name", f"{host} can be resolved")
+        except OSError:
+            yield Finding("fails", "name", f"{host} cannot be resolved; check server in hospital.yaml and the DNS, or set proxy")
+            return
+    if not folder.certificate.is_file():
+        return
+    way = f"through {settings.proxy}" if settings.proxy else "directly"
+    try:
+        tls = client_tls(folder.ca, folder.certificate, folder.key)
+        with httpx.Client(verify=tls, timeout=10, proxy=settings.proxy, trust_env=False) as client:
+            response = client.post(f"https://{settings.server}/v1/fleet/pull-messages", content=b"")
+    except PneumofedError:
+        return  # said already
+    except (httpx.HTTPError, OSError) as e:
+        yield Finding("fails", "server", explain(e, settings.server))
+        return
+    yield Finding("ok", "server", f"{settings.server} answers {way} over TLS 1.3 with a certificate of our CA")
+    yield from _check_clock(response)
+    yield _check_admission(folder, settings)
+
+
+def _check_clock(response: httpx.Response) -> Iterator[Finding]:
+    skew = clock_skew(response)
+    if skew is None:
+        yield Finding("note", "clock", "the server does not tell its time")
+    elif abs(skew) > CLOCK_TOLERANCE_S:
+        ahead = "ahead of" if skew > 0 else "behind"
+        yield Finding("fails", "clock", f"this machine's clock is {abs(skew):.0f} s {ahead} the server's; set it right (NTP)")
+    else:
+        yield Finding("ok", "clock", f"within {max(1.0, abs(skew)):.0f} s of the server's")
+
+
+def _check_admission(folder: SiteFolder, settings: Hospital) -> Finding:
+    """Ask for the state of a node that does not exist: an admitted site is told so, others are turned away."""
+    from base64 import b64encode
+
+    from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
+
+    from common.credentials import public_pem, read_key
+
+    tls, key = client_tls(folder.ca, folder.certificate, folder.key), read_key(folder.key)
+    header = {FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(public_pem(key)).decode()}
+    with httpx.Client(verify=tls, timeout=10, proxy=settings.proxy, trust_env=False) as client:
+        response = client.post(f"https://{settings.server}/v1/fleet/", content=b"", headers=header)
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        return Finding("fails", "admission", "the server does not admit this site's key; was it revoked, or never admitted?")
+    return Finding("ok", "admission", "the server admits this site's key")
+
+
+def _check_disk(path: Path) -> Finding:
+    free = shutil.disk_usage(path).free / 1e9
+    if free < MIN_FREE_GB:
+        return Finding("note", "disk", f"{free:.1f} GB free in {path}; {MIN_FREE_GB:.0f} GB or more are advisable")
+    return Finding("ok", "disk", f"{free:.0f} GB free in {path}")
+
+
+def _check_device(settings: Hospital) -> Finding:
+    from client.training.device import choose_device, describe
+
+    try:
+        device = choose_device(settings.device)
+    except PneumofedError as e:
+        return Finding("fails", "device", str(e))
+    outcome: Outcome = "note" if device.type == "cpu" and settings.device == "auto" else "ok"
+    hint = "; no GPU was found, training will be slow" if outcome == "note" else ""
+    return Finding(outcome, "device", describe(device) + hint)
+
+
+def _check_plans(folder: SiteFolder, settings: Hospital) -> Iterator[Finding]:
+    approvals = Approvals(folder.plans)
+    if not approvals.known():
+        yield Finding("note", "plan", "none was proposed yet; it comes when the coordinator starts a run")
+    for sha256 in approvals.known():
+        decision = approvals.decision(sha256)
+        if decision is None:
+            yield Finding("note", "plan", f"{sha256[:12]} awaits a decision; look with: pneumofed client pending")
+        elif decision.approved:
+            yield from _check_plan(folder, settings, approvals, sha256)
+
+
+def _check_plan(folder: SiteFolder, settings: Hospital, approvals: Approvals, sha256: str) -> Iterator[Finding]:
+    from client.imaging.cohort import Cohort, require_trainable
+
+    try:
+        plan = approvals.plan(sha256)
+    except PneumofedError as e:
+        yield Finding("fails", "plan", str(e))
+        return
+    name = f"{plan.name} {sha256[:12]}"
+    objections = settings.policy.objections(plan)
+    yield Finding("fails" if objections else "ok", "policy", f"{name}: {'; '.join(objections) or 'the policy allows it'}")
+    cohort = folder.cohort(plan)
+    if not cohort.is_dir():
+        yield Finding(
+            "fails", "cohort", f"{name}: there is none for its input contract; run: pneumofed client ingest {sha256[:12]}"
+        )
+        return
+    try:
+        opened = Cohort.open(cohort)
+        require_trainable(opened, plan.split, max(plan.min_patients, settings.policy.min_patients), "this site")
+        yield Finding("ok", "cohort", f"{name}: {len(opened)} sequences")
+    except PneumofedError as e:
+        yield Finding("fails", "cohort", f"{name}: {e}")
+
+
+def _check_audit(folder: SiteFolder) -> Finding:
+    try:
+        n, _ = verify(folder.audit)
+    except PneumofedError as e:
+        return Finding("fails", "audit", str(e))
+    if not os.access(folder.path, os.W_OK):
+        return Finding("fails", "audit", f"{folder.path}: cannot be written to; is this the user that the service runs as?")
+    return Finding("ok", "audit", f"{n} entries, the chain is whole")

@@ -1,0 +1,227 @@
+"""`pneumofed client …`: the hospital's commands."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from client.governance.approval import Approvals
+
+app = typer.Typer(help="The hospital: join a federation, decide about plans, train beside the PACS.", no_args_is_help=True)
+audit_app = typer.Typer(help="What came in, what was decided, and what left.", invoke_without_command=True)
+app.add_typer(audit_app, name="audit")
+
+Dir = Annotated[Path, typer.Option("--dir", help="The site's folder.", envvar="PNEUMOFED_CLIENT_DIR")]
+HERE = Path()
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for keys, settings, cohorts and the audit log.")],
+    server: Annotated[str, typer.Option(help="HOST:PORT of the federation's server.")],
+    ca: Annotated[Path, typer.Option(help="The CA certificate that the coordinator gave.")],
+    proxy: Annotated[str | None, typer.Option(help="The hospital's forward proxy, http://HOST:PORT.")] = None,
+) -> None:
+    """Make this site's keys and the request to hand over."""
+    from client.provision import init_site
+    from client.settings import Hospital, SiteFolder
+    from common.config import validate
+    from common.credentials import read_certificate, sha256_fingerprint
+
+    place = SiteFolder(folder)
+    init_site(place, validate({"server": server, "proxy": proxy}, Hospital, "client init"), ca)
+    typer.echo(f"The site's folder is {folder}. Its private keys stay there; nobody else needs them.")
+    typer.echo("Compare the CA's SHA-256 fingerprint with the coordinator's, by telephone:")
+    typer.echo(f"  {sha256_fingerprint(read_certificate(place.ca))}")
+    typer.echo(f"Send {place.request} to the coordinator. With the answer: pneumofed client join FILE --dir {folder}")
+
+
+@app.command()
+def join(certificate: Annotated[Path, typer.Argument(help="The certificate that the coordinator sent.")], dir_: Dir = HERE) -> None:
+    """Take in the coordinator's answer."""
+    from client.provision import join as take_in
+    from client.settings import SiteFolder
+    from common.credentials import common_name, read_certificate
+
+    folder = SiteFolder(dir_)
+    folder.settings()
+    take_in(folder, certificate)
+    typer.echo(f"This site is {common_name(read_certificate(folder.certificate))}. Next: pneumofed client check --dir {dir_}")
+
+
+@app.command()
+def check(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Test this site and say in plain words what is wrong and what to do."""
+    from dataclasses import asdict
+
+    from client.check import check_site
+    from client.settings import SiteFolder
+
+    findings = []
+    for finding in check_site(SiteFolder(dir_)):
+        findings.append(finding)
+        if not as_json:
+            typer.echo(f"{finding.outcome:<6} {finding.what:<10} {finding.text}")
+    if as_json:
+        typer.echo(json.dumps([asdict(f) for f in findings], indent=2))
+    if any(f.outcome == "fails" for f in findings):
+        raise typer.Exit(2)
+
+
+@app.command()
+def up(dir_: Dir = HERE) -> None:
+    """Run the site's agent until it is told to end (Ctrl-C, SIGTERM)."""
+    from client.agent import serve
+
+    serve(dir_)
+
+
+@app.command()
+def pending(dir_: Dir = HERE) -> None:
+    """Plans that await a decision, and what they would change."""
+    approvals = _approvals(dir_)
+    waiting = approvals.pending()
+    if not waiting:
+        typer.echo("No plan awaits a decision.")
+    for sha256 in waiting:
+        _show(dir_, sha256)
+        typer.echo(f"  pneumofed client approve {sha256[:12]}   or   pneumofed client deny {sha256[:12]}\n")
+
+
+def _show(dir_: Path, sha256: str) -> None:
+    from client.settings import SiteFolder
+    from common.config import dump_yaml
+
+    approvals = _approvals(dir_)
+    plan = approvals.plan(sha256)
+    typer.echo(f"{plan.name}  {sha256}")
+    before, changes = approvals.compare(sha256)
+    if before is None:
+        typer.echo("  No plan was approved before. The whole of it:")
+        typer.echo("".join(f"    {line}\n" for line in dump_yaml(plan).splitlines()), nl=False)
+    else:
+        typer.echo(f"  Against the plan approved before ({before[:12]}):")
+        for change in changes:
+            typer.echo(f"    {change}")
+    for objection in SiteFolder(dir_).settings().policy.objections(plan):
+        typer.echo(f"  Against this site's policy: {objection}")
+
+
+@app.command()
+def approve(plan: Annotated[str, typer.Argument(help="The plan's hash, or its beginning.")], dir_: Dir = HERE) -> None:
+    """Allow one run of a plan (or one more)."""
+    from client.settings import SiteFolder
+    from common.errors import ConfigError
+
+    approvals = _approvals(dir_)
+    sha256 = approvals.find(plan)
+    objections = SiteFolder(dir_).settings().policy.objections(approvals.plan(sha256))
+    if objections:
+        raise ConfigError(f"{sha256[:12]}: against this site's policy: {'; '.join(objections)}; change hospital.yaml first")
+    _show(dir_, sha256)
+    decision = approvals.approve(sha256)
+    typer.echo(f"Approved by {decision.by} for {decision.runs} run{'s' * (decision.runs != 1)} in all.")
+    cohort = SiteFolder(dir_).cohort(approvals.plan(sha256))
+    if not cohort.is_dir():
+        typer.echo(f"There is no cohort for it yet: pneumofed client ingest {sha256[:12]}")
+
+
+@app.command()
+def deny(plan: Annotated[str, typer.Argument(help="The plan's hash, or its beginning.")], dir_: Dir = HERE) -> None:
+    """Refuse a plan, or take an approval back; effective at once."""
+    approvals = _approvals(dir_)
+    sha256 = approvals.find(plan)
+    approvals.deny(sha256)
+    typer.echo(f"{sha256[:12]} is denied.")
+
+
+@app.command()
+def ingest(
+    plan: Annotated[str, typer.Argument(help="The plan's hash or its beginning, or a plan file.")],
+    dir_: Dir = HERE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the cohort is like as JSON.")] = False,
+) -> None:
+    """Read the hospital's images into a cohort for a plan's input contract, and say what it is like."""
+    from client.imaging.cohort import Cohort
+    from client.imaging.quality import describe, render_page
+    from client.ingest import ingest_site
+    from client.settings import SiteFolder
+    from common.config import load_yaml
+    from common.files import write_atomically
+    from common.plan import Plan
+
+    folder, approvals = SiteFolder(dir_), _approvals(dir_)
+    given = load_yaml(Path(plan), Plan) if Path(plan).is_file() else approvals.plan(approvals.find(plan))
+    place = ingest_site(folder, given)
+    cohort = Cohort.open(place)
+    about = describe(cohort, given)
+    page = place.with_name(f"{place.name}.html")
+    write_atomically(page, render_page(about, cohort, given.name).encode())
+    typer.echo(json.dumps(about, indent=2) if as_json else _quality_summary(about, place, page))
+
+
+def _quality_summary(about: dict[str, Any], place: Path, page: Path) -> str:
+    lines = [f"{about['sequences']} sequences, {about['images']} images in {place}"]
+    lines += [f"  left out, {row['words']}: {row['count']} {row['of']}" for row in about["left_out"]]
+    lines += [f"  used, look at them: {row['words']}: {row['count']}" for row in about["notes"]]
+    if shared := about["same_pixels_under_two_patients"]:
+        lines.append(f"  look at them: {shared} images with the same pixels under two patients")
+    return "\n".join([*lines, f"What it is like, with pictures: {page}"])
+
+
+@app.command()
+def ledger(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """What was spent of the privacy budget, what is reserved, and what is left."""
+    from client.governance.ledger import Budget, Ledger, summary
+    from client.settings import SiteFolder
+
+    folder = SiteFolder(dir_)
+    policy = folder.settings().policy
+    found = summary(Ledger(folder.ledger), Budget(policy.epsilon, policy.delta))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    spent, left = f"{found['epsilon_spent']:.3f}", f"{found['epsilon_left']:.3f}"
+    typer.echo(f"A patient who was in everything: epsilon {spent} spent or reserved, {left} left of {policy.epsilon:g}")
+    typer.echo(f"(at delta {policy.delta:g}; {found['entries']} entries, the chain is whole)")
+    for run in found["runs"]:
+        typer.echo(f"  plan {run['plan'][:12]} run {run['run'][:12]}: {run['rounds']} rounds, {run['settled_steps']} steps, "
+                   f"{run['reserved_steps']} more reserved; alone epsilon {run['epsilon']:.3f}")  # fmt: skip
+
+
+@audit_app.callback()
+def audit(context: typer.Context, dir_: Dir = HERE, last: Annotated[int, typer.Option(help="How many entries.")] = 20) -> None:
+    """Show the last entries of the audit log."""
+    from client.governance.audit import read_entries
+    from client.settings import SiteFolder
+
+    if context.invoked_subcommand is not None:
+        return
+    folder = SiteFolder(dir_)
+    folder.settings()
+    for entry in list(read_entries(folder.audit))[-last:]:
+        about = " ".join(f"{k}={json.dumps(v)}" for k, v in entry.items() if k not in ("n", "time", "event", "previous", "hash"))
+        typer.echo(f"{entry.get('n', '?'):>6} {entry.get('time', '?')} {entry.get('event', '?'):<9} {about}")
+
+
+@audit_app.command()
+def verify(dir_: Dir = HERE) -> None:
+    """Check that no line of the audit log was changed, removed or inserted."""
+    from client.governance.audit import verify as verify_chain
+    from client.settings import SiteFolder
+
+    folder = SiteFolder(dir_)
+    folder.settings()
+    n, last = verify_chain(folder.audit)
+    typer.echo(f"{n} entries, the chain is whole. Note this outside of the machine: {n} {last}")
+
+
+def _approvals(dir_: Path) -> "Approvals":
+    from client.governance.approval import Approvals
+    from client.settings import SiteFolder
+
+    folder = SiteFolder(dir_)
+    folder.settings()
+    return Approvals(folder.plans)

@@ -1,0 +1,191 @@
+"""Nothing trains without a person's approval: the plans that a server proposed, what was decided, and what ran under them.
+
+Each plan has a folder named by its SHA-256: `plan.yaml`, `decision.json` (written by the commands) and `runs.json`
+(written by the agent). An approval is for one run; approving again allows one more.
+"""
+
+import datetime
+import getpass
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from common.config import dump_yaml, load_yaml, validate
+from common.errors import ConfigError, RefusedError
+from common.files import write_atomically
+from common.plan import Plan, diff_plans
+from common.wire import Schema
+
+MAX_UNDECIDED = 20  # a server must not fill the disk with proposals
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What somebody at the hospital decided about a plan."""
+
+    approved: bool
+    by: str
+    at: str
+    runs: int
+    """How many runs of the plan are allowed in all."""
+    shapes: dict[str, list[int]]
+    """Tensor -> shape of the plan's model, as worked out at the approval: what may leave under it."""
+
+
+class Approvals:
+    """The plans of one site. Every question is answered from the disk: a decision works at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def propose(self, plan: dict[str, Any], sha256: str) -> None:
+        """Keep a plan that the server showed, for somebody to look at.
+
+        Raises:
+            RefusedError: it is not a plan of this version, has another hash than claimed, or too many wait already.
+        """
+        if (self._folder / sha256).is_dir():
+            return
+        try:
+            proposed = validate(plan, Plan, "the plan")
+        except ConfigError as e:
+            raise RefusedError(f"{str(e)[:300]}; is the server's pneumofed of another version?") from None
+        if proposed.sha256 != sha256:
+            raise RefusedError(f"the plan sent has the hash {proposed.sha256[:12]}, claimed is {sha256[:12]}")
+        if len(self.pending()) >= MAX_UNDECIDED:
+            raise RefusedError(f"{MAX_UNDECIDED} plans wait for a decision at this site already")
+        write_atomically(self._folder / sha256 / "plan.yaml", dump_yaml(proposed).encode())
+
+    def plan(self, sha256: str) -> Plan:
+        """The plan as it lies on the disk.
+
+        Raises:
+            ConfigError: it was changed after it was proposed.
+        """
+        path = self.plan_file(sha256)
+        plan = load_yaml(path, Plan)
+        if plan.sha256 != sha256:
+            raise ConfigError(f"{path}: was changed: its hash is {plan.sha256[:12]}, expected {sha256[:12]}")
+        return plan
+
+    def plan_file(self, sha256: str) -> Path:
+        return self._folder / sha256 / "plan.yaml"
+
+    def decision(self, sha256: str) -> Decision | None:
+        """What was decided, or None. An unreadable decision counts as none: nothing trains."""
+        try:
+            return Decision(**json.loads((self._folder / sha256 / "decision.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def require(self, sha256: str) -> Plan:
+        """The approved plan. Raises RefusedError if it is unknown, undecided, denied, or changed since."""
+        if not self.plan_file(sha256).is_file():
+            raise RefusedError(f"plan {sha256[:12]} was never shown to this site")
+        decision = self.decision(sha256)
+        if decision is None:
+            raise RefusedError(f"plan {sha256[:12]} awaits approval at this site")
+        if not decision.approved:
+            raise RefusedError(f"plan {sha256[:12]} was denied by this site")
+        try:
+            return self.plan(sha256)
+        except ConfigError:
+            raise RefusedError(f"plan {sha256[:12]} was changed at this site after its approval") from None
+
+    def require_run(self, sha256: str, run: str, *, begins: bool) -> None:
+        """Count `run` as one of those allowed if it `begins`. Raises RefusedError if the approval is used up."""
+        decision, runs = self.decision(sha256), self._runs(sha256)
+        allowed = decision.runs if decision else 0
+        if run not in runs:
+            if len(runs) >= allowed:
+                raise RefusedError(f"plan {sha256[:12]} was approved for {allowed} run(s), this is another one: approve it again")
+            if begins:
+                self._write_runs(sha256, {**runs, run: {"round": 0, "request": ""}})
+
+    def require_next(self, sha256: str, run: str, number: int, request: str) -> None:
+        """Note that round `number` of `run` is trained from weights with the hash `request`.
+
+        A server that comes back after a crash asks for the last round again, with the same weights: that is answered.
+
+        Raises:
+            RefusedError: an earlier round, or the same one from other weights.
+        """
+        runs = self._runs(sha256)
+        last = runs[run]
+        if number < last["round"] or (number == last["round"] and request != last["request"]):
+            raise RefusedError(f"round {number} was trained already at this site, which is at round {last['round']}")
+        self._write_runs(sha256, {**runs, run: {"round": number, "request": request}})
+
+    def _runs(self, sha256: str) -> dict[str, dict[str, Any]]:
+        path = self._folder / sha256 / "runs.json"
+        if not path.exists():
+            return {}
+        try:
+            found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise RefusedError("this site's record of past rounds cannot be read") from None
+        return found
+
+    def _write_runs(self, sha256: str, runs: dict[str, dict[str, Any]]) -> None:
+        write_atomically(self._folder / sha256 / "runs.json", (json.dumps(runs, indent=2) + "\n").encode())
+
+    def pending(self) -> list[str]:
+        """Hashes of the plans that nobody has decided about."""
+        return [sha256 for sha256 in self.known() if self.decision(sha256) is None]
+
+    def known(self) -> list[str]:
+        """Hashes of all plans that were ever shown, oldest first."""
+        plans = self._folder.glob("*/plan.yaml")
+        return [p.parent.name for p in sorted(plans, key=lambda p: (p.stat().st_mtime_ns, p.parent.name))]
+
+    def find(self, start: str) -> str:
+        """The one known plan whose hash begins with `start`. Raises ConfigError if there is none, or several."""
+        found = [sha256 for sha256 in self.known() if sha256.startswith(start)]
+        if len(found) != 1:
+            known = ", ".join(s[:12] for s in self.known()) or "none; they come when the coordinator starts a run"
+            problem = "several plans begin so" if found else "no such plan"
+            raise ConfigError(f"{start}: {problem}; known are: {known}")
+        return found[0]
+
+    def approve(self, sha256: str) -> Decision:
+        """Allow a run, or a further one."""
+        from common.models import build_model  # takes seconds: the agent, which only asks, goes without
+
+        shapes = {name: list(shape) for name, shape in Schema.of(build_model(self.plan(sha256))).shapes.items()}
+        before = self.decision(sha256)
+        return self._decide(sha256, Decision(True, _user(), _now(), (before.runs if before else 0) + 1, shapes))
+
+    def deny(self, sha256: str) -> Decision:
+        """Refuse a plan, or take every approval of it back."""
+        return self._decide(sha256, Decision(False, _user(), _now(), 0, {}))
+
+    def schema(self, sha256: str) -> Schema:
+        """The tensors of an approved plan's model."""
+        decision = self.decision(sha256)
+        assert decision is not None
+        return Schema({name: tuple(shape) for name, shape in decision.shapes.items()})
+
+    def _decide(self, sha256: str, decision: Decision) -> Decision:
+        write_atomically(self._folder / sha256 / "decision.json", (json.dumps(asdict(decision), indent=2) + "\n").encode())
+        return decision
+
+    def compare(self, sha256: str) -> tuple[str | None, list[str]]:
+        """Hash of the plan that was approved last before this one (None if none was), and what changed since."""
+        others = [(d.at, s) for s in self.known() if s != sha256 and (d := self.decision(s)) is not None and d.approved]
+        if not others:
+            return None, []
+        last = max(others)[1]
+        return last, diff_plans(self.plan(last), self.plan(sha256))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"user {os.getuid()}"
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,81 @@
+"""The egress check, an allow-list: the agreed tensors and the agreed numbers leave a site, and nothing else does.
+
+What passes is rebuilt from the checked values, so that nothing can ride along.
+"""
+
+import math
+
+from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+
+from client.governance.policy import Policy
+from common import wire
+from common.errors import RefusedError, WireError
+
+MAX_TEXT = 200
+ALLOWED = {
+    MessageType.QUERY: {wire.CONFIG, wire.METRICS},
+    MessageType.TRAIN: {wire.ARRAYS, wire.METRICS},
+    MessageType.EVALUATE: {wire.METRICS},
+}
+"""Message type -> the records of its reply, all of them and no others."""
+
+
+def check_reply(kind: str, content: RecordDict, schema: wire.Schema, policy: Policy, private: bool) -> RecordDict:
+    """The content that may leave, rebuilt. Under a plan with privacy (`private`), no number that tells of the patients may.
+
+    Raises:
+        WireError: a record, tensor or number is missing, extra, of another shape or type, not finite, or too large.
+        RefusedError: the policy keeps it: too few patients are behind it, or metrics stay at the site.
+    """
+    if set(content) != ALLOWED[kind]:
+        raise WireError(f"found the records {sorted(content)} in a reply to {kind}, expected {sorted(ALLOWED[kind])}")
+    if kind == MessageType.QUERY:
+        return _query(content, policy, private)
+    names = wire.TRAIN_NUMBERS if kind == MessageType.TRAIN else wire.EVALUATE_NUMBERS
+    numbers = wire.check_numbers(content, names)
+    if any(math.isinf(value) for value in numbers.values()):
+        raise WireError("found infinity among the numbers")
+    n_patients = int(numbers[wire.N_EXAMPLES])
+    if private:
+        _require_silence(kind, numbers)
+    elif n_patients < policy.min_patients:
+        raise RefusedError(f"fewer than {policy.min_patients} patients are behind this answer, the policy's minimum")
+    if kind == MessageType.EVALUATE:
+        if not policy.metrics:
+            raise RefusedError("this site's policy keeps its metrics")
+        return RecordDict({wire.METRICS: MetricRecord({**numbers, wire.N_EXAMPLES: n_patients})})
+    if not policy.metrics:
+        numbers[wire.LOSS] = math.nan
+    arrays = wire.pack(schema.unpack(wire.get_arrays(content)))  # which bounds the size by what the plan's model needs
+    return RecordDict({wire.ARRAYS: arrays, wire.METRICS: MetricRecord({**numbers, wire.N_EXAMPLES: n_patients})})
+
+
+def _require_silence(kind: str, numbers: dict[str, float]) -> None:
+    told = [name for name, value in numbers.items() if name not in (wire.N_EXAMPLES, wire.STEPS) and not math.isnan(value)]
+    if kind == MessageType.EVALUATE or told or numbers[wire.N_EXAMPLES] != wire.PRIVATE_WEIGHT:
+        raise WireError(f"found numbers about patients ({', '.join(told) or kind}) under a plan with privacy")
+
+
+def _query(content: RecordDict, policy: Policy, private: bool) -> RecordDict:
+    """Name, device and counts; a count below the minimum is withheld (NaN)."""
+    numbers = wire.check_numbers(content, wire.QUERY_NUMBERS)
+    n_patients = int(numbers[wire.N_EXAMPLES])
+    if private:
+        _require_silence(MessageType.QUERY, numbers)
+    elif n_patients < policy.min_patients:
+        raise RefusedError(f"fewer than {policy.min_patients} patients are at this site, its policy's minimum")
+    counts = {name: n if n >= policy.min_patients else math.nan for name, n in numbers.items() if name != wire.N_EXAMPLES}
+    texts = {key: wire.get_text(content, key) for key in (wire.SITE, wire.DEVICE)}
+    if set(content.config_records[wire.CONFIG]) != set(texts) or any(len(text) > MAX_TEXT for text in texts.values()):
+        raise WireError("found other texts than the site's name and device")
+    metrics = MetricRecord({wire.N_EXAMPLES: n_patients, **counts})
+    return RecordDict({wire.CONFIG: ConfigRecord(dict(texts)), wire.METRICS: metrics})
+
+
+def public_reason(reply: Message) -> str:
+    """What of an error may leave: our own refusals in full, of everything else only that it happened."""
+    if reply.error.code == wire.SITE_REFUSES:
+        return str(reply.error.reason)[: 2 * MAX_TEXT]
+    if reply.error.code == wire.SITE_FAILS:
+        return "the site's data or settings do not allow this; its own log says why"
+    return "the site's training failed; its own log says why"

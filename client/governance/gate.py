@@ -1,0 +1,154 @@
+"""The one gate of a site: the same ordered chain for everything that comes in, and for everything that goes out.
+
+In: audit -> kind -> plan -> approval -> policy -> run and round.  Out: policy and egress check -> audit.
+"""
+
+import datetime
+import json
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.app import Error, Message, MessageType
+
+from client.governance.approval import Approvals
+from client.governance.audit import AuditLog
+from client.governance.egress import ALLOWED, check_reply, public_reason
+from client.governance.policy import Policy
+from common import wire
+from common.errors import RefusedError, WireError
+from common.plan import Plan
+
+log = logging.getLogger("pneumofed.gate")
+
+MAX_PLAN_CHARS = 100_000
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A request that may be worked on, and under which plan."""
+
+    request: Message
+    plan: Plan
+    schema: wire.Schema
+
+
+class Gate:
+    """Judges messages under the policy that holds at this moment."""
+
+    def __init__(self, approvals: Approvals, audit: AuditLog) -> None:
+        self._approvals, self._audit = approvals, audit
+
+    def admit(self, request: Message, policy: Policy) -> Admitted:
+        """Let a request in.
+
+        Raises:
+            RefusedError, WireError: it is not let in; the text may be sent back.
+            OSError: the audit log cannot be written: nothing may be done then.
+        """
+        about = _describe(request)
+        self._audit.add("received", **about)
+        kind = request.metadata.message_type
+        if kind not in ALLOWED or not request.has_content():
+            raise RefusedError(f"found a message of type {kind[:40]!r}, this site answers {', '.join(sorted(ALLOWED))}")
+        plan = self._approved_plan(request)
+        if objections := policy.objections(plan):
+            raise RefusedError("this site's policy: " + "; ".join(objections))
+        if closed := policy.closed(datetime.datetime.now()):
+            raise RefusedError(closed)
+        if kind == MessageType.EVALUATE and not policy.metrics:
+            raise RefusedError("this site's policy keeps its metrics")
+        self._require_in_order(request, plan)
+        self._audit.add("admitted", kind=kind, plan=plan.sha256, message=request.metadata.message_id)
+        return Admitted(request, plan, self._approvals.schema(plan.sha256))
+
+    def _approved_plan(self, request: Message) -> Plan:
+        sha256 = wire.get_text(request.content, wire.PLAN_SHA256)
+        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+            raise RefusedError("the plan's hash is not a SHA-256 in hex")
+        config = request.content.config_records[wire.CONFIG]
+        text = config.get(wire.PLAN)
+        if isinstance(text, str):
+            self._approvals.propose(_parse_plan(text), sha256)
+        return self._approvals.require(sha256)
+
+    def _require_in_order(self, request: Message, plan: Plan) -> None:
+        run = wire.get_text(request.content, wire.RUN)
+        if not run.isalnum() or len(run) > 64:
+            raise RefusedError("the run's name is not one of up to 64 letters and digits")
+        if request.metadata.message_type == MessageType.QUERY:
+            self._approvals.require_run(plan.sha256, run, begins=False)
+            return
+        number = wire.get_round(request.content)
+        if number > plan.rounds:
+            raise RefusedError(f"found round {number}, the plan has {plan.rounds}")
+        self._approvals.require_run(plan.sha256, run, begins=True)
+        if request.metadata.message_type == MessageType.TRAIN:
+            weights = wire.get_arrays(request.content).object_id
+            self._approvals.require_next(plan.sha256, run, number, weights)
+
+    def release(self, admitted: Admitted, reply: Message, policy: Policy) -> Message:
+        """The reply as it may leave; an error reply, if it may not.
+
+        Raises:
+            OSError: the audit log cannot be written: nothing may leave then.
+        """
+        if reply.has_error():
+            log.error("%s failed: %s", admitted.request.metadata.message_type, reply.error.reason)
+            return self.refuse(admitted.request, public_reason(reply), reply.error.code)
+        try:
+            content = check_reply(
+                admitted.request.metadata.message_type, reply.content, admitted.schema, policy, admitted.plan.privacy is not None
+            )
+        except (WireError, RefusedError) as e:
+            log.error("kept a reply back: %s", e)
+            public = str(e) if isinstance(e, RefusedError) else "the site kept its answer back: it is not what the plan agrees on"
+            return self.refuse(admitted.request, public, wire.SITE_REFUSES)
+        answer = Message(content, reply_to=admitted.request)
+        self._audit.add("sent", plan=admitted.plan.sha256, **_describe(answer))
+        return answer
+
+    def refuse(self, request: Message, reason: str, code: int = wire.SITE_REFUSES) -> Message:
+        """An error reply, written down. Raises OSError as `release` does."""
+        answer = Message(Error(code, reason), reply_to=request)
+        self._audit.add("refused", answers=request.metadata.message_id, kind=request.metadata.message_type[:40], reason=reason)
+        return answer
+
+    def abandon(self, request: Message, why: str) -> None:
+        """Write down that a request is not worked on any more, and not answered."""
+        self._audit.add("abandoned", answers=request.metadata.message_id, why=why)
+
+
+def _describe(message: Message) -> dict[str, Any]:
+    """What the audit log keeps of a message: kind, run, round, plan, size and hash; of the contents, the numbers."""
+    about: dict[str, Any] = {"kind": message.metadata.message_type[:40], "sha256": message.object_id}
+    if message.metadata.message_id:
+        about["message"] = message.metadata.message_id
+    if message.metadata.reply_to_message_id:
+        about["answers"] = message.metadata.reply_to_message_id
+    if not message.has_content():
+        return about
+    arrays = [array for record in message.content.array_records.values() for array in record.values()]
+    about |= {"tensors": len(arrays), "bytes": sum(len(array.data) for array in arrays)}
+    for record in message.content.config_records.values():
+        known = {k: str(v)[:64] for k, v in record.items() if k in (wire.PLAN_SHA256, wire.RUN, wire.ROUND)}
+        about |= {_COLUMNS[k]: v for k, v in known.items()}
+    for metrics in message.content.metric_records.values():
+        about["numbers"] = {
+            k[:40]: v if math.isfinite(v) else None for k, v in list(metrics.items())[:20] if isinstance(v, (int, float))
+        }
+    return about
+
+
+_COLUMNS = {wire.PLAN_SHA256: "plan", wire.RUN: "run", wire.ROUND: "round"}
+
+
+def _parse_plan(text: str) -> dict[str, Any]:
+    try:
+        tree = json.loads(text) if len(text) <= MAX_PLAN_CHARS else None
+    except (ValueError, RecursionError):
+        tree = None
+    if not isinstance(tree, dict):
+        raise RefusedError("what was sent as the plan is not one")
+    return tree

@@ -1,0 +1,264 @@
+"""A site's connection: Flower's Fleet protocol over mutual TLS, through the hospital's proxy if it has one.
+
+Only what is needed: activate, heartbeat, pull, push, deactivate. Bundles are never asked for. Uses Flower's internals
+(Fleet client, inflatable objects, node authentication): held to one version by pyproject.toml and by tests/server/test_fleet.py.
+"""
+
+import email.utils
+import functools
+import json
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.app import Message
+from flwr.app.message import remove_content_from_message
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL
+from flwr.common.serde import message_to_proto
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest, PullMessagesRequest, PushMessagesRequest
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf, make_push_object_fn_protobuf
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectPushError,
+    inflate_object_from_contents,
+    pull_objects,
+    push_objects,
+)
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+from common.errors import LinkError
+from common.files import write_atomically
+
+log = logging.getLogger("pneumofed.link")
+
+HEARTBEAT_S = 15.0  # the server takes a site for gone after 60 s without one
+MISSED_HEARTBEAT_S = 2.0
+TIMEOUT_S = 30.0
+CLOCK_TOLERANCE_S = 300.0
+T = TypeVar("T")
+
+# Flower waits 1 s, then twice as long and so on, for an object that is on its way.
+_pull = functools.partial(pull_objects, initial_backoff=0.05, backoff_cap=0.5, max_time=120.0, max_tries_per_object=None)
+
+
+class OverError(LinkError):
+    """The run is over, or the server does not wait for this answer any more."""
+
+
+class FleetLink:
+    """One site's session with the server. `connect` may be called again and again; it keeps the session if it can."""
+
+    def __init__(self, server: str, tls: ssl.SSLContext, key: ec.EllipticCurvePrivateKey, proxy: str | None, memory: Path) -> None:
+        """`memory` is a file that keeps the session's number, so that a restarted agent can end what its predecessor left."""
+        self._server, self._memory = server, memory
+        self._public_key = public_key_to_bytes(key.public_key())
+        self._client = FleetHttpClient(
+            f"https://{server}",
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+                NodeAuthHttpInterceptor(key, key.public_key()),
+            ],
+        )
+        self._client._client.close()
+        self._client._client = httpx.Client(verify=tls, timeout=TIMEOUT_S, proxy=proxy, trust_env=False)
+        self._node: Node | None = None
+        self.lost = threading.Event()
+        """Set when the server does not know this session any more: whatever is being worked on is in vain."""
+        self._ended = threading.Event()
+        self._beating: threading.Thread | None = None
+
+    @property
+    def node(self) -> int:
+        """The number that the server gave this site."""
+        assert self._node is not None
+        return int(self._node.node_id)
+
+    def connect(self) -> None:
+        """Be an active node: keep the session, or begin one.
+
+        Raises:
+            LinkError: the server cannot be reached, or does not let us in (for up to a minute after a crash: try again).
+        """
+        if self._node is not None and self._beat():
+            return
+        self._end_predecessor()
+        request = ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT_DEFAULT_INTERVAL)
+        self._node = Node(node_id=self._call(self._client.ActivateNode, request).node_id)
+        write_atomically(self._memory, json.dumps({"node": self.node}).encode())
+        self.lost.clear()
+        if self._beating is None:
+            self._beating = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
+            self._beating.start()
+
+    def _end_predecessor(self) -> None:
+        """Tell the server that the process before this one, if it crashed, is gone: it need not wait for its answers."""
+        try:
+            node = int(json.loads(self._memory.read_text(encoding="utf-8"))["node"])
+            self._call(self._client.DeactivateNode, DeactivateNodeRequest(node_id=node))
+            time.sleep(1.0)  # for the server to notice, before the node is there again
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # there was none
+        except LinkError:
+            return  # it ended properly, or the server has forgotten it
+
+    def _beat(self) -> bool:
+        """Whether the server knows the session. Raises LinkError if the server cannot be reached."""
+        request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_DEFAULT_INTERVAL)
+        try:
+            known = bool(self._call(self._client.SendNodeHeartbeat, request).success)
+        except NotLetInError:
+            known = False
+        if not known:
+            self._node = None
+            self.lost.set()
+        return known
+
+    def _keep_beating(self) -> None:
+        pause = HEARTBEAT_S
+        while not self._ended.wait(pause):
+            if self._node is None:
+                continue
+            try:
+                self._beat()
+                pause = HEARTBEAT_S
+            except LinkError:
+                pause = MISSED_HEARTBEAT_S  # to learn quickly whether the server, when it is back, still knows us
+
+    def receive(self) -> Message | None:
+        """The next request, whole; None if there is none now. Raises LinkError."""
+        found = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
+        if not found.messages_list:
+            return None
+        run_id, tree = found.messages_list[0].metadata.run_id, found.message_object_trees[0]
+        pull_one = make_pull_object_fn_protobuf(lambda r: self._call(self._client.PullObject, r), cast(Node, self._node), run_id)
+        try:
+            contents = _pull([node.object_id for node in iterate_object_tree(tree)], pull_one)
+            message = inflate_object_from_contents(tree.object_id, contents)
+        except (ObjectPullError, ValueError, KeyError, TypeError) as e:
+            raise OverError(f"a request could not be read ({type(e).__name__})") from None
+        confirm = ConfirmMessageReceivedRequest(node=self._node, run_id=run_id, message_object_id=tree.object_id)
+        self._call(self._client.ConfirmMessageReceived, confirm)
+        if not isinstance(message, Message):
+            raise OverError("what came is not a message")
+        message.metadata.__dict__["_message_id"] = tree.object_id
+        return message
+
+    def send(self, reply: Message) -> None:
+        """Answer a request.
+
+        Raises:
+            OverError: the server does not wait for it any more.
+            LinkError: the server cannot be reached.
+        """
+        run_id = reply.metadata.run_id
+        reply.metadata.__dict__["_message_id"] = reply.object_id
+        with no_object_id_recompute():
+            tree, objects = get_object_tree(reply), get_all_nested_objects(reply)
+            head = message_to_proto(remove_content_from_message(reply) if reply.has_content() else reply)
+            request = PushMessagesRequest(
+                node=self._node, messages_list=[head], message_object_trees=[tree], clientapp_runtime_list=[0.0]
+            )
+            answer = self._call(self._client.PushMessages, request)
+            if not answer.objects_to_push:
+                raise OverError("the server does not wait for this answer any more")
+            push_one = make_push_object_fn_protobuf(
+                lambda r: self._call(self._client.PushObject, r), cast(Node, self._node), run_id, answer.session_id
+            )
+            try:
+                push_objects(objects, push_one, object_ids_to_push=set(answer.objects_to_push))
+            except ObjectPushError:
+                raise OverError("the server does not take this answer any more") from None
+
+    def close(self) -> None:
+        """Say goodbye, so that the server does not wait."""
+        self._ended.set()
+        if self._node is not None:
+            try:
+                self._call(self._client.DeactivateNode, DeactivateNodeRequest(node_id=self.node))
+                self._memory.unlink(missing_ok=True)
+            except (LinkError, OSError) as e:
+                log.info("could not say goodbye: %s", e)
+        self._client._client.close()
+
+    def _call(self, function: Callable[[Any], T], request: Any) -> T:
+        try:
+            return function(request)
+        except httpx.HTTPStatusError as e:
+            if e.response.status_code == httpx.codes.FORBIDDEN:
+                raise OverError("the run is over") from None
+            if e.response.status_code == httpx.codes.UNAUTHORIZED:
+                self.lost.set()
+                raise NotLetInError(explain(e, self._server)) from None
+            raise LinkError(explain(e, self._server)) from None
+        except (httpx.HTTPError, ssl.SSLError, ValueError, RuntimeError) as e:
+            raise LinkError(explain(e, self._server)) from None
+
+
+class NotLetInError(LinkError):
+    """The server does not take us for an admitted site, or has forgotten our session."""
+
+
+def explain(error: Exception, server: str) -> str:
+    """What went wrong between us and the server, in words that a hospital's IT can act on."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return _explain_status(error.response, server)
+    text = str(error)
+    if isinstance(error, httpx.ProxyError):
+        return f"the proxy does not let us through to {server}: {text[:120]}; ask for outbound CONNECT to it"
+    if isinstance(error, httpx.TimeoutException):
+        return f"{server}: no answer in time; is outbound traffic to it allowed, or is a proxy needed (proxy in hospital.yaml)?"
+    if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
+        return f"{server}: its certificate is not from our CA (ca.crt), or not for this name: {_after(text, 'failed: ')}"
+    if "alert" in text.lower() or "SSL" in text:
+        return f"{server}: does not accept our certificate ({_after(text, '] ')}); has the coordinator admitted this site?"
+    if "Name or service not known" in text or "getaddrinfo" in text or "name resolution" in text:
+        return f"{server}: its name cannot be resolved; check server in hospital.yaml and the DNS"
+    if "refused" in text:
+        return f"{server}: refuses connections; is the server running, and is the port right?"
+    return f"{server}: cannot be reached ({type(error).__name__}: {text[:120]})"
+
+
+def _explain_status(response: httpx.Response, server: str) -> str:
+    skew = clock_skew(response)
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        if skew is not None and abs(skew) > CLOCK_TOLERANCE_S:
+            ahead = "ahead of" if skew > 0 else "behind"
+            return f"this machine's clock is {abs(skew):.0f} s {ahead} the server's; set it right (NTP)"
+        return f"{server}: does not admit this site; was it admitted with this key, or revoked?"
+    try:
+        code = response.json().get("code")
+    except (ValueError, AttributeError):
+        code = None
+    if code == 2004:
+        return f"{server}: still takes this site's last session for alive; it ends within a minute"
+    return f"{server}: answered {response.status_code} {response.reason_phrase}"
+
+
+def clock_skew(response: httpx.Response) -> float | None:
+    """Seconds that our clock is ahead of the server's (its Date header); None if it does not say."""
+    try:
+        return time.time() - email.utils.parsedate_to_datetime(response.headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def _after(text: str, mark: str) -> str:
+    return text.split(mark, 1)[-1].split(" (_ssl", 1)[0][:120]

@@ -1,0 +1,80 @@
+"""A hospital's folder and its settings, hospital.yaml."""
+
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from client.governance.policy import Policy
+from common.config import Settings, load_yaml
+from common.errors import ConfigError
+from common.plan import Input, Plan, canonical_json
+
+
+class Data(Settings):
+    """Where the hospital's images are."""
+
+    dicom: str | None = Field(default=None, description="folder with DICOM files and labels.csv (docs/data.md)")
+
+
+class Hospital(Settings):
+    """One site's settings. They are read anew for every message: a change of the policy works at once."""
+
+    server: str = Field(description="host:port of the federation's server")
+    proxy: str | None = Field(default=None, description="the hospital's forward proxy, http://host:port")
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:n")
+    threads: int | None = Field(default=None, ge=1, le=1024, description="of training on a CPU; default all cores")
+    data: Data = Data()
+    policy: Policy = Policy()
+    health_port: int | None = Field(default=None, ge=1, le=65535, description="gRPC health on loopback")
+    metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Prometheus /metrics on loopback")
+
+    @field_validator("server")
+    @classmethod
+    def _host_and_port(cls, server: str) -> str:
+        host, colon, port = server.rpartition(":")
+        if not (host and colon and port.isdigit() and 1 <= int(port) <= 65535):
+            raise ValueError(f"found {server!r}, expected HOST:PORT, for example fed.example.org:443")
+        return server
+
+    @field_validator("proxy")
+    @classmethod
+    def _url(cls, proxy: str | None) -> str | None:
+        if proxy is not None and not proxy.startswith(("http://", "https://")):
+            raise ValueError(f"found {proxy!r}, expected http://HOST:PORT")
+        return proxy
+
+
+class SiteFolder:
+    """The files of one site, by name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings_file = path / "hospital.yaml"
+        self.key, self.certificate = path / "site.key", path / "site.crt"
+        self.ca, self.request = path / "ca.crt", path / "request.pem"
+        self.secret = path / "pseudonym.key"
+        self.plans, self.cohorts, self.logs = path / "plans", path / "cohorts", path / "logs"
+        self.audit, self.ledger = path / "audit.log", path / "ledger.sqlite"
+        self.node = path / "node.json"
+        self.lock = path / ".lock"
+
+    def settings(self) -> Hospital:
+        """Raises ConfigError if the folder is not a site's, or its settings are wrong."""
+        if not self.settings_file.is_file():
+            raise ConfigError(
+                f"{self.path}: not a hospital's folder; make one with: "
+                f"pneumofed client init {self.path} --server HOST:443 --ca FILE"
+            )
+        return load_yaml(self.settings_file, Hospital)
+
+    def cohort(self, plan: Plan) -> Path:
+        """Where the cohort for the plan's input contract lies: plans with the same contract share it."""
+        return self.cohorts / contract_id(plan.input, plan.findings)
+
+
+def contract_id(contract: Input, findings: tuple[str, ...]) -> str:
+    """Twelve hex digits that stand for an input contract and its findings."""
+    import hashlib
+
+    text = canonical_json([contract.model_dump(mode="json"), list(findings)])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

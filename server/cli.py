@@ -1,0 +1,182 @@
+"""`pneumofed server …`: the coordinator's commands."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="The coordinator: run the server, admit hospitals, start and resume runs.", no_args_is_help=True)
+
+Dir = Annotated[Path, typer.Option("--dir", help="The server's folder.", envvar="PNEUMOFED_SERVER_DIR")]
+HERE = Path()
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for keys, settings and runs.")],
+    host: Annotated[str, typer.Option(help="Name or address by which hospitals reach the server.")],
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 443,
+) -> None:
+    """Make the CA, the server's certificate and the settings."""
+    from common.config import validate
+    from common.credentials import read_certificate, sha256_fingerprint
+    from server.provision import init_server
+    from server.settings import ServerFolder, ServerSettings
+
+    place = ServerFolder(folder)
+    init_server(place, validate({"host": host, "port": port}, ServerSettings, "server init"))
+    typer.echo(f"Server for {host}:{port} in {folder}. Keep {place.ca_key} safe: who has it can admit hospitals.")
+    typer.echo(f"Give every hospital {place.ca_certificate} and, on another way (telephone), its SHA-256 fingerprint:")
+    typer.echo(f"  {sha256_fingerprint(read_certificate(place.ca_certificate))}")
+    typer.echo(f"Next: pneumofed server up --dir {folder}")
+
+
+@app.command()
+def up(dir_: Dir = HERE) -> None:
+    """Run the server until it is told to end (Ctrl-C, SIGTERM)."""
+    from server.service import serve
+    from server.settings import ServerFolder
+
+    serve(ServerFolder(dir_))
+
+
+@app.command()
+def admit(
+    name: Annotated[str, typer.Argument(help="The hospital's name in the federation, for example st-mary.")],
+    request: Annotated[Path, typer.Argument(help="The request.pem that the hospital sent.")],
+    dir_: Dir = HERE,
+) -> None:
+    """Sign a hospital's certificate and allow its key."""
+    from server.provision import admit as admit_site
+    from server.settings import ServerFolder
+
+    folder = ServerFolder(dir_)
+    folder.settings()
+    certificate = admit_site(folder, name, request)
+    typer.echo(f"{name} is admitted. Send {certificate} back to the hospital (it holds no secret).")
+
+
+@app.command()
+def revoke(name: str, dir_: Dir = HERE) -> None:
+    """Take a hospital's admission back; effective at once."""
+    from server.provision import revoke as revoke_site
+    from server.settings import ServerFolder
+
+    folder = ServerFolder(dir_)
+    folder.settings()
+    revoke_site(folder, name)
+    typer.echo(f"{name} is revoked: its next request is refused.")
+
+
+@app.command()
+def sites(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """The hospitals that were admitted, and which of them are connected."""
+    from common.errors import RunError
+    from server.ask import ask
+    from server.provision import read_sites
+    from server.settings import ServerFolder
+
+    folder = ServerFolder(dir_)
+    folder.settings()
+    try:
+        connected: list[str] | None = ask(folder, "/status")["connected"]
+    except RunError:
+        connected = None  # the server is not running; who is admitted is known all the same
+    entries = read_sites(folder.sites)
+    rows = [{"site": e.name, "state": _state(e.name, e.revoked, connected), "admitted": e.admitted} for e in entries]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        typer.echo("No site is admitted yet. Admit one with: pneumofed server admit NAME REQUEST")
+    for row in rows:
+        typer.echo(f"{row['site']:<24} {row['state']:<14} admitted {row['admitted']}")
+
+
+def _state(name: str, revoked: str | None, connected: list[str] | None) -> str:
+    if revoked:
+        return "revoked"
+    if connected is None:
+        return "admitted"
+    return "connected" if name in connected else "not connected"
+
+
+@app.command()
+def run(
+    plan: Path,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the plan.")] = None,
+    at_least: Annotated[
+        int | None, typer.Option("--sites", min=1, help="Sites to wait for.", show_default="all that are admitted")
+    ] = None,
+    dir_: Dir = HERE,
+) -> None:
+    """Start a run: sites that have not approved the plan are shown it first."""
+    from common.config import load_yaml
+    from common.plan import Plan
+    from server.ask import ask
+    from server.settings import ServerFolder
+    from server.strategies import build_strategy
+
+    given = load_yaml(plan, Plan, set_ or ())
+    build_strategy(given)  # its options are refused here, by name
+    answer = ask(ServerFolder(dir_), "/run", {"plan": given.model_dump(mode="json"), "sites": at_least})
+    typer.echo(f"Run {answer['run']} is started, plan {given.sha256[:12]}. Follow it with: pneumofed server status --watch")
+
+
+@app.command()
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds.")] = False,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+    dir_: Dir = HERE,
+) -> None:
+    """What the server is doing, and the runs in its folder."""
+    from common.files import without_nan
+    from server.ask import ask
+    from server.settings import ServerFolder
+
+    folder = ServerFolder(dir_)
+    while True:
+        found = ask(folder, "/status")
+        typer.echo(json.dumps(without_nan(found), indent=2) if as_json else "\n".join(_lines(found)))
+        if not watch or found["running"] is None:
+            return
+        time.sleep(2)
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    lines = [f"connected: {', '.join(found['connected']) or 'no site'}"]
+    running = found["running"]
+    if running:
+        lines.append(f"{running['name']}: round {running['round']} of {running['rounds']} done, {running['doing']}"
+                     f" ({len(running['here'])} of {running['needed']} sites are in)")  # fmt: skip
+        lines += [f"  {site}: {why}" for site, why in sorted(running["refused"].items())]
+        lines += [
+            f"  {site} failed in the last round: {why}" for site, why in ((running["last"] or {}).get("failed") or {}).items()
+        ]
+    for name, about in found["runs"].items():
+        if not (running and running["name"] == name):
+            again = "" if about["state"] == "finished" else f"  (go on with: pneumofed server resume {name})"
+            lines.append(f"{name}: {about['state']}{': ' + about['problem'] if about['problem'] else ''}{again}")
+    return lines
+
+
+@app.command()
+def stop(dir_: Dir = HERE) -> None:
+    """Stop the run that is going on; it can be resumed."""
+    from server.ask import ask
+    from server.settings import ServerFolder
+
+    name = ask(ServerFolder(dir_), "/stop", {})["run"]
+    typer.echo(f"{name} is stopped. Go on with: pneumofed server resume {name}")
+
+
+@app.command()
+def resume(run: str, dir_: Dir = HERE) -> None:
+    """Go on with a run from its last finished round."""
+    from server.ask import ask
+    from server.settings import ServerFolder
+
+    ask(ServerFolder(dir_), "/resume", {"run": run})
+    typer.echo(f"Run {run} goes on. Follow it with: pneumofed server status --watch")

@@ -1,0 +1,47 @@
+"""The server's folder and its settings, server.yaml."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from common.config import Settings, load_yaml
+from common.credentials import require_private
+from common.errors import ConfigError
+
+
+class ServerSettings(Settings):
+    """Where the server listens. The control socket has no setting: it lies in the folder, for the owner alone."""
+
+    host: str = Field(min_length=1, max_length=253, description="the name by which sites reach the server; in its certificate")
+    listen: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104 - the one open port, mutual TLS
+    port: int = Field(default=443, ge=1, le=65535)
+    health_port: int | None = Field(default=None, ge=1, le=65535, description="gRPC health on loopback")
+    metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Prometheus /metrics on loopback")
+
+
+class ServerFolder:
+    """The files of one server, by name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings_file = path / "server.yaml"
+        self.ca_key, self.ca_certificate = path / "ca.key", path / "ca.crt"
+        self.key, self.certificate = path / "server.key", path / "server.crt"
+        self.sites = path / "sites.json"
+        self.certificates = path / "certificates"
+        self.runs = path / "runs"
+        self.logs = path / "logs"
+        self.socket = path / "control.sock"
+        self.lock = path / ".lock"
+
+    def settings(self) -> ServerSettings:
+        """The settings, if the folder is a server's and its keys are private.
+
+        Raises:
+            ConfigError: it is not, or a private key can be read by others.
+        """
+        if not self.settings_file.is_file():
+            raise ConfigError(f"{self.path}: not a server's folder; make one with: pneumofed server init {self.path} --host NAME")
+        for key in (self.ca_key, self.key):
+            require_private(key)
+        return load_yaml(self.settings_file, ServerSettings)

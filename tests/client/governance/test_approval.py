@@ -1,0 +1,115 @@
+import pytest
+
+from client.governance.approval import MAX_UNDECIDED, Approvals
+from common.errors import ConfigError, RefusedError
+from tests.conftest import small_plan
+
+
+@pytest.fixture
+def approvals(tmp_path):
+    return Approvals(tmp_path)
+
+
+def propose(approvals, plan):
+    approvals.propose(plan.model_dump(mode="json"), plan.sha256)
+    return plan.sha256
+
+
+def test_nothing_is_approved_by_being_proposed(approvals):
+    sha = propose(approvals, small_plan())
+    assert approvals.pending() == [sha]
+    with pytest.raises(RefusedError, match="awaits approval"):
+        approvals.require(sha)
+    with pytest.raises(RefusedError, match="never shown"):
+        approvals.require("0" * 64)
+
+
+def test_approve_and_deny_work_at_once_and_survive_a_restart(approvals, tmp_path):
+    sha = propose(approvals, small_plan())
+    approvals.approve(sha)
+    assert Approvals(tmp_path).require(sha) == small_plan()
+    assert approvals.pending() == []
+    approvals.deny(sha)
+    with pytest.raises(RefusedError, match="denied"):
+        Approvals(tmp_path).require(sha)
+
+
+def test_a_plan_changed_after_its_approval_is_refused(approvals):
+    sha = propose(approvals, small_plan())
+    approvals.approve(sha)
+    file = approvals.plan_file(sha)
+    file.write_text(file.read_text().replace("rounds: 2", "rounds: 2000"))
+    with pytest.raises(RefusedError, match="changed at this site"):
+        approvals.require(sha)
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"approved": true}'])
+def test_an_unreadable_decision_is_none(approvals, damage):
+    sha = propose(approvals, small_plan())
+    approvals.approve(sha)
+    (approvals.plan_file(sha).parent / "decision.json").write_text(damage)
+    with pytest.raises(RefusedError, match="awaits"):
+        approvals.require(sha)
+
+
+def test_what_is_not_the_plan_it_claims_to_be_is_refused(approvals):
+    tree = small_plan().model_dump(mode="json")
+    with pytest.raises(RefusedError, match="hash"):
+        approvals.propose(tree, small_plan(seed=6).sha256)
+    with pytest.raises(RefusedError, match=r"unknown key.*another version"):
+        approvals.propose({**tree, "run_this": "rm -rf /"}, small_plan().sha256)
+    assert approvals.known() == []
+
+
+def test_a_server_cannot_fill_the_disk_with_proposals(approvals):
+    for seed in range(MAX_UNDECIDED):
+        propose(approvals, small_plan(seed=seed))
+    with pytest.raises(RefusedError, match="wait for a decision"):
+        propose(approvals, small_plan(seed=999))
+    propose(approvals, small_plan(seed=0))  # one that is known is no new one
+
+
+def test_an_approval_is_for_one_run_and_a_second_one_for_another(approvals):
+    sha = propose(approvals, small_plan())
+    approvals.approve(sha)
+    approvals.require_run(sha, "b", begins=False)  # to be asked who is there begins nothing
+    approvals.require_run(sha, "a", begins=True)
+    approvals.require_run(sha, "a", begins=True)
+    with pytest.raises(RefusedError, match=r"approved for 1 run\(s\)"):
+        approvals.require_run(sha, "b", begins=True)
+    approvals.approve(sha)
+    approvals.require_run(sha, "b", begins=True)
+    with pytest.raises(RefusedError):
+        approvals.require_run(sha, "c", begins=True)
+
+
+def test_rounds_go_forward_only_but_a_resume_may_ask_the_last_again(approvals, tmp_path):
+    sha = propose(approvals, small_plan())
+    approvals.approve(sha)
+    approvals.require_run(sha, "a", begins=True)
+    approvals.require_next(sha, "a", 1, "w1")
+    approvals.require_next(sha, "a", 3, "w3")  # it missed a round
+    again = Approvals(tmp_path)
+    again.require_next(sha, "a", 3, "w3")
+    with pytest.raises(RefusedError, match="round 3 was trained already"):
+        again.require_next(sha, "a", 3, "other")
+    with pytest.raises(RefusedError, match="round 1 was trained already"):
+        again.require_next(sha, "a", 1, "w1")
+
+
+def test_the_difference_to_what_was_approved_before_is_shown(approvals):
+    first, second = small_plan(), small_plan(rounds=7)
+    sha = propose(approvals, first)
+    assert approvals.compare(sha) == (None, [])
+    approvals.approve(sha)
+    assert approvals.compare(propose(approvals, second)) == (sha, ["rounds: 2 -> 7"])
+
+
+def test_a_plan_is_found_by_the_beginning_of_its_hash(approvals):
+    sha = propose(approvals, small_plan())
+    assert approvals.find(sha[:6]) == sha
+    with pytest.raises(ConfigError, match=f"no such plan; known are: {sha[:12]}"):
+        approvals.find("zzz")
+    propose(approvals, small_plan(seed=8))
+    with pytest.raises(ConfigError, match="several"):
+        approvals.find("")

@@ -1,0 +1,90 @@
+"""The agent with a link that is only played: what becomes of a request whose answer its own disk does not take."""
+
+import threading
+
+import pytest
+from flwr.app import Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+from client import agent as module
+from client.agent import Agent
+from client.governance.audit import AuditLog, read_entries
+from client.provision import init_site, join
+from client.settings import Hospital, SiteFolder
+from common.monitoring import Monitoring
+from server.provision import admit, init_server
+from server.settings import ServerFolder, ServerSettings
+
+
+@pytest.fixture
+def folder(tmp_path):
+    server = ServerFolder(tmp_path / "server")
+    init_server(server, ServerSettings(host="127.0.0.1"))
+    folder = SiteFolder(tmp_path / "site-1")
+    init_site(folder, Hospital(server="127.0.0.1:1"), server.ca_certificate)
+    join(folder, admit(server, "site-1", folder.request))
+    return folder
+
+
+class OneRequest:
+    """A link that has one request to give and ends the agent once that is answered, or asked for more often than `patience`."""
+
+    def __init__(self, request):
+        self.node, self.lost, self.ended = request.metadata.dst_node_id, threading.Event(), None
+        self.requests, self.sent, self.patience = [request], [], 20
+
+    def connect(self): ...
+
+    def close(self): ...
+
+    def receive(self):
+        self.patience -= 1
+        if self.patience == 0:
+            self.ended.set()
+        return self.requests.pop() if self.requests else None
+
+    def send(self, reply):
+        self.sent.append(reply)
+        self.ended.set()
+
+
+def serve(folder, monkeypatch, ttl):
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    request = Message(RecordDict(), 1, "train.unknown", ttl=ttl)
+    request.metadata.__dict__["_message_id"] = "m"
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    monkeypatch.setattr(module, "POLL_S", 0.01)
+    link = OneRequest(request)
+    agent = Agent(folder, link, Monitoring("test", None, None))
+    link.ended = agent.ended
+    agent.run()
+    return link
+
+
+def full_for(monkeypatch, entries):
+    """The audit log takes nothing for the next so many entries."""
+    add, left = AuditLog.add, [entries]
+
+    def failing(self, event, **about):
+        if left[0] > 0:
+            left[0] -= 1
+            raise OSError(28, "No space left on device", "audit.log")
+        add(self, event, **about)
+
+    monkeypatch.setattr(AuditLog, "add", failing)
+
+
+def test_a_request_that_the_disk_did_not_take_is_answered_when_it_does(folder, monkeypatch):
+    full_for(monkeypatch, 3)
+    link = serve(folder, monkeypatch, ttl=60.0)
+    assert [r.error.reason for r in link.sent] == [
+        "found a message of type 'train.unknown', this site answers evaluate, query, train"
+    ]
+    assert [e["event"] for e in read_entries(folder.audit)] == ["received", "refused"]
+
+
+def test_a_request_that_nobody_waits_for_any_more_when_there_is_space_is_given_up(folder, monkeypatch):
+    full_for(monkeypatch, 3)
+    link = serve(folder, monkeypatch, ttl=0.08)
+    assert link.sent == []
+    assert [(e["event"], e["why"]) for e in read_entries(folder.audit)] == [("abandoned", "the round's deadline is over")]

@@ -1,0 +1,67 @@
+"""What a site's IT is told when the server cannot be reached. The protocol itself: tests/server/test_fleet.py, test_grid.py."""
+
+from importlib.metadata import version
+
+import httpx
+import pytest
+
+from client.link import clock_skew, explain
+from common.errors import LinkError
+from tests.deployment.conftest import free_port
+from tests.deployment.local import link_of, make_server, make_site
+
+
+def test_flower_is_the_version_that_the_link_was_made_for():
+    assert version("flwr").startswith("1.41.")
+
+
+@pytest.fixture
+def site(tmp_path):
+    folder, service = make_server(tmp_path)
+    service.stop()
+    return make_site(tmp_path, "north", folder)
+
+
+@pytest.mark.parametrize(
+    ("server", "proxy", "said"),
+    [
+        ("127.0.0.1:{port}", None, "refuses connections; is the server running"),
+        ("no-such-host.invalid:443", None, "its name cannot be resolved"),
+        ("127.0.0.1:{port}", "http://127.0.0.1:{port}", "refuse|proxy"),
+    ],
+)
+def test_each_way_of_failing_says_what_to_do(site, server, proxy, said, tmp_path):
+    from client.link import FleetLink
+    from common.credentials import client_tls, read_key
+
+    port = free_port()
+    tls = client_tls(site.ca, site.certificate, site.key)
+    link = FleetLink(server.format(port=port), tls, read_key(site.key), proxy and proxy.format(port=port), tmp_path / "node.json")
+    with pytest.raises(LinkError, match=said):
+        link.connect()
+
+
+def test_a_server_under_another_name_is_not_ours(site, tmp_path):
+    from server.settings import ServerFolder
+
+    service = make_server(tmp_path / "other")[1]
+    try:
+        other = ServerFolder(tmp_path / "other" / "server").settings().port
+        site.settings_file.write_text(f"server: 127.0.0.1:{other}\n")
+        with pytest.raises(LinkError, match="its certificate is not from our CA"):
+            link_of(site).connect()
+    finally:
+        service.stop()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"), [(500, b"", "answered 500"), (400, b'{"code": 2004}', "within a minute"), (502, b"[]", "502")]
+)
+def test_other_answers_are_named(status, body, said):
+    response = httpx.Response(status, content=body, request=httpx.Request("POST", "https://x"))
+    assert said in explain(httpx.HTTPStatusError("x", request=response.request, response=response), "x:443")
+
+
+def test_a_missing_or_odd_date_is_no_clock():
+    for headers in ({}, {"date": "yesterday"}):
+        assert clock_skew(httpx.Response(200, headers=headers)) is None

@@ -1,0 +1,226 @@
+"""Contract with the pinned Flower, and attacks on the one open port."""
+
+import inspect
+import socket
+import ssl
+import time
+import typing
+from base64 import b64encode
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.proto.fleet_pb2 import ActivateNodeRequest
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
+from flwr.supercore.control.control_http_client import ControlHttpClient
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+from client.link import FleetLink, NotLetInError
+from common.credentials import client_tls, make_key, public_pem, read_key, write_key
+from common.errors import LinkError
+from server.fleet import MAX_BODY_BYTES, PATHS
+from server.grid import FleetGrid
+from server.provision import revoke
+from tests.deployment.conftest import wait_for
+from tests.deployment.local import SiteThread, link_of, make_server, make_site
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory):
+    path = tmp_path_factory.mktemp("fleet")
+    folder, service = make_server(path)
+    yield path, folder, service
+    service.stop()
+
+
+@pytest.fixture(scope="module")
+def sites(federation):
+    path, folder, _ = federation
+    return {name: make_site(path, name, folder) for name in ("north", "south")}
+
+
+def url(federation, path):
+    return f"https://127.0.0.1:{federation[1].settings().port}{path}"
+
+
+def post(federation, site, path, body=b"", **headers):
+    """A request as the admitted site `site` may make it, with its certificate and node key."""
+    tls = client_tls(site.ca, site.certificate, site.key)
+    key = b64encode(public_pem(read_key(site.key))).decode()
+    with httpx.Client(verify=tls, trust_env=False, timeout=10) as client:
+        return client.post(
+            url(federation, path), content=body,
+            headers={FLEET_HTTP_PUBLIC_KEY_HEADER: key, "content-type": "application/x-protobuf", **headers},
+        )  # fmt: skip
+
+
+def calls_of(client_class, site, federation, node):
+    """Flower's own client with every call it has: (name, what makes it with a well-formed request of the right type)."""
+    key = read_key(site.key)
+    client = client_class(url(federation, ""), interceptors=[NodeAuthHttpInterceptor(key, key.public_key())])
+    client._client = httpx.Client(verify=client_tls(site.ca, site.certificate, site.key), trust_env=False, timeout=10)
+    for name, method in inspect.getmembers(client, inspect.ismethod):
+        if name[0].isupper():
+            request = typing.get_type_hints(method)["request"]()
+            if client_class is FleetHttpClient and hasattr(request, "node"):
+                request.node.node_id = node
+            elif client_class is FleetHttpClient and hasattr(request, "public_key"):
+                request.public_key = public_pem(key)
+            elif client_class is FleetHttpClient:
+                request.node_id = node
+            yield (
+                name,
+                lambda method=method, request=request: list(answer) if isinstance(answer := method(request), Iterator) else answer,
+            )
+
+
+@pytest.mark.parametrize(
+    ("client_class", "n_calls"), [(ControlHttpClient, 35), (RuntimeHttpClient, 15), (FleetHttpClient, 4)], ids=lambda c: str(c)
+)
+def test_flowers_control_and_runtime_services_and_registration_are_not_there(federation, sites, client_class, n_calls):
+    ours = {"".join(word.title() for word in path.split("-")) for path in PATHS}
+    link = link_of(sites["north"])
+    link.connect()
+    absent = {name: call for name, call in calls_of(client_class, sites["north"], federation, link.node) if name not in ours}
+    assert len(absent) >= n_calls
+    if client_class is FleetHttpClient:
+        assert absent.keys() == {"RegisterNode", "UnregisterNode", "GetRun", "GetFab"}
+    for name, call in absent.items():
+        with pytest.raises(httpx.HTTPStatusError) as refused:
+            call()
+        assert refused.value.response.status_code == 404, name
+    for path in ("/docs", "/openapi.json", "/redoc", "/health", "/"):
+        assert post(federation, sites["north"], path).status_code == 404, path
+    link.close()
+
+
+def test_an_admitted_site_gets_in_and_keeps_its_session(sites):
+    link = link_of(sites["north"])
+    link.connect()
+    node = link.node
+    assert link.receive() is None
+    link.connect()
+    assert link.node == node
+    link.close()
+
+
+def test_without_a_certificate_there_is_not_even_a_connection(federation, sites):
+    context = ssl.create_default_context(cafile=sites["north"].ca)
+    with pytest.raises(httpx.HTTPError, match=r"(?i)certificate.?required|EOF|disconnected|reset"):
+        httpx.post(url(federation, "/v1/fleet/pull-messages"), content=b"", verify=context, trust_env=False)
+
+
+def test_older_tls_is_refused(federation, sites):
+    site = sites["north"]
+    context = client_tls(site.ca, site.certificate, site.key)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(ssl.SSLError), socket.create_connection(("127.0.0.1", federation[1].settings().port)) as raw:
+        context.wrap_socket(raw, server_hostname="127.0.0.1")
+
+
+def test_a_certificate_of_another_ca_is_refused(federation, sites, tmp_path):
+    other_folder, other = make_server(tmp_path)
+    other.stop()
+    stranger = make_site(tmp_path, "north", other_folder)
+    tls = client_tls(sites["north"].ca, stranger.certificate, stranger.key)
+    link = FleetLink(f"127.0.0.1:{federation[1].settings().port}", tls, read_key(stranger.key), None, tmp_path / "node.json")
+    with pytest.raises(LinkError, match=r"does not accept our certificate|cannot be reached"):
+        link.connect()
+
+
+def test_an_unadmitted_key_is_refused(federation, sites, tmp_path):
+    """The site's certificate, but a node key that nobody admitted."""
+    write_key(tmp_path / "stranger.key", make_key())
+    with pytest.raises(NotLetInError, match="does not admit"):
+        link_of(sites["north"], key=tmp_path / "stranger.key").connect()
+
+
+def test_a_certificate_of_one_site_with_the_key_of_another_is_refused(sites):
+    with pytest.raises(NotLetInError, match="does not admit"):
+        link_of(sites["north"], key=sites["south"].key).connect()
+
+
+def test_a_revoked_site_is_out_at_once_with_its_connection_open(federation, tmp_path):
+    path, folder, _ = federation
+    site = make_site(path, "east", folder)
+    link = link_of(site)
+    link.connect()
+    assert link.receive() is None
+    revoke(folder, "east")
+    with pytest.raises(NotLetInError, match="revoked"):
+        link.receive()
+    with pytest.raises(NotLetInError):
+        link.connect()
+
+
+def test_a_site_that_is_revoked_in_a_run_costs_its_reply_only(federation):
+    path, folder, service = federation
+    names = ["west", "middle"]
+    threads = [SiteThread(make_site(path, name, folder), name, lambda n, m: None) for name in names]
+    grid = FleetGrid(service.state)
+    try:
+        wait_for("both", lambda: len(grid.get_node_ids()) == 2)
+        nodes = {service.site_of(n): n for n in grid.get_node_ids()}
+        config = RecordDict({"config": ConfigRecord({"a": 1})})
+        ids = grid.push_messages([Message(config, nodes[name], "query") for name in names])
+        wait_for("both to have it", lambda: all(t.seen for t in threads))
+        revoke(folder, "west")
+        service.follow_admissions()
+        (reply,) = wait_for("the error", lambda: grid.pull_messages(ids))
+        assert reply.error.reason == "the site went away"
+        assert reply.metadata.reply_to_message_id == ids[0]
+        assert [service.site_of(n) for n in grid.get_node_ids()] == ["middle"]
+        assert "" in grid.push_messages([Message(config, nodes["west"], "query")])
+    finally:
+        grid.close()
+        for thread in threads:
+            thread.close()
+
+
+def test_a_request_too_large_is_refused_unread(federation, sites):
+    assert post(federation, sites["north"], "/v1/fleet/push-object", b"x" * (MAX_BODY_BYTES + 1)).status_code == 413
+    assert post(federation, sites["north"], "/v1/fleet/push-object", iter([b"x"])).status_code == 413  # of unstated length
+
+
+def test_a_clock_an_hour_off_is_named(federation, sites, monkeypatch):
+    import datetime
+
+    from flwr.supernode import node_auth_http_interceptor as signer
+
+    monkeypatch.setattr(signer, "now", lambda: datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1))
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
+    with pytest.raises(NotLetInError, match=r"clock is 3[56]\d\d s behind"):
+        link_of(sites["south"]).connect()
+
+
+def test_a_second_agent_with_the_same_key_is_told_to_wait(sites):
+    first, second = link_of(sites["south"]), link_of(sites["south"])
+    first.connect()
+    sites["south"].node.unlink()  # on another machine: it knows nothing of the first
+    with pytest.raises(LinkError, match="within a minute"):
+        second.connect()
+    first.close()
+    second.connect()
+    second.close()
+
+
+def test_a_restarted_agent_need_not_wait_for_its_predecessor(sites):
+    first = link_of(sites["south"])
+    first.connect()
+    first._ended.set()  # killed: no goodbye
+    second = link_of(sites["south"])
+    second.connect()
+    second.close()
+
+
+def test_rubbish_is_answered_not_crashed_on(federation, sites):
+    for body in (b"", b"\xff" * 50, ActivateNodeRequest(public_key=b"x").SerializeToString()):
+        for path in PATHS:
+            assert 400 <= post(federation, sites["north"], f"/v1/fleet/{path}", body).status_code <= 501
+    link = link_of(sites["north"])
+    link.connect()
+    link.close()
