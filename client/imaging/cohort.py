@@ -1,8 +1,9 @@
 """The cohort: sequences decoded once, windowed and resized, on disk; opened in milliseconds by memory-mapping.
 
-A cohort folder holds `frames.bin` (frames one after another, uint8 or uint16), `frames.arrow` (the gap before each),
-`sequences.arrow` (pseudonym, first frame, number of frames, labels, scanner) and `cohort.json` (contract, counts,
-fingerprint of the sources). It is written beside its place and renamed into it, so it is whole or not there.
+A cohort folder holds `frames.bin` (frames one after another, uint8 or uint16), `frames.arrow` (the gap before each, and a keyed
+hash of the file it came from), `sequences.arrow` (pseudonym, first frame, number of frames, labels, scanner) and `cohort.json`
+(contract, counts, fingerprint). Sequences of one patient share frames. It is written beside its place and renamed into it, so it
+is whole or not there; frames whose file did not change are taken over from the cohort before.
 """
 
 import hashlib
@@ -10,8 +11,10 @@ import hmac
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import feather
 
+from client.imaging.deidentify import scan
 from client.imaging.outcome import Reason, Skipped, Tally
 from client.imaging.pixels import DicomPixels, Pixels, fit
 from client.imaging.reader import frames_of
@@ -27,7 +31,7 @@ from client.imaging.sequence import Collection, Frame, Sequence
 from common.errors import DataError
 from common.plan import Input, Split, canonical_json
 
-FORMAT = 1
+FORMAT = 2
 
 
 def pseudonym(patient: str, key: bytes) -> str:
@@ -40,73 +44,208 @@ def split_position(pseudonym: str) -> float:
     return int(hashlib.sha256(f"split:{pseudonym}".encode()).hexdigest()[:13], 16) / 16.0**13
 
 
-def build_cohort(folder: Path, collection: Collection, contract: Input, findings: tuple[str, ...], key: bytes, stamp: str) -> None:
+def build_cohort(
+    folder: Path,
+    collection: Collection,
+    contract: Input,
+    findings: tuple[str, ...],
+    key: bytes,
+    stamp: str,
+    forgotten: Set[str] = frozenset(),
+) -> None:
     """Decode every sequence and write the cohort into `folder`, replacing what is there.
 
     Args:
         key: secret of the site behind the pseudonyms.
         stamp: fingerprint of the sources, see `is_current`.
+        forgotten: pseudonyms of patients who are left out.
+
+    Raises:
+        DataError: an identifier is in the finished cohort; what was there before stays.
     """
+    before = _kept_frames(folder, contract)
+    wanted = [(pseudonym(s.patient, key), s) for s in collection.sequences]
+    collection.tally.add(Reason.FORGOTTEN, len({p for p, _ in wanted} & forgotten))
+    wanted = sorted(((p, s) for p, s in wanted if p not in forgotten), key=lambda pair: pair[0])
+
+    def write(building: Path) -> None:
+        with (building / "frames.bin").open("wb") as file:
+            frames = _Frames(file.write, contract, key, before)
+            rows = list(frames.of(wanted, collection.tally))
+        _write_tables(building, frames.gaps, frames.tokens, _sequence_table(rows, findings))
+        about = {
+            "format": FORMAT,
+            "input": contract.model_dump(mode="json"),
+            "findings": list(findings),
+            "stamp": stamp,
+            "n_frames": len(frames.gaps),
+            "skipped": collection.tally.as_dict(),
+            "removed": dict(sorted(collection.removed.items())),
+        }
+        _write_about(building, about)
+        named = {s.patient.lower() for s in collection.sequences} | collection.identifiers
+        if places := scan(building, named):
+            raise DataError(f"the cohort would hold an identifier ({', '.join(places)}); it was not made. Please report this")
+
+    _replace(folder, write)
+
+
+def remove_patient(folder: Path, patient: str) -> tuple[int, int]:
+    """Write a cohort anew without one patient (a pseudonym): how many sequences and frames went. Raises DataError as `open`."""
+    part = _Part.open(folder)
+    belongs = np.asarray(part.table["patient"].to_numpy(zero_copy_only=False) == patient)
+    first, n = (part.table[name].to_numpy().astype(np.int64) for name in ("first", "n_frames"))
+    goes = np.zeros(len(part.gaps), bool)
+    for i in np.flatnonzero(belongs):
+        goes[first[i] : first[i] + n[i]] = True
+    if not belongs.any():
+        return 0, 0
+
+    def write(building: Path) -> None:
+        with (building / "frames.bin").open("wb") as file:
+            for frame in np.flatnonzero(~goes):
+                file.write(part.frames[frame].tobytes())
+        moved = first - np.concatenate([[0], np.cumsum(goes)])[first]
+        table = part.table.set_column(part.table.column_names.index("first"), "first", pa.array(moved, pa.int64()))
+        tokens = [token for token, gone in zip(part.tokens, goes, strict=True) if not gone]
+        _write_tables(building, part.gaps[~goes].tolist(), tokens, table.filter(pa.array(~belongs)))
+        _write_about(building, {**part.about, "n_frames": int((~goes).sum())})
+
+    _replace(folder, write)
+    return int(belongs.sum()), int(goes.sum())
+
+
+def _replace(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder beside `folder`, then put it in its place."""
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    rows, gaps = _write_frames(building / "frames.bin", collection, contract, key)
-    feather.write_feather(pa.table({"gap": pa.array(gaps, pa.float32())}), building / "frames.arrow", compression="uncompressed")
-    feather.write_feather(_sequence_table(rows, findings), building / "sequences.arrow", compression="uncompressed")
-    about = {
-        "format": FORMAT,
-        "input": contract.model_dump(mode="json"),
-        "findings": list(findings),
-        "stamp": stamp,
-        "n_frames": len(gaps),
-        "skipped": collection.tally.as_dict(),
-    }
-    (building / "cohort.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    try:
+        write(building)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(building, folder)
 
 
-def _write_frames(path: Path, collection: Collection, contract: Input, key: bytes) -> tuple[list[dict[str, Any]], list[float]]:
-    rows: list[dict[str, Any]] = []
-    gaps: list[float] = []
-    with path.open("wb") as file:
-        sequences = sorted(collection.sequences, key=lambda s: pseudonym(s.patient, key))
-        loaded = _load([frame for sequence in sequences for frame in sequence.frames], contract)
-        for sequence in sequences:
-            frames = list(_readable_frames(sequence, loaded, collection.tally))
-            if not frames:
-                collection.tally.add(Reason.NO_FRAMES)
-                continue
-            rows.append({
-                "patient": pseudonym(sequence.patient, key), "first": len(gaps), "n_frames": len(frames),
-                "labels": sequence.labels, "scanner": sequence.scanner,
-            })  # fmt: skip
-            positions = [position for position, _ in frames]
-            gaps += [0.0, *np.diff(positions)]
-            file.writelines(pixels.tobytes() for _, pixels in frames)
-    return rows, gaps
+@dataclass
+class _Frames:
+    """Writes frames one after another. An image that several sequences of a patient share is read and written once."""
+
+    write: Callable[[bytes], Any]
+    contract: Input
+    key: bytes
+    before: Mapping[bytes, Pixels]
+    gaps: list[float] = field(default_factory=list)
+    tokens: list[bytes] = field(default_factory=list)
+
+    def of(self, wanted: list[tuple[str, Sequence]], tally: Tally) -> Iterator[dict[str, Any]]:
+        """Write every sequence's frames, and yield its row of the table. `wanted` is sorted by pseudonym."""
+        loaded = self._load([f for _, sequences in _by_patient(wanted) for f in _distinct(sequences)])
+        for patient, sequences in _by_patient(wanted):
+            number: dict[object, int] = {}
+            previous: float | None = None
+            for frame in _distinct(sequences):
+                token, pixels = next(loaded)
+                if isinstance(pixels, Skipped):
+                    _count(tally, pixels.reason, frame)
+                    continue
+                number[_identity(frame)] = len(self.gaps)
+                self.gaps.append(0.0 if previous is None else frame.position - previous)
+                self.tokens.append(token)
+                self.write(pixels.tobytes())
+                previous = frame.position
+            for sequence in sequences:
+                numbers = [number[i] for f in sequence.frames if (i := _identity(f)) in number]
+                if not numbers:
+                    tally.add(Reason.NO_FRAMES)
+                    continue
+                assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))  # a patient's order is one
+                yield {
+                    "patient": patient, "first": numbers[0], "n_frames": len(numbers),
+                    "labels": sequence.labels, "scanner": sequence.scanner,
+                }  # fmt: skip
+
+    def _load(self, frames: list[Frame]) -> Iterator[tuple[bytes, Pixels | Skipped]]:
+        """Every frame in the contract's size and depth, in order. DICOM is read in processes of its own (reader.py)."""
+        tokens = [_token(frame, self.key) for frame in frames]
+        files = (f.load for f, t in zip(frames, tokens, strict=True) if t not in self.before)
+        fresh = frames_of([load for load in files if isinstance(load, DicomPixels)], self.contract)
+        for frame, token in zip(frames, tokens, strict=True):
+            if token in self.before:
+                yield token, self.before[token]
+            elif isinstance(frame.load, DicomPixels):
+                yield token, next(fresh)
+            else:
+                try:
+                    yield token, fit(frame.load(), self.contract.size, self.contract.depth)
+                except Skipped as skipped:
+                    yield token, skipped
 
 
-def _readable_frames(sequence: Sequence, loaded: Iterator[Pixels | Skipped], tally: Tally) -> Iterator[tuple[float, Pixels]]:
-    for frame in sequence.frames:
-        pixels = next(loaded)
-        if isinstance(pixels, Skipped):
-            tally.add(pixels.reason)
-        else:
-            yield frame.position, pixels
+def _by_patient(wanted: list[tuple[str, Sequence]]) -> Iterator[tuple[str, list[Sequence]]]:
+    for patient, pairs in groupby(wanted, key=lambda pair: pair[0]):
+        yield patient, [sequence for _, sequence in pairs]
 
 
-def _load(frames: list[Frame], contract: Input) -> Iterator[Pixels | Skipped]:
-    """Every frame in the contract's size and depth, in order. DICOM is read in processes of its own (reader.py)."""
-    wanted = [frame.load for frame in frames if isinstance(frame.load, DicomPixels)]
-    if len(wanted) == len(frames):
-        yield from frames_of(wanted, contract)
-        return
-    for frame in frames:
-        try:
-            yield fit(frame.load(), contract.size, contract.depth)
-        except Skipped as skipped:
-            yield skipped
+def _identity(frame: Frame) -> object:
+    """What makes two frames of a patient the same image."""
+    return frame.load if isinstance(frame.load, DicomPixels) else id(frame)
+
+
+def _distinct(sequences: list[Sequence]) -> list[Frame]:
+    """The images of one patient's sequences, each once. Sequences that share some come by their last image (sequence.episodes)."""
+    return list({_identity(f): f for sequence in sequences for f in sequence.frames}.values())
+
+
+def _count(tally: Tally, reason: Reason, frame: Frame) -> None:
+    if isinstance(frame.load, DicomPixels):
+        tally.add_files(reason, [frame.load.path])
+    else:
+        tally.add(reason)
+
+
+def _token(frame: Frame, key: bytes) -> bytes:
+    """Which file, of what time and size, a frame came from: a keyed hash, which tells nothing without the key."""
+    if not isinstance(frame.load, DicomPixels):
+        return b""
+    try:
+        stat = frame.load.path.stat()
+    except OSError:
+        return b""
+    text = f"{frame.load.path.resolve()}\0{frame.load.frame}\0{stat.st_size}\0{stat.st_mtime_ns}"
+    return hmac.new(key, text.encode(errors="surrogateescape"), hashlib.sha256).digest()[:16]
+
+
+def _kept_frames(folder: Path, contract: Input) -> dict[bytes, Pixels]:
+    """Frames of the cohort in `folder` by their tokens, if it was made for the same contract."""
+    try:
+        part = _Part.open(folder)
+    except DataError:
+        return {}
+    if part.about["input"] != contract.model_dump(mode="json"):
+        return {}
+    return {token: part.frames[i] for i, token in enumerate(part.tokens) if token}
+
+
+def _write_tables(building: Path, gaps: list[float], tokens: list[bytes], sequences: pa.Table) -> None:
+    frames = pa.table({"gap": pa.array(gaps, pa.float32()), "source": pa.array(tokens, pa.binary())})
+    feather.write_feather(frames, building / "frames.arrow", compression="uncompressed")
+    feather.write_feather(sequences, building / "sequences.arrow", compression="uncompressed")
+
+
+def _write_about(building: Path, about: dict[str, Any]) -> None:
+    """cohort.json, with a fingerprint of all that training sees: equal for equal cohorts, wherever their files were."""
+    digest = hashlib.sha256()
+    with (building / "frames.bin").open("rb") as file:
+        while block := file.read(2**22):
+            digest.update(block)
+    digest.update(feather.read_table(building / "frames.arrow")["gap"].to_numpy().tobytes())
+    digest.update((building / "sequences.arrow").read_bytes())
+    digest.update(canonical_json([about["input"], about["findings"]]).encode())
+    text = json.dumps({**about, "fingerprint": digest.hexdigest()}, indent=2)
+    (building / "cohort.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _sequence_table(rows: list[dict[str, Any]], findings: tuple[str, ...]) -> pa.Table:
@@ -141,7 +280,8 @@ class _Part:
     """One cohort folder, open."""
 
     frames: Pixels  # (F, size, size), memory-mapped
-    gaps: NDArray[np.float32]  # (F,)
+    gaps: NDArray[np.float32]  # (F,) since the frame before in the file
+    sources: pa.ChunkedArray
     table: pa.Table
     about: dict[str, Any]
 
@@ -156,11 +296,17 @@ class _Part:
             dtype = np.uint8 if contract.depth == 8 else np.uint16
             path = folder / "frames.bin"
             frames = np.memmap(path, dtype, "r", shape=shape) if about["n_frames"] else np.zeros(shape, dtype)
-            gaps = feather.read_table(folder / "frames.arrow", memory_map=True)["gap"].to_numpy()
+            about_frames = feather.read_table(folder / "frames.arrow", memory_map=True)
             table = feather.read_table(folder / "sequences.arrow", memory_map=True)
         except (OSError, ValueError, KeyError, pa.ArrowInvalid) as e:
             raise DataError(f"{folder}: not a whole cohort ({type(e).__name__}); ingest it again") from None
-        return cls(frames, gaps, table, about)
+        return cls(frames, about_frames["gap"].to_numpy(), about_frames["source"], table, about)
+
+    @property
+    def tokens(self) -> list[bytes]:
+        """(F,) which file each frame came from, see `_token`."""
+        tokens: list[bytes] = self.sources.to_pylist()
+        return tokens
 
 
 class Cohort:
@@ -168,7 +314,8 @@ class Cohort:
 
     Attributes:
         patients: (N,) pseudonyms; labels: (N, K) float32, NaN where unknown; lengths: (N,) int64 frames a sequence.
-        scanners: (N,) text; tally: what was left out and why.
+        scanners: (N,) text; tally: what was left out and why; removed: identifying attribute -> files that had it.
+        fingerprint: SHA-256 of all that training sees.
     """
 
     def __init__(self, parts: list[_Part]) -> None:
@@ -184,6 +331,8 @@ class Cohort:
         self._position = np.array([split_position(p) for p in self.patients])
         self.scanners: NDArray[np.str_] = _column(parts, "scanner").astype(np.str_)
         self.labels: NDArray[np.float32] = np.stack([_column(parts, f"label:{f}").astype(np.float32) for f in self.findings], 1)
+        self.removed = dict(sum((Counter(p.about["removed"]) for p in parts), Counter[str]()))
+        self.fingerprint = hashlib.sha256("".join(p.about["fingerprint"] for p in parts).encode()).hexdigest()
         self.tally = sum((Tally.from_dict(p.about["skipped"]) for p in parts), Tally())
 
     @classmethod
@@ -207,7 +356,8 @@ class Cohort:
     def gaps(self, i: int) -> NDArray[np.float32]:
         """(T,) days or millimetres since the frame before; the first is 0."""
         part = self._parts[self._part[i]]
-        gaps: NDArray[np.float32] = part.gaps[self._first[i] : self._first[i] + self.lengths[i]]
+        gaps: NDArray[np.float32] = part.gaps[self._first[i] : self._first[i] + self.lengths[i]].copy()
+        gaps[:1] = 0.0  # the frame before may be one that only another sequence of the patient has
         return gaps
 
     def split(self, split: Split) -> dict[str, NDArray[np.intp]]:

@@ -15,6 +15,7 @@ from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 
+from client.imaging.deidentify import identifiers_in, removed_from
 from client.imaging.functional_groups import count_frames, frame_attributes, slice_position
 from client.imaging.outcome import Reason, Skipped
 
@@ -25,14 +26,6 @@ MAX_FRAMES = 10_000
 PLACED_BY = ("geometry", "slice location", "instance number")
 """How a slice's place is known, the surest first."""
 MODALITIES = {"xray": ("CR", "DX", "RF", "RG"), "ct": ("CT",)}
-
-_HEADER_TAGS = [
-    "SOPClassUID", "PatientID", "Modality", "SOPInstanceUID", "SeriesInstanceUID", "SamplesPerPixel", "NumberOfFrames", "FrameTime",
-    "Rows", "Columns", "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "ContentDate", "ContentTime", "SeriesDate",
-    "SeriesTime", "StudyDate", "StudyTime", "ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber", "Manufacturer",
-    "ManufacturerModelName", "PhotometricInterpretation", "BurnedInAnnotation", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", "ViewPosition", "SeriesDescription", "ImageType", "SliceThickness", "SliceLocation",
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,6 +40,8 @@ class Header:
     position: float | None  # millimetres along the normal of the slice
     scanner: str
     shape: tuple[int, int]
+    study: str = ""
+    accession: str = ""
     frame: int = 0  # which image of the file
     view: str = "unknown"  # of an X-ray: "frontal", "other", "unknown"
     derived: bool = False  # a localiser, a reformatted image or a capture
@@ -55,21 +50,30 @@ class Header:
     burnt_in: bool = False  # the file says that text is drawn into the image
 
 
-def read_headers(path: Path, modality: str) -> list[Header]:
+@dataclass(frozen=True)
+class HeadersOfFile:
+    """What one file says of its images, and what stays behind."""
+
+    images: list[Header]
+    removed: tuple[str, ...]  # keywords of its identifying attributes
+    identifiers: frozenset[str]  # their values, for the scan of the finished cohort
+
+
+def read_headers(path: Path, modality: str) -> HeadersOfFile:
     """Read all but the pixels: one header an image, several for a multi-frame file.
 
     Raises:
         Skipped: the file is no DICOM image of the plan's `modality` ("xray", "ct"), or lacks what orders it.
     """
     with guarded():
-        return _headers(path, open_dataset(path, headers_only=True), modality)
+        ds = open_dataset(path, headers_only=True)
+        return HeadersOfFile(_headers(path, ds, modality), removed_from(ds), identifiers_in(ds))
 
 
 def open_dataset(path: Path, headers_only: bool = False) -> Dataset:
     """A file as a dataset, also one without preamble, or without a transfer syntax. Raises Skipped or what pydicom raises."""
-    tags = _HEADER_TAGS if headers_only else None
     try:
-        ds = pydicom.dcmread(path, stop_before_pixels=headers_only, specific_tags=tags)
+        ds = pydicom.dcmread(path, stop_before_pixels=headers_only)
     except InvalidDicomError:
         ds = pydicom.dcmread(path, stop_before_pixels=headers_only, force=True)
         # Anything can be forced: what makes it DICOM is that it names its class or its image's size.
@@ -100,6 +104,8 @@ def _headers(path: Path, ds: Dataset, modality: str) -> list[Header]:
             frame=k,
             patient=patient,
             uid=uid if n == 1 else f"{uid}:{k:05d}",
+            study=str(ds.get("StudyInstanceUID", "") or ""),
+            accession=str(ds.get("AccessionNumber", "") or "").strip(),
             series=str(ds.get("SeriesInstanceUID", "") or ""),
             time=None if time is None else time + k * pause,
             position=places[k][0],

@@ -1,8 +1,14 @@
 """What became of each file and patient. A bad one is counted with its reason, never fatal."""
 
+import logging
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
+
+log = logging.getLogger("pneumofed.ingest")
+"""The site's own log: the only place where a path is written."""
 
 
 class Reason(StrEnum):
@@ -20,10 +26,12 @@ class Reason(StrEnum):
     NO_POSITION = "no position to order it by"
     OTHER_SERIES = "another series of the same patient"
     NOT_A_SLICE = "localiser, derived image or capture of a CT"
+    OTHER_STUDY = "study of a patient that no label is about"
     SAME_PLACE = "slice at the place of another"
     NOT_FRONTAL = "lateral or oblique view"
     DUPLICATE = "same SOP instance as another file"
     UNLABELLED = "patient without a label"
+    FORGOTTEN = "patient who asked to be left out"
     NO_FRAMES = "patient without a readable image"
     BURNT_IN = "text may be drawn into the image"
     VIEW_UNKNOWN = "does not say its view, taken for frontal"
@@ -39,7 +47,7 @@ class Skipped(Exception):  # noqa: N818 - an outcome, not an error
         self.reason = reason
 
 
-PATIENT_REASONS = (Reason.UNLABELLED, Reason.NO_FRAMES)
+PATIENT_REASONS = (Reason.UNLABELLED, Reason.NO_FRAMES, Reason.FORGOTTEN, Reason.SLICES_MISSING)
 """These count patients; all others count files."""
 
 NOTES = (Reason.BURNT_IN, Reason.VIEW_UNKNOWN, Reason.PLACED_BY_NUMBER, Reason.SLICES_MISSING)
@@ -48,12 +56,18 @@ NOTES = (Reason.BURNT_IN, Reason.VIEW_UNKNOWN, Reason.PLACED_BY_NUMBER, Reason.S
 
 @dataclass
 class Tally:
-    """How many files and patients fell out, by reason."""
+    """How many files and patients fell out, by reason. Which files they were stands in the site's own log only."""
 
     counts: Counter[Reason] = field(default_factory=Counter)
 
     def add(self, reason: Reason, n: int = 1) -> None:
         self.counts[reason] += n
+
+    def add_files(self, reason: Reason, paths: Iterable[Path]) -> None:
+        """Count files, and write each one's path into the site's own log."""
+        for path in paths:
+            self.counts[reason] += 1
+            log.info("%s: %s", reason.name.lower(), path)
 
     @property
     def skipped_files(self) -> int:

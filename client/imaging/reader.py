@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from client.imaging.dicom import Header, read_headers
+from client.imaging.dicom import Header, HeadersOfFile, read_headers
 from client.imaging.outcome import Reason, Skipped
 from client.imaging.pixels import DicomPixels, Pixels, fit, read_pixels
 from common.plan import Input, Window
@@ -40,11 +40,11 @@ _CONTEXT = mp.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__])
 
 
-def headers_of(paths: list[Path], modality: str) -> Iterator[list[Header] | Skipped]:
+def headers_of(paths: list[Path], modality: str) -> Iterator[HeadersOfFile | Skipped]:
     """`read_headers` of every file, in order, by as many processes as there are cores."""
     jobs = ({"path": str(path), "modality": modality} for path in paths)
     for path, answer in zip(paths, answers_to(jobs, len(paths)), strict=True):
-        yield answer if isinstance(answer, Skipped) else [_header(path, about) for about in json.loads(answer)]
+        yield answer if isinstance(answer, Skipped) else _headers_of_file(path, json.loads(answer))
 
 
 def frames_of(wanted: list[DicomPixels], contract: Input) -> Iterator[Pixels | Skipped]:
@@ -181,7 +181,7 @@ def _answer(job: Job) -> bytes:
     path = Path(job["path"])
     try:
         if "modality" in job:
-            return b"+" + json.dumps([_describe(header) for header in read_headers(path, job["modality"])]).encode()
+            return b"+" + json.dumps(_describe(read_headers(path, job["modality"]))).encode()
         window = Window.model_validate(job["window"]) if job["window"] else None
         return b"+" + fit(read_pixels(path, window, job["frame"]), job["size"], job["depth"]).tobytes()
     except Skipped as skipped:
@@ -193,8 +193,14 @@ def _answer(job: Job) -> bytes:
 _PLAIN = tuple(f.name for f in fields(Header) if f.name not in ("path", "time"))
 
 
-def _describe(header: Header) -> dict[str, Any]:
-    return {**{name: getattr(header, name) for name in _PLAIN}, "time": header.time and header.time.isoformat()}
+def _describe(found: HeadersOfFile) -> dict[str, Any]:
+    images = [{**{name: getattr(h, name) for name in _PLAIN}, "time": h.time and h.time.isoformat()} for h in found.images]
+    return {"images": images, "removed": found.removed, "identifiers": sorted(found.identifiers)}
+
+
+def _headers_of_file(path: Path, about: dict[str, Any]) -> HeadersOfFile:
+    images = [_header(path, image) for image in about["images"]]
+    return HeadersOfFile(images, tuple(about["removed"]), frozenset(about["identifiers"]))
 
 
 def _header(path: Path, about: dict[str, Any]) -> Header:

@@ -1,8 +1,8 @@
 """One patient's images in order. A sequence is the unit of batching, splitting, evaluation and privacy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from client.imaging.choosing import check_places, choose_images
 from client.imaging.dicom import Header
-from client.imaging.outcome import Tally
+from client.imaging.outcome import Reason, Tally
 from client.imaging.pixels import DicomPixels
 from common.plan import Input
 
@@ -41,6 +41,28 @@ class Collection:
 
     sequences: list[Sequence]
     tally: Tally
+    removed: Mapping[str, int] = field(default_factory=dict)  # identifying attribute -> files that had it
+    identifiers: frozenset[str] = frozenset()  # what the finished cohort is scanned for, lower case
+
+
+def episodes(headers: Seq[Header], key: str, known: Set[str], modality: str, tally: Tally) -> dict[str, list[Header]]:
+    """One patient's images, ordered: for each key in `known`, those that a label of it is about.
+
+    A label of a patient is about all images of the patient. A label of a study or an accession (`key`) is about its slices (CT),
+    or about the last of its X-rays and all that were taken before: what a reader has at hand. Others are counted.
+    """
+    if key == "patient":
+        return {headers[0].patient: order_headers(headers, modality, tally)} if headers[0].patient in known else {}
+    if modality == "ct":
+        studies: dict[str, list[Header]] = {}
+        for header in headers:
+            studies.setdefault(getattr(header, key), []).append(header)
+        tally.add_files(Reason.OTHER_STUDY, (h.path for name in studies.keys() - known for h in studies[name]))
+        return {name: order_headers(studies[name], modality, tally) for name in studies if name in known}
+    ordered = order_headers(headers, modality, tally)
+    last = {getattr(h, key): i for i, h in enumerate(ordered) if getattr(h, key) in known}
+    tally.add_files(Reason.OTHER_STUDY, (h.path for h in ordered[max(last.values(), default=-1) + 1 :]))
+    return {name: ordered[: i + 1] for name, i in sorted(last.items(), key=lambda item: item[1])}
 
 
 def order_headers(headers: Seq[Header], modality: str, tally: Tally) -> list[Header]:
@@ -72,7 +94,7 @@ def choose(n: int, max_frames: int, modality: str) -> list[int]:
 
 
 def to_frames(ordered: Seq[Header], contract: Input) -> tuple[Frame, ...]:
-    """The chosen files of one patient as frames, placed from the first of them on."""
+    """The chosen of one patient's ordered images as frames, placed from the first image on."""
     kept = [ordered[i] for i in choose(len(ordered), contract.max_frames, contract.modality)]
-    start = place(kept[0], contract.modality)
+    start = place(ordered[0], contract.modality)
     return tuple(Frame(place(h, contract.modality) - start, DicomPixels(h.path, contract.window, h.frame)) for h in kept)

