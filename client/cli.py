@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from client.governance.approval import Approvals
+    from common.plan import Plan
 
 app = typer.Typer(help="The hospital: join a federation, decide about plans, train beside the PACS.", no_args_is_help=True)
 audit_app = typer.Typer(help="What came in, what was decided, and what left.", invoke_without_command=True)
@@ -148,12 +149,9 @@ def ingest(
     from client.imaging.quality import describe, render_page
     from client.ingest import ingest_site
     from client.settings import SiteFolder
-    from common.config import load_yaml
     from common.files import write_atomically
-    from common.plan import Plan
 
-    folder, approvals = SiteFolder(dir_), _approvals(dir_)
-    given = load_yaml(Path(plan), Plan) if Path(plan).is_file() else approvals.plan(approvals.find(plan))
+    folder, given = SiteFolder(dir_), _given_plan(plan, dir_)
     place = ingest_site(folder, given)
     cohort = Cohort.open(place)
     about = describe(cohort, given)
@@ -169,6 +167,57 @@ def _quality_summary(about: dict[str, Any], place: Path, page: Path) -> str:
     if shared := about["same_pixels_under_two_patients"]:
         lines.append(f"  look at them: {shared} images with the same pixels under two patients")
     return "\n".join([*lines, f"What it is like, with pictures: {page}"])
+
+
+@app.command()
+def pull(plan: Annotated[str, typer.Argument(help="The plan's hash or its beginning, or a plan file.")], dir_: Dir = HERE) -> None:
+    """Fetch the images that the labels are about from the PACS. What is there already is not fetched again."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from client.pacs.pull import Outcome
+    from client.pacs.site import pulling
+    from client.settings import SiteFolder
+
+    folder = SiteFolder(dir_)
+    given = _given_plan(plan, dir_)
+    with pulling(folder, given) as (work, wanted), Progress(TextColumn("{task.description}"), BarColumn(), transient=True) as bar:
+        task = bar.add_task("studies", total=None)
+        for _ in work.run(wanted):
+            bar.update(task, advance=1, description=f"{work.outcomes.total()} studies")
+    for outcome in Outcome:
+        typer.echo(f"{work.outcomes[outcome]:>6} {outcome.value}")
+    if work.outcomes[Outcome.FAILED]:
+        typer.echo(f"Which failed, and why: {folder.logs / 'pull.log'}. Run this again to try them once more.")
+    typer.echo(f"Next: pneumofed client ingest {plan}")
+
+
+@app.command()
+def receive(dir_: Dir = HERE) -> None:
+    """Take the images that the PACS pushes (C-STORE) until this is ended (Ctrl-C, SIGTERM)."""
+    from client.pacs.site import receiving, until_told_to_end
+    from client.settings import SiteFolder
+
+    folder = SiteFolder(dir_)
+    pacs = folder.settings().data.pacs
+    with receiving(folder):
+        assert pacs is not None  # receiving said so
+        typer.echo(f"Listening on {pacs.listen}:{pacs.own_port} as {pacs.own_title}, for {pacs.title} alone. Ctrl-C ends.")
+        until_told_to_end()
+
+
+@app.command()
+def forget(patient: Annotated[str, typer.Argument(help="Patient ID, as in the files.")], dir_: Dir = HERE) -> None:
+    """Remove a patient from everything that this site keeps for learning, for ever."""
+    from client.ingest import forget_patient
+    from client.settings import SiteFolder
+
+    gone = forget_patient(SiteFolder(dir_), patient)
+    typer.echo(f"Removed {gone.sequences} sequences with {gone.frames} images from {gone.cohorts} cohorts, and their pages.")
+    typer.echo(f"Deleted {len(gone.files)} fetched files. The next ingest will leave the patient out.")
+    if gone.elsewhere:
+        still = f"{len(gone.elsewhere)} files with this Patient ID are still in the folder that data.dicom names"
+        typer.echo(f"{still}, which pneumofed never changes.")
+    typer.echo("Models that were trained already are not changed: they cannot forget (docs/privacy.md).")
 
 
 @app.command()
@@ -216,6 +265,14 @@ def verify(dir_: Dir = HERE) -> None:
     folder.settings()
     n, last = verify_chain(folder.audit)
     typer.echo(f"{n} entries, the chain is whole. Note this outside of the machine: {n} {last}")
+
+
+def _given_plan(plan: str, dir_: Path) -> "Plan":
+    from common.config import load_yaml
+    from common.plan import Plan
+
+    approvals = _approvals(dir_)
+    return load_yaml(Path(plan), Plan) if Path(plan).is_file() else approvals.plan(approvals.find(plan))
 
 
 def _approvals(dir_: Path) -> "Approvals":

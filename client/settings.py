@@ -1,8 +1,9 @@
 """A hospital's folder and its settings, hospital.yaml."""
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from client.governance.policy import Policy
 from common.config import Settings, load_yaml
@@ -10,10 +11,35 @@ from common.errors import ConfigError
 from common.plan import Input, Plan, canonical_json
 
 
-class Data(Settings):
-    """Where the hospital's images are."""
+class Pacs(Settings):
+    """The PACS that images are fetched from, or that sends them."""
 
-    dicom: str | None = Field(default=None, description="folder with DICOM files and labels.csv (docs/data.md)")
+    retrieve: Literal["dicomweb", "get", "move"] = "dicomweb"
+    url: str | None = Field(default=None, description="of DICOMweb, for example https://pacs.example.org/dicom-web")
+    token: str | None = Field(default=None, description="file with a bearer token for DICOMweb")
+    host: str | None = Field(default=None, description="of the PACS, for get and move")
+    port: int = Field(default=104, ge=1, le=65535)
+    title: str | None = Field(default=None, description="the PACS's application entity title")
+    own_title: str = Field(default="PNEUMOFED", min_length=1, max_length=16, description="ours, as the PACS knows it")
+    listen: str = Field(default="127.0.0.1", description="address on which we take images, for move and client receive")
+    own_port: int = Field(default=11112, ge=1, le=65535)
+    images_per_second: float = Field(default=50.0, gt=0.0, description="at most, so that the PACS's users notice nothing")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Pacs":
+        if self.retrieve == "dicomweb" and not (self.url or "").startswith(("http://", "https://")):
+            raise ValueError(f"retrieve is dicomweb: found the url {self.url!r}, expected http(s)://…")
+        if self.retrieve != "dicomweb" and not (self.host and self.title):
+            raise ValueError(f"retrieve is {self.retrieve}: expected host and title of the PACS")
+        return self
+
+
+class Data(Settings):
+    """Where the hospital's images are (docs/data.md)."""
+
+    dicom: str | None = Field(default=None, description="folder with DICOM files and labels.csv; default images/ of this folder")
+    labels: str | None = Field(default=None, description="CSV or parquet; default labels.csv or labels.parquet beside the images")
+    pacs: Pacs | None = None
 
 
 class Hospital(Settings):
@@ -54,6 +80,7 @@ class SiteFolder:
         self.ca, self.request = path / "ca.crt", path / "request.pem"
         self.secret = path / "pseudonym.key"
         self.plans, self.cohorts, self.logs = path / "plans", path / "cohorts", path / "logs"
+        self.images, self.forgotten = path / "images", path / "forgotten.json"
         self.audit, self.ledger = path / "audit.log", path / "ledger.sqlite"
         self.node = path / "node.json"
         self.lock = path / ".lock"

@@ -4,6 +4,8 @@ import json
 import logging
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
@@ -55,3 +57,23 @@ def set_up_logs(folder: Path, name: str) -> None:
     flower.propagate = True
     flower.setLevel(logging.ERROR)
     logging.raiseExceptions = False  # a full disk costs log lines, not the service
+
+
+@contextmanager
+def log_to(path: Path, logger: logging.Logger) -> Iterator[None]:
+    """Let `logger` write to a file that only its owner reads, and to nothing else."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    handler = RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=KEPT)
+    handler.setFormatter(JsonLine())
+    before = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+        logger.setLevel(before[0])
+        logger.propagate = before[1]

@@ -70,6 +70,12 @@ def read_headers(path: Path, modality: str) -> HeadersOfFile:
         return HeadersOfFile(_headers(path, ds, modality), removed_from(ds), identifiers_in(ds))
 
 
+def read_patient(path: Path) -> str:
+    """The Patient ID of a file, whatever it holds. Raises Skipped if it is no DICOM file."""
+    with guarded():
+        return str(open_dataset(path, headers_only=True).get("PatientID", "") or "").strip()
+
+
 def open_dataset(path: Path, headers_only: bool = False) -> Dataset:
     """A file as a dataset, also one without preamble, or without a transfer syntax. Raises Skipped or what pydicom raises."""
     try:

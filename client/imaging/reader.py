@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from client.imaging.dicom import Header, HeadersOfFile, read_headers
+from client.imaging.dicom import Header, HeadersOfFile, read_headers, read_patient
 from client.imaging.outcome import Reason, Skipped
 from client.imaging.pixels import DicomPixels, Pixels, fit, read_pixels
 from common.plan import Input, Window
@@ -45,6 +45,12 @@ def headers_of(paths: list[Path], modality: str) -> Iterator[HeadersOfFile | Ski
     jobs = ({"path": str(path), "modality": modality} for path in paths)
     for path, answer in zip(paths, answers_to(jobs, len(paths)), strict=True):
         yield answer if isinstance(answer, Skipped) else _headers_of_file(path, json.loads(answer))
+
+
+def patients_of(paths: list[Path]) -> Iterator[str | Skipped]:
+    """The Patient ID of every file, in order, whatever it holds."""
+    for answer in answers_to(({"path": str(path)} for path in paths), len(paths)):
+        yield answer if isinstance(answer, Skipped) else bytes(answer).decode()
 
 
 def frames_of(wanted: list[DicomPixels], contract: Input) -> Iterator[Pixels | Skipped]:
@@ -182,6 +188,8 @@ def _answer(job: Job) -> bytes:
     try:
         if "modality" in job:
             return b"+" + json.dumps(_describe(read_headers(path, job["modality"]))).encode()
+        if "size" not in job:
+            return b"+" + read_patient(path).encode()
         window = Window.model_validate(job["window"]) if job["window"] else None
         return b"+" + fit(read_pixels(path, window, job["frame"]), job["size"], job["depth"]).tobytes()
     except Skipped as skipped:

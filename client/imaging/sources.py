@@ -17,7 +17,7 @@ from client.imaging.deidentify import without_identifiers
 from client.imaging.dicom import Header
 from client.imaging.labels import Labels, parse_label, read_labels, read_rows, require_images
 from client.imaging.outcome import Reason, Skipped, Tally
-from client.imaging.reader import headers_of
+from client.imaging.reader import headers_of, patients_of
 from client.imaging.sequence import Collection, Frame, Sequence, choose, episodes, to_frames
 from common.errors import DataError
 from common.plan import Input
@@ -241,6 +241,12 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if np.isfinite(value) else None
+
+
+def files_of_patient(folder: Path, patient: str) -> list[Path]:
+    """The DICOM files below `folder` with this Patient ID, of whatever modality."""
+    paths = [p for p in _walk(folder) if not _is_beside(p)]
+    return [path for path, found in zip(paths, patients_of(paths), strict=True) if found == patient]
 
 
 def _is_beside(path: Path) -> bool:

@@ -1,0 +1,42 @@
+"""What a pull needs of a PACS, whichever way it is spoken to."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Unreachable(Exception):  # noqa: N818 - a state of the PACS, not an error of ours
+    """Nobody answers, or the connection broke: trying again later may help."""
+
+
+class Refused(Exception):  # noqa: N818
+    """The PACS answered that it cannot: this study fails, others may not."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series of a study and the images that the PACS says are in it."""
+
+    study: str
+    uid: str
+    images: frozenset[str]  # SOP Instance UIDs
+
+
+Store = Callable[[str, bytes], None]
+"""Takes a SOP Instance UID and a DICOM file."""
+
+
+class Archive(Protocol):
+    """A PACS. Every method raises Unreachable or Refused."""
+
+    def studies(self, key: str, value: str) -> Iterator[tuple[str, str]]:
+        """(Study Instance UID, Patient ID) of each study whose `key` ("patient", "study", "accession") is `value`."""
+        ...
+
+    def series(self, study: str, modalities: tuple[str, ...]) -> list[Series]:
+        """The series of a study with images of these modalities."""
+        ...
+
+    def fetch(self, series: Series, missing: frozenset[str], store: Store) -> None:
+        """Hand each of the `missing` images of a series to `store`; maybe more, if the PACS only sends whole series."""
+        ...

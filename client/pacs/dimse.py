@@ -1,0 +1,217 @@
+"""DICOM query and retrieve (C-FIND, C-GET, C-MOVE) and the receiver for what a PACS pushes (C-STORE), by pynetdicom."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom import Dataset
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_role, evt
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    ComputedRadiographyImageStorage,
+    CTImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    SecondaryCaptureImageStorage,
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+    Verification,
+    XRayAngiographicImageStorage,
+    XRayRadiofluoroscopicImageStorage,
+)
+
+from client.pacs.archive import Refused, Series, Store, Unreachable
+
+logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs requests, with patients' IDs
+
+KEYWORDS = {"patient": "PatientID", "study": "StudyInstanceUID", "accession": "AccessionNumber"}
+IMAGES = (
+    ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation, CTImageStorage, EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage, XRayRadiofluoroscopicImageStorage, XRayAngiographicImageStorage,
+    SecondaryCaptureImageStorage,
+)  # fmt: skip
+"""What C-GET may bring: an association cannot name all storage classes."""
+SUCCESS, PENDING, CANNOT = 0x0000, (0xFF00, 0xFF01), 0xA700
+TIMEOUT_S = 30.0
+Keep = Callable[[str, str, bytes], None]
+"""Takes a Study Instance UID, a SOP Instance UID and a DICOM file."""
+QUIET_S = 5.0
+"""How long after C-MOVE's last word an image may still be on its way."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Who is called, and as whom: hosts, ports and application entity titles."""
+
+    host: str
+    port: int
+    title: str
+    own_title: str
+
+
+class DimseArchive:
+    """A PACS behind DICOM's own protocol. Pictures come over the same association (C-GET), or to our receiver (C-MOVE)."""
+
+    def __init__(self, peer: Peer, receiver: "Receiver | None" = None) -> None:
+        self._peer, self._receiver = peer, receiver
+
+    def studies(self, key: str, value: str) -> Iterator[tuple[str, str]]:
+        asked = _query("STUDY", **{"StudyInstanceUID": "", "PatientID": "", KEYWORDS[key]: value})
+        for found in self._find(asked):
+            if uid := str(found.get("StudyInstanceUID", "") or ""):
+                yield uid, str(found.get("PatientID", "") or "").strip()
+
+    def series(self, study: str, modalities: tuple[str, ...]) -> list[Series]:
+        asked = _query("SERIES", StudyInstanceUID=study, SeriesInstanceUID="", Modality="")
+        uids = [str(f.SeriesInstanceUID) for f in self._find(asked) if str(f.get("Modality", "")) in modalities]
+        return [Series(study, uid, self._images(study, uid)) for uid in sorted(uids)]
+
+    def _images(self, study: str, series: str) -> frozenset[str]:
+        asked = _query("IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID="")
+        return frozenset(str(found.SOPInstanceUID) for found in self._find(asked) if found.get("SOPInstanceUID"))
+
+    def fetch(self, series: Series, missing: frozenset[str], store: Store) -> None:
+        asked = _query("SERIES", StudyInstanceUID=series.study, SeriesInstanceUID=series.uid)
+        if self._receiver is None:
+            self._get(asked, store)
+        else:
+            self._move(asked, self._receiver, missing, store)
+
+    def _find(self, asked: Dataset) -> list[Dataset]:
+        ae = AE(self._peer.own_title)
+        ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
+        with self._associated(ae) as association:
+            answers = list(association.send_c_find(asked, StudyRootQueryRetrieveInformationModelFind))
+        _require_success([status for status, _ in answers])
+        return [found for status, found in answers if status.Status in PENDING and found is not None]
+
+    def _get(self, asked: Dataset, store: Store) -> None:
+        ae = AE(self._peer.own_title)
+        ae.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
+        for kind in IMAGES:
+            ae.add_requested_context(kind, ALL_TRANSFER_SYNTAXES)
+        roles = [build_role(kind, scp_role=True) for kind in IMAGES]
+        handlers = [(evt.EVT_C_STORE, _handler(lambda _study, image, file: store(image, file)))]
+        with self._associated(ae, ext_neg=roles, evt_handlers=handlers) as association:
+            answers = association.send_c_get(asked, StudyRootQueryRetrieveInformationModelGet)
+            statuses = [status for status, _ in answers]
+        _require_success(statuses)
+
+    def _move(self, asked: Dataset, receiver: "Receiver", missing: frozenset[str], store: Store) -> None:
+        """The PACS sends to our receiver, on associations of its own; done when the missing images have come."""
+        ae = AE(self._peer.own_title)
+        ae.add_requested_context(StudyRootQueryRetrieveInformationModelMove)
+        expected, news = set(missing), threading.Condition()
+
+        def keep(_study: str, image: str, file: bytes) -> None:
+            store(image, file)
+            with news:
+                expected.discard(image)
+                news.notify()
+
+        with receiver.giving_to(keep), self._associated(ae) as association:
+            answers = association.send_c_move(asked, self._peer.own_title, StudyRootQueryRetrieveInformationModelMove)
+            _require_success([status for status, _ in answers])
+            with news:
+                while expected and news.wait(QUIET_S):
+                    pass
+
+    @contextlib.contextmanager
+    def _associated(self, ae: AE, **more: Any) -> Iterator[Any]:
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = TIMEOUT_S
+        association = ae.associate(self._peer.host, self._peer.port, ae_title=self._peer.title, **more)
+        if association.is_rejected:
+            raise Refused(f"{self._peer.title} does not take calls from {self._peer.own_title}")
+        if not association.is_established:
+            raise Unreachable("no association")
+        try:
+            yield association
+        except (RuntimeError, ValueError) as e:  # of a lost association, or a context that was not accepted
+            raise (Refused if association.is_established else Unreachable)(type(e).__name__) from None
+        finally:
+            if association.is_established:
+                association.release()
+            ae.shutdown()
+
+
+def _query(level: str, **keys: str) -> Dataset:
+    asked = Dataset()
+    asked.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(asked, keyword, value)
+    return asked
+
+
+def _require_success(statuses: list[Dataset]) -> None:
+    """Raise unless an operation ended well: no status at all means that the association broke."""
+    last = statuses[-1] if statuses else None
+    if last is None or "Status" not in last:
+        raise Unreachable("the association broke")
+    if last.Status != SUCCESS:
+        raise Refused(f"status 0x{last.Status:04X}")
+
+
+def _handler(keep: Keep) -> Callable[[Any], int]:
+    """For C-STORE: hands study, image and file to `keep`, and tells the sender if that failed."""
+
+    def handle(event: Any) -> int:
+        try:
+            study = str(event.dataset.get("StudyInstanceUID", "") or "")
+            keep(study, str(event.request.AffectedSOPInstanceUID), event.encoded_dataset())
+        except Exception:  # a full disk, a data set that cannot be parsed: the sender keeps it and may try again
+            return CANNOT
+        return SUCCESS
+
+    return handle
+
+
+class Receiver:
+    """Takes what a PACS sends, while it is open (a context manager).
+
+    Args:
+        host, port: where to listen.
+        own_title: our title; others are not answered.
+        caller: title of the only one who may send.
+        keep: takes the study, the image and the file of whatever arrives; the sender is told if it raises.
+    """
+
+    def __init__(self, host: str, port: int, own_title: str, caller: str, keep: Keep) -> None:
+        self._ae = AE(own_title)
+        self._ae.supported_contexts = AllStoragePresentationContexts
+        for context in self._ae.supported_contexts:
+            context.transfer_syntax = ALL_TRANSFER_SYNTAXES  # type: ignore[assignment]
+        self._ae.add_supported_context(Verification)
+        self._ae.require_called_aet = True
+        self._ae.require_calling_aet = [caller]
+        self._address, self._keep = (host, port), keep
+        self._one_at_a_time = threading.Lock()  # a PACS may send on several associations
+
+    def __enter__(self) -> "Receiver":
+        """Listen. Raises OSError if the port is taken."""
+        self._server = self._ae.start_server(self._address, block=False, evt_handlers=[(evt.EVT_C_STORE, _handler(self._arrived))])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ae.shutdown()
+
+    @contextlib.contextmanager
+    def giving_to(self, keep: Keep) -> Iterator[None]:
+        """Hand what arrives to `keep` for a while."""
+        before, self._keep = self._keep, keep
+        try:
+            yield
+        finally:
+            self._keep = before
+
+    def _arrived(self, study: str, image: str, file: bytes) -> None:
+        with self._one_at_a_time:
+            self._keep(study, image, file)
+
+
+def refuse(_study: str, _image: str, _file: bytes) -> None:
+    """For a receiver that waits for what it asked for, and takes nothing else."""
+    raise LookupError("nobody asked for this")

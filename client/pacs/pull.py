@@ -1,0 +1,154 @@
+"""Fetch what the labels are about: resumable, at a pace, trying again; one study that cannot be had costs itself alone."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+from client.pacs.archive import Archive, Refused, Series, Unreachable
+from client.pacs.inbox import Inbox
+from common.errors import LinkError
+
+log = logging.getLogger("pneumofed.pull")
+"""The site's own log: the only place where a study's UID is written."""
+
+T = TypeVar("T")
+TRIES = 3
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
+
+
+class Outcome(StrEnum):
+    """What became of a study."""
+
+    WHOLE = "fetched"
+    ALREADY = "already here"
+    EMPTY = "without an image of the plan's modality"
+    FAILED = "could not be fetched"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to fetch: the studies behind these labels."""
+
+    key: str  # "patient", "study" or "accession"
+    values: Iterable[str]
+    modalities: tuple[str, ...]
+    history: bool  # also all other studies of the same patients
+
+
+@dataclass
+class Pull:
+    """One pull.
+
+    Args:
+        images_per_second: at most so many are asked for.
+        patience_s: how long a PACS may stay away before the pull ends.
+    """
+
+    archive: Archive
+    inbox: Inbox
+    images_per_second: float
+    patience_s: float = 300.0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+
+    def run(self, wanted: Wanted) -> Iterator[Outcome]:
+        """Fetch every study, and say of each what became of it.
+
+        Raises:
+            LinkError: the PACS did not answer for `patience_s`; what is there stays, and the next pull goes on from it.
+            OSError: the disk is full.
+        """
+        for study in self._studies(wanted):
+            outcome = self._study(study, wanted.modalities)
+            self.outcomes[outcome] += 1
+            log.info("%s: %s", outcome.name.lower(), study)
+            yield outcome
+
+    def _studies(self, wanted: Wanted) -> Iterator[str]:
+        """Each study once, in the order of the labels."""
+        seen: set[str] = set()
+        asked: set[str] = set()
+        for value in wanted.values:
+            found = self._find(wanted.key, value)
+            if wanted.history and wanted.key != "patient":
+                patients = {patient for _, patient in found if patient} - asked
+                asked |= patients
+                found += [pair for patient in sorted(patients) for pair in self._find("patient", patient)]
+            for study, _ in found:
+                if study not in seen:
+                    seen.add(study)
+                    yield study
+
+    def _find(self, key: str, value: str) -> list[tuple[str, str]]:
+        try:
+            found = self._patiently(lambda: list(self.archive.studies(key, value)))
+        except Refused as refused:
+            log.info("failed: a question for a %s: %s", key, refused)
+            self.outcomes[Outcome.FAILED] += 1
+            return []
+        return [(study, patient) for study, patient in found if key != "patient" or patient in ("", value)]  # no wildcards
+
+    def _study(self, study: str, modalities: tuple[str, ...]) -> Outcome:
+        """Fetch what is missing of a study; it gets its place only when the PACS's own list of its images is complete."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                series = self._patiently(lambda: self.archive.series(study, modalities))
+                missing = sum(len(self._missing(one)) for one in series)
+                if not any(one.images for one in series):
+                    return Outcome.EMPTY
+                if not missing and study in self.inbox:
+                    return Outcome.ALREADY
+                for one in series:
+                    self._patiently(lambda one=one: self._fetch(one))  # type: ignore[misc]
+                self.inbox.finish(study)
+                return Outcome.WHOLE
+            except Refused as refused:
+                log.info("try %d of %d: %s: %s", attempt, TRIES, study, refused)
+        return Outcome.FAILED
+
+    def _missing(self, series: Series) -> frozenset[str]:
+        return frozenset(image for image in series.images if not self.inbox.holds(series.study, image))
+
+    def _fetch(self, series: Series) -> None:
+        """Raises Refused if an image has not come."""
+        broken: list[OSError] = []
+        last = time.monotonic()
+
+        def store(image: str, file: bytes) -> None:
+            nonlocal last
+            if image not in series.images:
+                return  # what was not announced is not taken
+            try:
+                self.inbox.put(series.study, image, file)
+            except OSError as e:
+                broken.append(e)  # it may be raised in a thread of the receiver's
+                raise
+            time.sleep(max(0.0, last + 1.0 / self.images_per_second - time.monotonic()))
+            last = time.monotonic()
+
+        missing = self._missing(series)
+        if missing:
+            try:
+                self.archive.fetch(series, missing, store)
+            finally:
+                if broken:
+                    raise broken[0]
+        if left := len(self._missing(series)):
+            raise Refused(f"{left} of {len(series.images)} images did not come")
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """What `ask` answers; while the PACS cannot be reached, ask again, less and less often."""
+        waited, wait = 0.0, FIRST_WAIT_S
+        while True:
+            try:
+                return ask()
+            except Unreachable as e:
+                if waited >= self.patience_s:
+                    raise LinkError(
+                        f"the PACS has not answered for {waited:.0f} s ({e}); what was fetched is kept. Pull again when it is back"
+                    ) from None
+                time.sleep(wait)
+                waited, wait = waited + wait, min(2 * wait, LONGEST_WAIT_S)

@@ -1,0 +1,115 @@
+"""`pneumofed client pull` and `client receive`: a site's PACS, as hospital.yaml names it."""
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from client.imaging.dicom import MODALITIES
+from client.imaging.labels import read_labels
+from client.pacs.archive import Archive
+from client.pacs.inbox import Inbox
+from client.pacs.pull import Pull, Wanted
+from client.settings import Pacs, SiteFolder
+from common.credentials import require_private
+from common.errors import ConfigError
+from common.logs import log_to
+from common.plan import Plan
+
+
+@contextlib.contextmanager
+def pulling(folder: SiteFolder, plan: Plan) -> Iterator[tuple[Pull, Wanted]]:
+    """A pull of what the site's labels name, and what to give it. Which studies failed is written to logs/pull.log.
+
+    Raises:
+        ConfigError: hospital.yaml names no PACS, or no labels; its token or our port cannot be used.
+        DataError: the labels cannot be read.
+    """
+    pacs, inbox = _pacs(folder), Inbox(folder.images)
+    labels = read_labels(_labels(folder), plan.findings)
+    modality = plan.input.modality
+    wanted = Wanted(labels.key, sorted(labels.known()), MODALITIES[modality], history=modality == "xray")
+    with log_to(folder.logs / "pull.log", logging.getLogger("pneumofed.pull")), _archive(folder, pacs) as archive:
+        yield Pull(archive, inbox, pacs.images_per_second), wanted
+
+
+@contextlib.contextmanager
+def receiving(folder: SiteFolder) -> Iterator[Inbox]:
+    """Take what the PACS pushes, as long as this is open.
+
+    Raises:
+        ConfigError: hospital.yaml does not name the PACS by its title, or the port cannot be used.
+    """
+    from client.pacs.dimse import Receiver
+
+    pacs, inbox = _pacs(folder), Inbox(folder.images)
+    if pacs.title is None:
+        raise ConfigError(f"{folder.settings_file}: data.pacs.title: expected the title of the only PACS that may send")
+    with _listening(folder, pacs, Receiver(pacs.listen, pacs.own_port, pacs.own_title, pacs.title, inbox.put_pushed)):
+        yield inbox
+
+
+def until_told_to_end() -> None:
+    """Wait for Ctrl-C or SIGTERM."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()
+
+
+def _pacs(folder: SiteFolder) -> Pacs:
+    pacs = folder.settings().data.pacs
+    if pacs is None:
+        raise ConfigError(f"{folder.settings_file}: data.pacs: expected the PACS to fetch images from (docs/hospital.md)")
+    return pacs
+
+
+def _labels(folder: SiteFolder) -> Path:
+    labels = folder.settings().data.labels
+    if labels is None:
+        raise ConfigError(f"{folder.settings_file}: data.labels: expected the table that says which images to fetch")
+    return Path(labels).expanduser()
+
+
+@contextlib.contextmanager
+def _archive(folder: SiteFolder, pacs: Pacs) -> Iterator[Archive]:
+    if pacs.retrieve == "dicomweb":
+        from client.pacs.dicomweb import DicomwebArchive
+
+        assert pacs.url is not None  # settings see to it
+        yield DicomwebArchive(pacs.url, _token(pacs))
+        return
+    from client.pacs.dimse import DimseArchive, Peer, Receiver, refuse
+
+    assert pacs.host is not None
+    assert pacs.title is not None
+    peer = Peer(pacs.host, pacs.port, pacs.title, pacs.own_title)
+    if pacs.retrieve == "get":
+        yield DimseArchive(peer)
+        return
+    receiver = Receiver(pacs.listen, pacs.own_port, pacs.own_title, pacs.title, refuse)
+    with _listening(folder, pacs, receiver):
+        yield DimseArchive(peer, receiver)
+
+
+@contextlib.contextmanager
+def _listening(folder: SiteFolder, pacs: Pacs, receiver: contextlib.AbstractContextManager[object]) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(receiver)
+        except OSError as e:
+            where = f"{pacs.listen}:{pacs.own_port}"
+            raise ConfigError(f"{folder.settings_file}: data.pacs.own_port: cannot listen on {where}: {e.strerror}") from None
+        yield
+
+
+def _token(pacs: Pacs) -> str | None:
+    if pacs.token is None:
+        return None
+    path = Path(pacs.token).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; data.pacs.token expects the file with the token")
+    require_private(path)
+    return path.read_text(encoding="utf-8").strip()

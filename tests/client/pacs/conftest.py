@@ -1,0 +1,121 @@
+"""A real PACS: Orthanc with its DICOMweb plug-in, in a network of its own that has nothing but a loopback."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from client.settings import SiteFolder
+from common.config import dump_yaml
+from simulation.phantom import write_phantom
+from tests.conftest import require_tool, small_plan
+
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+STORESCU = "/usr/bin/storescu"  # dcmtk's: pynetdicom brings a command of the same name
+DICOM, WEB, OURS = 4242, 8042, 11112
+
+
+@dataclass
+class House:
+    """A hospital's network: Orthanc, a site, and the commands that run in it."""
+
+    path: Path
+    prefix: list[str]
+    orthanc: subprocess.Popen | None = None
+    processes: list[subprocess.Popen] = field(default_factory=list)
+
+    def start(self, *command, **more) -> subprocess.Popen:
+        process = subprocess.Popen([*self.prefix, *map(str, command)], text=True, cwd=self.path, **more)
+        self.processes.append(process)
+        return process
+
+    def pneumofed(self, *command, **more) -> subprocess.Popen:
+        return self.start(sys.executable, "-m", "common.cli", *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env={**os.environ, "PYTHONPATH": str(Path.cwd())}, **more)  # fmt: skip
+
+    def run(self, *command) -> subprocess.CompletedProcess:
+        done = subprocess.run([*self.prefix, *map(str, command)], text=True, cwd=self.path, capture_output=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def start_orthanc(self) -> None:
+        config = {
+            "Name": "test", "StorageDirectory": str(self.path / "orthanc"), "IndexDirectory": str(self.path / "orthanc"),
+            "Plugins": [str(PLUGIN)], "HttpPort": WEB, "DicomPort": DICOM, "DicomAet": "ORTHANC", "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False, "DicomAlwaysAllowStore": True, "StableAge": 1,
+            "DicomModalities": {"us": ["PNEUMOFED", "127.0.0.1", OURS]}, "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        }  # fmt: skip
+        (self.path / "orthanc.json").write_text(json.dumps(config))
+        with (self.path / "orthanc.out").open("a") as out:
+            self.orthanc = self.start("Orthanc", "orthanc.json", stdout=out, stderr=out)
+        self.wait_until("Orthanc answers", lambda: self.studies() is not None)
+
+    def kill_orthanc(self) -> None:
+        self.orthanc.send_signal(signal.SIGKILL)
+        self.orthanc.wait()
+
+    def studies(self) -> int | None:
+        """How many studies Orthanc has; None if it does not answer."""
+        done = subprocess.run([*self.prefix, sys.executable, "-c", ASK, str(WEB)], capture_output=True, text=True, timeout=30)
+        return int(done.stdout) if done.returncode == 0 else None
+
+    def wait_until(self, what, condition, timeout=60.0):
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, f"waited {timeout} s until {what}"
+            time.sleep(0.1)
+
+    def site(self, name: str, data: Path, **pacs) -> SiteFolder:
+        """A site's folder whose hospital.yaml names the PACS. All sites have one secret, so that their cohorts can be compared."""
+        folder = SiteFolder(self.path / name)
+        folder.path.mkdir(mode=0o700)
+        source = {"dicom": str(data)} if not pacs else {"pacs": {"images_per_second": 10_000.0, **pacs}}
+        text = json.dumps({"server": "localhost:443", "data": {"labels": str(data / "labels.csv"), **source}})
+        folder.settings_file.write_text(text)
+        folder.secret.write_bytes(b"k" * 64)
+        folder.secret.chmod(0o600)
+        return folder
+
+
+ASK = """
+import sys, urllib.request, json
+print(len(json.load(urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/studies", timeout=5))))
+"""
+
+
+@pytest.fixture
+def house(tmp_path):
+    for tool in ("Orthanc", STORESCU, "ip"):
+        require_tool(tool)
+    assert PLUGIN.exists(), "Orthanc is here, its DICOMweb plug-in is not"
+    name = f"pfh{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True)
+    subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True, capture_output=True)
+    house = House(tmp_path, ["ip", "netns", "exec", name])
+    try:
+        yield house
+    finally:
+        for process in house.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            for pipe in (process.stdout, process.stderr):
+                if pipe:
+                    pipe.close()
+        subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    """X-rays of 30 patients, over a hundred studies, with their labels; the plan lies beside them."""
+    (folder,) = write_phantom(tmp_path / "phantom", 1, 30, 3)
+    (tmp_path / "plan.yaml").write_text(dump_yaml(small_plan()))
+    return folder
