@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from pydicom import Dataset
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_role, evt
+from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ComputedRadiographyImageStorage,
     CTImageStorage,
@@ -54,10 +56,32 @@ class Peer:
 
 
 class DimseArchive:
-    """A PACS behind DICOM's own protocol. Pictures come over the same association (C-GET), or to our receiver (C-MOVE)."""
+    """A PACS behind DICOM's own protocol. Pictures come over the same association (C-GET), or to our receiver (C-MOVE).
+
+    A context manager: one association is kept for all questions, and made anew when it breaks.
+    """
 
     def __init__(self, peer: Peer, receiver: "Receiver | None" = None) -> None:
         self._peer, self._receiver = peer, receiver
+        self._association: Association | None = None
+        self._keep: Keep = refuse
+        self._ae = AE(peer.own_title)
+        self._ae.acse_timeout = self._ae.dimse_timeout = self._ae.network_timeout = self._ae.connection_timeout = TIMEOUT_S
+        self._ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
+        if receiver is not None:
+            self._ae.add_requested_context(StudyRootQueryRetrieveInformationModelMove)
+            return
+        self._ae.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
+        for kind in IMAGES:
+            self._ae.add_requested_context(kind, ALL_TRANSFER_SYNTAXES)
+
+    def __enter__(self) -> "DimseArchive":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._association is not None and self._association.is_established:
+            self._association.release()
+        self._ae.shutdown()
 
     def studies(self, key: str, value: str) -> Iterator[tuple[str, str]]:
         asked = _query("STUDY", **{"StudyInstanceUID": "", "PatientID": "", KEYWORDS[key]: value})
@@ -82,29 +106,19 @@ class DimseArchive:
             self._move(asked, self._receiver, missing, store)
 
     def _find(self, asked: Dataset) -> list[Dataset]:
-        ae = AE(self._peer.own_title)
-        ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
-        with self._associated(ae) as association:
+        with self._associated() as association:
             answers = list(association.send_c_find(asked, StudyRootQueryRetrieveInformationModelFind))
-        _require_success([status for status, _ in answers])
+            _require_success([status for status, _ in answers])
         return [found for status, found in answers if status.Status in PENDING and found is not None]
 
     def _get(self, asked: Dataset, store: Store) -> None:
-        ae = AE(self._peer.own_title)
-        ae.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
-        for kind in IMAGES:
-            ae.add_requested_context(kind, ALL_TRANSFER_SYNTAXES)
-        roles = [build_role(kind, scp_role=True) for kind in IMAGES]
-        handlers = [(evt.EVT_C_STORE, _handler(lambda _study, image, file: store(image, file)))]
-        with self._associated(ae, ext_neg=roles, evt_handlers=handlers) as association:
+        self._keep = lambda _study, image, file: store(image, file)
+        with self._associated() as association:
             answers = association.send_c_get(asked, StudyRootQueryRetrieveInformationModelGet)
-            statuses = [status for status, _ in answers]
-        _require_success(statuses)
+            _require_success([status for status, _ in answers])
 
     def _move(self, asked: Dataset, receiver: "Receiver", missing: frozenset[str], store: Store) -> None:
         """The PACS sends to our receiver, on associations of its own; done when the missing images have come."""
-        ae = AE(self._peer.own_title)
-        ae.add_requested_context(StudyRootQueryRetrieveInformationModelMove)
         expected, news = set(missing), threading.Condition()
 
         def keep(_study: str, image: str, file: bytes) -> None:
@@ -113,7 +127,7 @@ class DimseArchive:
                 expected.discard(image)
                 news.notify()
 
-        with receiver.giving_to(keep), self._associated(ae) as association:
+        with receiver.giving_to(keep), self._associated() as association:
             answers = association.send_c_move(asked, self._peer.own_title, StudyRootQueryRetrieveInformationModelMove)
             _require_success([status for status, _ in answers])
             with news:
@@ -121,21 +135,33 @@ class DimseArchive:
                     pass
 
     @contextlib.contextmanager
-    def _associated(self, ae: AE, **more: Any) -> Iterator[Any]:
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = TIMEOUT_S
-        association = ae.associate(self._peer.host, self._peer.port, ae_title=self._peer.title, **more)
+    def _associated(self) -> Iterator[Association]:
+        """The association that is open, or a new one."""
+        if self._association is None or not self._association.is_established:
+            self._association = self._associate()
+        try:
+            yield self._association
+        except (RuntimeError, ValueError) as e:  # of a lost association, or a context that was not accepted
+            raise (Refused if self._association.is_established else Unreachable)(type(e).__name__) from None
+
+    def _associate(self) -> Association:
+        association = self._ae.associate(
+            self._peer.host,
+            self._peer.port,
+            ae_title=self._peer.title,
+            ext_neg=[build_role(kind, scp_role=True) for kind in IMAGES] if self._receiver is None else [],
+            evt_handlers=[(evt.EVT_C_STORE, _handler(lambda *arrived: self._keep(*arrived))), (evt.EVT_CONN_OPEN, _without_delay)],
+        )
         if association.is_rejected:
             raise Refused(f"{self._peer.title} does not take calls from {self._peer.own_title}")
         if not association.is_established:
             raise Unreachable("no association")
-        try:
-            yield association
-        except (RuntimeError, ValueError) as e:  # of a lost association, or a context that was not accepted
-            raise (Refused if association.is_established else Unreachable)(type(e).__name__) from None
-        finally:
-            if association.is_established:
-                association.release()
-            ae.shutdown()
+        return association
+
+
+def _without_delay(event: Any) -> None:
+    """Send small messages at once: held back for others to join them, each question takes 90 ms instead of 10."""
+    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _query(level: str, **keys: str) -> Dataset:
@@ -192,7 +218,8 @@ class Receiver:
 
     def __enter__(self) -> "Receiver":
         """Listen. Raises OSError if the port is taken."""
-        self._server = self._ae.start_server(self._address, block=False, evt_handlers=[(evt.EVT_C_STORE, _handler(self._arrived))])
+        handlers: list[Any] = [(evt.EVT_C_STORE, _handler(self._arrived)), (evt.EVT_CONN_OPEN, _without_delay)]
+        self._ae.start_server(self._address, block=False, evt_handlers=handlers)
         return self
 
     def __exit__(self, *_: object) -> None:

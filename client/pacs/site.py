@@ -87,11 +87,12 @@ def _archive(folder: SiteFolder, pacs: Pacs) -> Iterator[Archive]:
     assert pacs.title is not None
     peer = Peer(pacs.host, pacs.port, pacs.title, pacs.own_title)
     if pacs.retrieve == "get":
-        yield DimseArchive(peer)
+        with DimseArchive(peer) as archive:
+            yield archive
         return
     receiver = Receiver(pacs.listen, pacs.own_port, pacs.own_title, pacs.title, refuse)
-    with _listening(folder, pacs, receiver):
-        yield DimseArchive(peer, receiver)
+    with _listening(folder, pacs, receiver), DimseArchive(peer, receiver) as archive:
+        yield archive
 
 
 @contextlib.contextmanager

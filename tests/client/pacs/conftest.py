@@ -3,14 +3,12 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import pytest
 
 from client.settings import SiteFolder
@@ -20,6 +18,7 @@ from tests.conftest import require_tool, small_plan
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 STORESCU = "/usr/bin/storescu"  # dcmtk's: pynetdicom brings a command of the same name
+AT_ONCE = {"TCP_NODELAY": "1"}  # dcmtk, in Orthanc too, holds small messages back otherwise: 90 ms a file
 DICOM, WEB, OURS = 4242, 8042, 11112
 
 
@@ -33,16 +32,23 @@ class House:
     processes: list[subprocess.Popen] = field(default_factory=list)
 
     def start(self, *command, **more) -> subprocess.Popen:
-        process = subprocess.Popen([*self.prefix, *map(str, command)], text=True, cwd=self.path, **more)
+        environment = {**os.environ, **AT_ONCE, "PYTHONPATH": str(Path.cwd())}
+        process = subprocess.Popen([*self.prefix, *map(str, command)], text=True, cwd=self.path, env=environment, **more)
         self.processes.append(process)
         return process
 
     def pneumofed(self, *command, **more) -> subprocess.Popen:
-        return self.start(sys.executable, "-m", "common.cli", *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          env={**os.environ, "PYTHONPATH": str(Path.cwd())}, **more)  # fmt: skip
+        return self.start(sys.executable, "-m", "common.cli", *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
 
     def run(self, *command) -> subprocess.CompletedProcess:
-        done = subprocess.run([*self.prefix, *map(str, command)], text=True, cwd=self.path, capture_output=True, timeout=120)
+        done = subprocess.run(
+            [*self.prefix, *map(str, command)],
+            text=True,
+            cwd=self.path,
+            capture_output=True,
+            timeout=120,
+            env={**os.environ, **AT_ONCE},
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done
 
@@ -50,7 +56,7 @@ class House:
         config = {
             "Name": "test", "StorageDirectory": str(self.path / "orthanc"), "IndexDirectory": str(self.path / "orthanc"),
             "Plugins": [str(PLUGIN)], "HttpPort": WEB, "DicomPort": DICOM, "DicomAet": "ORTHANC", "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": False, "DicomAlwaysAllowStore": True, "StableAge": 1,
+            "AuthenticationEnabled": False, "DicomAlwaysAllowStore": True, "StableAge": 1, "SyncStorageArea": False,
             "DicomModalities": {"us": ["PNEUMOFED", "127.0.0.1", OURS]}, "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }  # fmt: skip
         (self.path / "orthanc.json").write_text(json.dumps(config))
@@ -58,8 +64,8 @@ class House:
             self.orthanc = self.start("Orthanc", "orthanc.json", stdout=out, stderr=out)
         self.wait_until("Orthanc answers", lambda: self.studies() is not None)
 
-    def kill_orthanc(self) -> None:
-        self.orthanc.send_signal(signal.SIGKILL)
+    def end_orthanc(self, number=signal.SIGTERM) -> None:
+        self.orthanc.send_signal(number)
         self.orthanc.wait()
 
     def studies(self) -> int | None:

@@ -1,11 +1,10 @@
 """The round trip through a real PACS: pushed, pulled three ways, killed in the middle; one cohort."""
 
-import json
-import os
-import shutil
 import signal
+import time
 
 import pytest
+from pydicom import dcmread
 
 from client.imaging.cohort import Cohort
 from tests.client.pacs.conftest import DICOM, OURS, STORESCU, WEB
@@ -20,13 +19,15 @@ WAYS = {
 
 
 def files_in(folder):
-    return sum(1 for path in folder.rglob("*.dcm") if not any(p.startswith(".") for p in path.parts))
+    return len(list(folder.glob("[!.]*/*.dcm")))
 
 
 def fill(house, images):
     house.start_orthanc()
     house.run(STORESCU, "-aec", "ORTHANC", "+sd", "+r", "127.0.0.1", DICOM, images, "--scan-pattern", "*.dcm")
-    house.wait_until("all is stored", lambda: house.studies() >= 100)
+    house.end_orthanc()  # it writes its index to the disk now and then, and when it ends
+    house.start_orthanc()
+    assert house.studies() == len(list(images.glob("*.dcm"))) >= 100
 
 
 def ended(process, code=0):
@@ -51,8 +52,6 @@ def test_a_hundred_studies_pushed_and_pulled_are_one_cohort_whatever_the_way(hou
         assert f"{n} fetched" in said
         assert files_in(site.images) == n
         prints[way] = ingest(house, site).fingerprint
-        again = ended(house.pneumofed("client", "pull", "plan.yaml", "--dir", site.path))
-        assert f"{n} already here" in again
     pushed = house.site("pushed", images, **WAYS["move"])
     receiver = house.pneumofed("client", "receive", "--dir", pushed.path)
     assert "Listening on 127.0.0.1:11112 as PNEUMOFED, for ORTHANC alone" in receiver.stdout.readline()
@@ -62,3 +61,71 @@ def test_a_hundred_studies_pushed_and_pulled_are_one_cohort_whatever_the_way(hou
     prints["pushed"] = ingest(house, pushed).fingerprint
     assert n >= 100
     assert len(set(prints.values())) == 1, prints
+
+
+@pytest.mark.parametrize("way", ["dicomweb", "move"])
+def test_orthanc_killed_in_the_middle_costs_nothing(house, images, way):
+    fill(house, images)
+    site = house.site("site", images, **{**WAYS[way], "images_per_second": 25.0})
+    pull = house.pneumofed("client", "pull", "plan.yaml", "--dir", site.path)
+    house.wait_until("a third is there", lambda: files_in(site.images) > 30)
+    house.end_orthanc(signal.SIGKILL)
+    time.sleep(2.0)
+    assert pull.poll() is None
+    assert files_in(site.images) < 100
+    house.start_orthanc()
+    n = len(list(images.glob("*.dcm")))
+    assert f"{n} fetched" in ended(pull)
+    assert ingest(house, site).fingerprint == ingest(house, house.site("folder", images)).fingerprint
+
+
+def test_a_pull_killed_in_the_middle_is_gone_on_with(house, images):
+    fill(house, images)
+    site = house.site("site", images, **{**WAYS["dicomweb"], "images_per_second": 25.0})
+    pull = house.pneumofed("client", "pull", "plan.yaml", "--dir", site.path)
+    house.wait_until("a third is there", lambda: files_in(site.images) > 30)
+    pull.kill()
+    pull.wait()
+    kept = files_in(site.images)
+    said = ended(house.pneumofed("client", "pull", "plan.yaml", "--dir", site.path))
+    n = len(list(images.glob("*.dcm")))
+    assert f"{n - kept} fetched" in said
+    assert f"{kept} already here" in said
+    assert ingest(house, site).fingerprint == ingest(house, house.site("folder", images)).fingerprint
+
+
+def test_a_study_that_cannot_be_had_costs_itself_alone_and_stands_in_the_site_s_log_only(house, images):
+    fill(house, images)
+    lost = dcmread(sorted(images.glob("*.dcm"))[7])
+    for path in (house.path / "orthanc").rglob("*"):
+        if path.is_file() and path.parent.name != "orthanc" and lost.SOPInstanceUID.encode() in path.read_bytes():
+            path.unlink()
+    house.end_orthanc()  # it has it in memory still
+    house.start_orthanc()
+    site = house.site("site", images, **WAYS["get"])
+    said = ended(house.pneumofed("client", "pull", "plan.yaml", "--dir", site.path))
+    n = len(list(images.glob("*.dcm")))
+    assert f"{n - 1} fetched" in said
+    assert "1 could not be fetched" in said
+    assert files_in(site.images) == n - 1
+    assert lost.StudyInstanceUID not in said
+    assert f"failed: {lost.StudyInstanceUID}" in (site.logs / "pull.log").read_text()
+
+
+def test_only_the_pacs_may_push(house, images):
+    site = house.site("site", images, **WAYS["move"])
+    receiver = house.pneumofed("client", "receive", "--dir", site.path)
+    receiver.stdout.readline()
+    one = sorted(images.glob("*.dcm"))[0]
+    with pytest.raises(AssertionError, match="Association Rejected"):
+        house.run(STORESCU, "-aet", "STRANGER", "-aec", "PNEUMOFED", "127.0.0.1", OURS, one)
+    with pytest.raises(AssertionError, match="Association Rejected"):
+        house.run(STORESCU, "-aet", "ORTHANC", "-aec", "ANYBODY", "127.0.0.1", OURS, one)
+    assert files_in(site.images) == 0
+    house.run(STORESCU, "-aet", "ORTHANC", "-aec", "PNEUMOFED", "127.0.0.1", OURS, one)
+    (file,) = site.images.rglob("*.dcm")
+    assert dcmread(file).pixel_array.tobytes() == dcmread(one).pixel_array.tobytes()
+    second = house.pneumofed("client", "receive", "--dir", site.path)
+    _, said = second.communicate(timeout=60)
+    assert second.returncode == 2
+    assert "cannot listen on 127.0.0.1:11112: Address already in use" in said
