@@ -17,6 +17,7 @@ log = logging.getLogger("pneumofed.pull")
 
 T = TypeVar("T")
 TRIES = 3
+PATIENCE_S = 300.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
 
 
@@ -45,13 +46,13 @@ class Pull:
 
     Args:
         images_per_second: at most so many are asked for.
-        patience_s: how long a PACS may stay away before the pull ends.
+        patience_s: how long a PACS may stay away before the pull ends; default PATIENCE_S.
     """
 
     archive: Archive
     inbox: Inbox
     images_per_second: float
-    patience_s: float = 300.0
+    patience_s: float = field(default_factory=lambda: PATIENCE_S)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
 
     def run(self, wanted: Wanted) -> Iterator[Outcome]:

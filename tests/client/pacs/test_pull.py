@@ -1,0 +1,154 @@
+"""The pull against archives that misbehave in ways that a real one cannot be made to."""
+
+import time
+
+import pytest
+
+from client.pacs import pull as pulling
+from client.pacs.archive import Refused, Series, Unreachable
+from client.pacs.inbox import Inbox
+from client.pacs.pull import Outcome, Pull, Wanted
+from common.errors import LinkError
+
+CR = ("CR",)
+
+
+class Shelf:
+    """Patients with studies of images; `trouble` is raised from the calls whose numbers it names."""
+
+    def __init__(self, patients, trouble=()):
+        self.patients, self.trouble = patients, dict(trouble)
+        self.calls, self.sent = 0, []
+
+    def _called(self):
+        self.calls += 1
+        if error := self.trouble.get(self.calls, self.trouble.get("always")):
+            raise error
+
+    def studies(self, key, value):
+        self._called()
+        for patient, studies in self.patients.items():
+            for study in studies:
+                if value in {"patient": (patient, "*"), "study": (study,), "accession": (f"acc-{study}",)}[key]:
+                    yield study, patient
+
+    def series(self, study, modalities):
+        self._called()
+        images = next(s[study] for s in self.patients.values() if study in s)
+        return [Series(study, f"{study}.series", frozenset(images))] if modalities == CR else []
+
+    def fetch(self, series, missing, store):
+        self._called()
+        for image in sorted(missing):
+            self.sent.append(image)
+            store(image, b"file of " + image.encode())
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    monkeypatch.setattr(pulling, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(pulling, "LONGEST_WAIT_S", 0.02)
+
+
+def run(archive, folder, key="patient", values=("P1", "P2"), modalities=CR, history=False, **more):
+    work = Pull(archive, Inbox(folder), 10_000.0, **{"patience_s": 0.1, **more})
+    list(work.run(Wanted(key, values, modalities, history)))
+    return work.outcomes
+
+
+TWO = {"P1": {"s1": {"i1", "i2"}, "s2": {"i3"}}, "P2": {"s3": {"i4"}}}
+
+
+def test_what_is_there_is_not_fetched_again_and_what_is_missing_is(tmp_path):
+    assert run(Shelf(TWO), tmp_path) == {Outcome.WHOLE: 3}
+    again = Shelf(TWO)
+    assert run(again, tmp_path) == {Outcome.ALREADY: 3}
+    assert again.sent == []
+    grown = Shelf({"P1": {"s1": {"i1", "i2", "i9"}}})
+    assert run(grown, tmp_path, values=["P1"]) == {Outcome.WHOLE: 1}
+    assert grown.sent == ["i9"]
+    assert len(list(tmp_path.glob("[!.]*/*.dcm"))) == 5
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_study_without_the_modality_is_said_to_be_empty(tmp_path):
+    assert run(Shelf(TWO), tmp_path, modalities=("CT",)) == {Outcome.EMPTY: 3}
+    assert run(Shelf({"P1": {"s1": set()}}), tmp_path, values=["P1"]) == {Outcome.EMPTY: 1}
+
+
+def test_a_short_absence_is_waited_for_and_a_long_one_ends_the_pull(tmp_path):
+    away = dict.fromkeys((1, 2, 5), Unreachable("gone"))
+    assert run(Shelf(TWO, away), tmp_path / "a") == {Outcome.WHOLE: 3}
+    with pytest.raises(LinkError, match=r"has not answered for .* Pull again when it is back"):
+        run(Shelf(TWO, {"always": Unreachable("gone")}), tmp_path / "b")
+
+
+def test_a_refusal_costs_one_study_after_three_tries(tmp_path):
+    # Calls: 1 the question for P1; then a list and a fetch for each try.
+    archive = Shelf(TWO, {2: Refused("no"), 3: Refused("no"), 4: Refused("no")})
+    assert run(archive, tmp_path) == {Outcome.WHOLE: 2, Outcome.FAILED: 1}
+    assert run(Shelf(TWO, {2: Refused("once")}), tmp_path / "b") == {Outcome.WHOLE: 3}
+    assert run(Shelf(TWO, {1: Refused("the question")}), tmp_path / "c") == {Outcome.WHOLE: 1, Outcome.FAILED: 1}
+
+
+def test_a_study_is_not_there_before_all_its_images_are(tmp_path):
+    class Short(Shelf):
+        def fetch(self, series, missing, store):
+            store("i1", b"one of two")
+            store("stranger", b"not announced")
+
+    short = Short({"P1": {"s1": {"i1", "i2"}}})
+    assert run(short, tmp_path, values=["P1"]) == {Outcome.FAILED: 1}
+    assert list(tmp_path.glob("[!.]*")) == []
+    assert len(list(tmp_path.rglob("*.dcm"))) == 1
+    whole = Shelf({"P1": {"s1": {"i1", "i2"}}})
+    assert run(whole, tmp_path, values=["P1"]) == {Outcome.WHOLE: 1}
+    assert whole.sent == ["i2"]
+    assert len(list(tmp_path.glob("[!.]*/*.dcm"))) == 2
+
+
+def test_the_history_of_a_labelled_study_comes_with_it(tmp_path):
+    assert run(Shelf(TWO), tmp_path / "a", "study", ["s2"], history=True) == {Outcome.WHOLE: 2}
+    assert run(Shelf(TWO), tmp_path / "b", "accession", ["acc-s2"], history=True) == {Outcome.WHOLE: 2}
+    assert run(Shelf(TWO), tmp_path / "c", "study", ["s2"], history=False) == {Outcome.WHOLE: 1}
+
+
+def test_a_label_is_no_wildcard(tmp_path):
+    assert run(Shelf(TWO), tmp_path, values=["*"]) == {}
+
+
+def test_names_on_the_disk_are_never_the_pacs_s(tmp_path):
+    odd = {"P1": {"../../etc": {"../passwd", "a/b"}}}
+    assert run(Shelf(odd), tmp_path / "in", values=["P1"]) == {Outcome.WHOLE: 1}
+    assert all(p.resolve().is_relative_to(tmp_path / "in") for p in tmp_path.rglob("*"))
+    assert len(list((tmp_path / "in").glob("[!.]*/*.dcm"))) == 2
+
+
+def test_a_full_disk_ends_the_pull(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Inbox, "put", full)
+
+    class Deaf(Shelf):
+        def fetch(self, series, missing, store):
+            try:
+                super().fetch(series, missing, store)
+            except OSError:
+                raise Refused("the sender was told that it failed") from None
+
+    with pytest.raises(OSError, match="No space left"):
+        run(Deaf(TWO), tmp_path)
+
+
+def test_images_come_at_a_pace(tmp_path):
+    archive = Shelf({"P1": {"s1": {f"i{k}" for k in range(10)}}})
+    moments = []
+    fetch = archive.fetch
+
+    def timed(series, missing, store):
+        fetch(series, missing, lambda *image: (store(*image), moments.append(time.monotonic())))
+
+    archive.fetch = timed
+    list(Pull(archive, Inbox(tmp_path), 100.0).run(Wanted("patient", ["P1"], CR, history=False)))
+    assert moments[-1] - moments[0] >= 9 * 0.01 * 0.99  # a pace is a lower bound, on any machine
