@@ -166,6 +166,9 @@ def _quality_summary(about: dict[str, Any], place: Path, page: Path) -> str:
     lines += [f"  used, look at them: {row['words']}: {row['count']}" for row in about["notes"]]
     if shared := about["same_pixels_under_two_patients"]:
         lines.append(f"  look at them: {shared} images with the same pixels under two patients")
+    if about["removed"]:
+        names = sorted(about["removed"], key=about["removed"].__getitem__, reverse=True)
+        lines.append(f"  left behind at the door: {', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}")
     return "\n".join([*lines, f"What it is like, with pictures: {page}"])
 
 

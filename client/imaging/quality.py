@@ -40,6 +40,8 @@ def describe(cohort: Cohort, plan: Plan) -> dict[str, Any]:
         "same_pixels_under_two_patients": count_shared_images(cohort),
         "blank_images": _count_blank(cohort),
         "left_out": _reasons(cohort, lambda r: r not in NOTES),
+        "removed": cohort.removed,
+        "fingerprint": cohort.fingerprint,
         "notes": _reasons(cohort, lambda r: r in NOTES),
     }
 

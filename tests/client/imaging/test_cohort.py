@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.imaging.cohort import Cohort, build_cohort, is_current, pseudonym, require_trainable, split_position
+from client.imaging.cohort import Cohort, build_cohort, is_current, pseudonym, remove_patient, require_trainable, split_position
 from client.imaging.outcome import Reason, Skipped, Tally
 from client.imaging.pixels import fit
 from client.imaging.sequence import Collection, Frame, Sequence
 from common.errors import DataError
 from common.plan import Input, Split
+from tests.client.imaging.test_dicom import image, save
 from tests.conftest import make_cohort, make_sequences, small_plan
 
 
@@ -144,3 +145,75 @@ def test_untrainable_cohorts_are_refused(tmp_path):
     require_trainable(few, Split(), n_train, "here")
     with pytest.raises(DataError, match=f"here: found {n_train} training patients, the plan's minimum is {n_train + 1}"):
         require_trainable(few, Split(), n_train + 1, "here")
+
+
+def dicom_cohort(folder, place, contract=None, **more):
+    from client.imaging.sources import DicomFolder
+
+    found = DicomFolder(folder).read(contract or Input(size=16), ("pneumonia",))
+    build_cohort(place, found, contract or Input(size=16), ("pneumonia",), b"key", "s", **more)
+    return Cohort.open(place)
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Which files are decoded."""
+    from client.imaging import cohort
+
+    decoded = []
+    frames_of = cohort.frames_of
+
+    def noted(wanted, contract):
+        wanted = list(wanted)
+        decoded.extend(w.path.name for w in wanted)
+        return frames_of(wanted, contract)
+
+    monkeypatch.setattr(cohort, "frames_of", noted)
+    return decoded
+
+
+def test_what_did_not_change_is_not_read_again(tmp_path, reads):
+    from tests.client.imaging.test_sources import hospital, labels
+
+    folder = hospital(tmp_path / "h")
+    dicom_cohort(folder, tmp_path / "c")
+    assert len(reads) == 9
+    reads.clear()
+    save(image(np.full((8, 8), 200, np.uint16), PatientID="P9"), folder / "new.dcm")
+    save(image(np.full((8, 8), 250, np.uint16), PatientID="P0", AcquisitionDate="20200101"), folder / "0-3.dcm")
+    (folder / "1-1.dcm").unlink()
+    labels(folder, {"P0": 0, "P1": 1, "P2": 0, "P9": 1})
+    grown = dicom_cohort(folder, tmp_path / "c")
+    assert sorted(reads) == ["0-3.dcm", "new.dcm"]
+    assert grown.fingerprint == dicom_cohort(folder, tmp_path / "anew").fingerprint
+    reads.clear()
+    dicom_cohort(folder, tmp_path / "c", Input(size=32))
+    assert len(reads) == 9  # another size is another image
+
+
+def test_equal_cohorts_have_equal_fingerprints_wherever_their_files_were(tmp_path):
+    from tests.client.imaging.test_sources import hospital
+
+    one = dicom_cohort(hospital(tmp_path / "a"), tmp_path / "ca")
+    other = dicom_cohort(hospital(tmp_path / "b"), tmp_path / "cb")
+    assert one.fingerprint == other.fingerprint
+    assert one.fingerprint != dicom_cohort(hospital(tmp_path / "d", images=2), tmp_path / "cd").fingerprint
+
+
+def test_a_patient_who_is_removed_leaves_no_trace_and_the_others_as_they_were(tmp_path):
+    from tests.client.imaging.test_sources import hospital
+
+    folder = hospital(tmp_path / "h", patients=4)
+    before = dicom_cohort(folder, tmp_path / "c")
+    gone = pseudonym("P2", b"key")
+    kept = {p: before.frames(i).copy() for i, p in enumerate(before.patients) if p != gone}
+    assert remove_patient(tmp_path / "c", gone) == (1, 3)
+    after = Cohort.open(tmp_path / "c")
+    assert {p: after.frames(i).tolist() for i, p in enumerate(after.patients)} == {p: f.tolist() for p, f in kept.items()}
+    assert [after.gaps(i).tolist() for i in range(3)] == [[0, 2, 2]] * 3
+    assert gone.encode() not in b"".join(path.read_bytes() for path in (tmp_path / "c").iterdir())
+    assert (tmp_path / "c" / "frames.bin").stat().st_size == 9 * 256
+    without = dicom_cohort(folder, tmp_path / "w", forgotten={gone})
+    assert without.fingerprint == after.fingerprint
+    assert without.tally.counts[Reason.FORGOTTEN] == 1
+    assert remove_patient(tmp_path / "c", gone) == (0, 0)
