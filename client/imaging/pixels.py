@@ -61,13 +61,13 @@ def to_grey(ds: Dataset, window: Window | None = None, frame: int = 0) -> Grey:
     """One frame of a dataset -> (H, W) float32 in [0, 1] (PS3.4 annex N.2: modality LUT, VOI LUT, presentation)."""
     if "PixelData" not in ds:
         raise Skipped(Reason.NO_PIXELS)
-    stored = pixel_array(ds, index=frame) if count_frames(ds) > 1 else ds.pixel_array
+    stored = pixel_array(ds, index=frame if count_frames(ds) > 1 else None, view_only=True)
     if ds.PhotometricInterpretation == "PALETTE COLOR":
         stored = apply_color_lut(stored, ds)
     if stored.ndim == 3:
         return _luminance(stored)
     about = frame_attributes(ds, frame)
-    values = np.asarray(apply_modality_lut(stored, about), dtype=np.float32)
+    values = _rescaled(stored, about)
     if window is not None:
         grey = apply_window(values, window.center, window.width, "LINEAR")
     elif about.get("VOILUTSequence"):
@@ -79,6 +79,19 @@ def to_grey(ds: Dataset, window: Window | None = None, frame: int = 0) -> Grey:
     return 1.0 - grey if ds.PhotometricInterpretation == "MONOCHROME1" else grey
 
 
+def _rescaled(stored: NDArray[Any], ds: Dataset) -> Grey:
+    """Stored values through the modality LUT, or slope and intercept, into a new array: the windows below work in place."""
+    if ds.get("ModalityLUTSequence"):
+        return np.array(apply_modality_lut(stored, ds), dtype=np.float32)
+    values = stored.astype(np.float32)
+    slope, intercept = ds.get("RescaleSlope"), ds.get("RescaleIntercept")
+    if slope is not None and intercept is not None:
+        if slope != 1:
+            values *= np.float32(slope)
+        values += np.float32(intercept)
+    return values
+
+
 def _luminance(rgb: NDArray[Any]) -> Grey:
     """(H, W, 3) unsigned -> (H, W) in [0, 1]; pydicom has turned the other colour spaces into RGB."""
     if rgb.shape[2] < 3 or not np.issubdtype(rgb.dtype, np.unsignedinteger):
@@ -88,17 +101,19 @@ def _luminance(rgb: NDArray[Any]) -> Grey:
 
 
 def apply_window(values: Grey, center: float, width: float, function: str) -> Grey:
-    """VOI window to [0, 1]: LINEAR, LINEAR_EXACT and SIGMOID of PS3.3 C.11.2.1.2 and C.11.2.1.3."""
+    """VOI window to [0, 1], in place: LINEAR, LINEAR_EXACT and SIGMOID of PS3.3 C.11.2.1.2 and C.11.2.1.3."""
     if function == "SIGMOID":
         with np.errstate(over="ignore"):
-            sigmoid: Grey = (1.0 / (1.0 + np.exp(-4.0 * (values - center) / width))).astype(np.float32)
-        return sigmoid
+            values[...] = 1.0 / (1.0 + np.exp(-4.0 * (values - center) / width))
+        return values
     if function != "LINEAR_EXACT":
         center, width = center - 0.5, width - 1.0
     if width <= 0.0:
-        return (values > center).astype(np.float32)
-    scaled: Grey = ((values - center) / width + 0.5).astype(np.float32)
-    return scaled.clip(0.0, 1.0)
+        values[...] = values > center
+        return values
+    values -= np.float32(center - width / 2.0)
+    values *= np.float32(1.0 / width)
+    return values.clip(0.0, 1.0, out=values)
 
 
 def _own_window(ds: Dataset) -> tuple[float, float] | None:

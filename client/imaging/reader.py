@@ -25,11 +25,12 @@ import numpy as np
 from client.imaging.dicom import Header, HeadersOfFile, read_headers, read_patient
 from client.imaging.outcome import Reason, Skipped
 from client.imaging.pixels import DicomPixels, Pixels, fit, read_pixels
+from common.memory import keep_memory
 from common.plan import Input, Window
 
 TIME_LIMIT_S = 5.0
 MEMORY_LIMIT = 4 * 2**30
-IN_HAND = 2
+IN_HAND = 4
 """Jobs that a process has at a time: the next one lies ready when it has answered."""
 AHEAD = 64
 """Answers that may wait for an earlier one: all that an ingest keeps in memory."""
@@ -173,6 +174,7 @@ def _read_for(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; the pipe closes with it
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders in C print what they find odd: not into our logs
     cv2.setNumThreads(1)
+    keep_memory()
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
     try:

@@ -1,13 +1,9 @@
 """Where a site trains, and how its process is set up for it."""
 
-import ctypes
-import sys
-
 import torch
 
 from common.errors import ConfigError
-
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # malloc.h
+from common.memory import keep_memory
 
 
 def choose_device(name: str) -> torch.device:
@@ -42,20 +38,11 @@ def autocast(device: torch.device) -> torch.autocast:
 
 
 def set_up_process(threads: int | None = None) -> None:
-    """Once a process: repeatable kernels on the CPU, and an allocator that keeps its memory between steps.
-
-    glibc's malloc maps and unmaps every large activation, and the kernel clears it anew each time; a training step is
-    about twice as fast when it may keep what it has. The same as MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=2 GiB
-    in the environment, which would have to be set before the process starts.
-    """
+    """Once a process: repeatable kernels on the CPU, and memory that is kept between steps."""
     # What torch.use_deterministic_algorithms calls, less its import of torch's compiler: three seconds in each process.
     torch._C._set_deterministic_algorithms(not torch.cuda.is_available(), warn_only=False)
     # It would also fill every new tensor with NaN, to show code that reads what was never written: a tenth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if threads is not None:
         torch.set_num_threads(threads)
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent in musl
-        if mallopt is not None:
-            for option, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**26)):
-                mallopt(option, value)
+    keep_memory()

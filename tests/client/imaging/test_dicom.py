@@ -90,9 +90,9 @@ def test_signed_pixels():
 
 def test_window_functions_by_their_formulas():
     x = np.array([-50, 40, 130], np.float32)
-    np.testing.assert_allclose(apply_window(x, 40, 100, "LINEAR_EXACT"), [0, 0.5, 1])
-    np.testing.assert_allclose(apply_window(x, 40, 100, "SIGMOID"), 1 / (1 + np.exp(-4 * (x - 40) / 100)), rtol=1e-6)
-    np.testing.assert_allclose(apply_window(x, 40, 1, "LINEAR"), [0, 1, 1])
+    np.testing.assert_allclose(apply_window(x.copy(), 40, 100, "LINEAR_EXACT"), [0, 0.5, 1])
+    np.testing.assert_allclose(apply_window(x.copy(), 40, 100, "SIGMOID"), 1 / (1 + np.exp(-4 * (x - 40) / 100)), rtol=1e-6)
+    np.testing.assert_allclose(apply_window(x.copy(), 40, 1, "LINEAR"), [0, 1, 1])
 
 
 def test_a_voi_lut_is_looked_up():
