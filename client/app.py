@@ -16,6 +16,7 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.imaging.cohort import Cohort, require_trainable
+from client.imaging.survey import survey
 from client.training.device import choose_device, describe
 from client.training.evaluate import numbers_for, predict
 from client.training.local import Trained, train_round
@@ -93,15 +94,16 @@ def _budget(given: tuple[float, float] | None) -> "Budget | None":
 
 @app.query()
 def query(message: Message, context: Context) -> Message:
-    """Name, device and numbers of patients: what the server needs to greet a site."""
+    """Name, device and counts of patients: what the server needs to greet a site, and its coordinator before round 1."""
     site = Site.of(context)
     site.require_plan(message.content)
     split = site.cohort.split(site.plan.split)
     counts: dict[str, float] = {number: site.cohort.count_patients(split[part]) for number, part in _COUNTS.items()}
+    counts |= survey(site.cohort, split["train"])
     if site.plan.privacy is not None:
-        counts = dict.fromkeys(_COUNTS, float("nan"))
+        counts = dict.fromkeys(counts, float("nan"))
     about = ConfigRecord({wire.SITE: site.name, wire.DEVICE: describe(site.device)})
-    n_examples = wire.PRIVATE_WEIGHT if site.plan.privacy is not None else counts[wire.N_TRAIN]
+    n_examples = wire.PRIVATE_WEIGHT if site.plan.privacy is not None else int(counts[wire.N_TRAIN])
     metrics = MetricRecord({wire.N_EXAMPLES: n_examples, **counts})
     return Message(RecordDict({wire.CONFIG: about, wire.METRICS: metrics}), reply_to=message)
 

@@ -6,7 +6,7 @@ server -> site, `query`:                 CONFIG   PLAN_SHA256, RUN, PLAN (the pl
 site -> server, `train`:                 ARRAYS   the update: local - global, one float32 tensor a weight
                                          METRICS  N_EXAMPLES and TRAIN_NUMBERS
 site -> server, `evaluate`:              METRICS  N_EXAMPLES and EVALUATE_NUMBERS
-site -> server, `query`:                 CONFIG   SITE;  METRICS  QUERY_NUMBERS
+site -> server, `query`:                 CONFIG   SITE;  METRICS  query_numbers(the plan's findings)
 """
 
 from collections.abc import Mapping
@@ -50,7 +50,8 @@ EVALUATE_NUMBERS = (LOSS, AUROC, AUROC_SE, BRIER)
 PRIVATE_WEIGHT = 1
 """N_EXAMPLES of every site under a plan with privacy: its real number of patients is not told, and all sites count alike."""
 N_TRAIN, N_VALIDATION, N_TEST = "n-train", "n-validation", "n-test"
-QUERY_NUMBERS = (N_TRAIN, N_VALIDATION, N_TEST)
+SPLITS = (N_TRAIN, N_VALIDATION, N_TEST)
+LENGTHS = ("length-1", "length-2-4", "length-5-8", "length-9+")  # training patients by images in their longest sequence
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -165,6 +166,21 @@ def _metrics(content: RecordDict) -> MetricRecord:
     if not isinstance(record, MetricRecord):
         raise WireError(f"the record {METRICS!r} is missing")
     return record
+
+
+def query_numbers(findings: tuple[str, ...]) -> tuple[str, ...]:
+    """What the answer to a query counts, all of it patients: SPLITS, and of the training patients LENGTHS and labels."""
+    return (*SPLITS, *LENGTHS, *(sign(finding) for finding in findings for sign in (positive, negative)))
+
+
+def positive(finding: str) -> str:
+    """Name of the count of training patients with a finding."""
+    return f"positive:{finding}"
+
+
+def negative(finding: str) -> str:
+    """Name of the count of training patients without a finding."""
+    return f"negative:{finding}"
 
 
 def get_arrays(content: RecordDict) -> ArrayRecord:

@@ -163,6 +163,22 @@ def _lines(found: dict[str, Any]) -> list[str]:
 
 
 @app.command()
+def survey(run: str, dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """What the sites of a run say of their patients, pooled. It is there from when the first site is in, before round 1."""
+    from common.errors import RunError
+    from server.settings import ServerFolder
+    from server.survey import table
+
+    folder = ServerFolder(dir_)
+    folder.settings()
+    path = folder.runs / run / "survey.json"
+    if "/" in run or not path.is_file():
+        raise RunError(f"{run}: no site of such a run has answered yet; see: pneumofed server status")
+    text = path.read_text(encoding="utf-8")
+    typer.echo(text if as_json else "\n".join(table(json.loads(text))))
+
+
+@app.command()
 def stop(dir_: Dir = HERE) -> None:
     """Stop the run that is going on; it can be resumed."""
     from server.ask import ask

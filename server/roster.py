@@ -71,13 +71,13 @@ class Roster:
         requests = [Message(RecordDict({wire.CONFIG: config}), node, MessageType.QUERY) for node in strangers]
         for node, reply in collect(grid, requests, plan.federation.deadline_s):
             try:
-                self._admit(node, reply)
+                self._admit(node, reply, plan)
             except WireError as e:
                 self.refused[self.name(node)] = str(e)
                 pause = self._ask_again.get(node, (0.0, ASK_AGAIN_S[0]))[1]
                 self._ask_again[node] = (time.monotonic() + pause, min(2 * pause, ASK_AGAIN_S[1]))
 
-    def _admit(self, node: int, reply: Message) -> None:
+    def _admit(self, node: int, reply: Message, plan: Plan) -> None:
         if reply.has_error():
             raise WireError(reply.error.reason)
         name, admitted = wire.get_text(reply.content, wire.SITE), self.terms.site_of(node)
@@ -85,7 +85,7 @@ class Roster:
             raise WireError(f"the site admitted as {admitted} calls itself {name}")
         if name in self.names.values():
             raise WireError(f"two sites call themselves {name}")
-        numbers = wire.check_numbers(reply.content, wire.QUERY_NUMBERS)
+        numbers = wire.check_numbers(reply.content, wire.query_numbers(plan.findings))
         self.about[name] = {**numbers, wire.DEVICE: wire.get_text(reply.content, wire.DEVICE)}
         self.names[node] = name
         self.refused.pop(name, None)

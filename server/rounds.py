@@ -1,5 +1,6 @@
 """The round loop: dispatch, check each reply, fold it in on arrival, quorum, aggregate, checkpoint, evaluate."""
 
+import json
 import math
 import random
 import time
@@ -15,12 +16,14 @@ from flwr.serverapp.strategy import Strategy
 
 from common import wire
 from common.errors import RunError, WireError
+from common.files import without_nan, write_atomically
 from common.plan import Plan
 from common.seeds import derive_seed
 from server.aggregate import WeightedMean, apply_update
 from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from server.roster import POLL_S, Members, Roster, Terms, collect
 from server.strategies import build_strategy, is_linear, restore_state, snapshot_state, to_flower
+from server.survey import describe
 
 GRACE_S = 5.0
 """How long a round waits for a site that failed in the round before: one that was restarted is back by then."""
@@ -68,6 +71,7 @@ class RoundLoop:
         self.strategy: Strategy = build_strategy(plan)
         self.roster = Roster(self.terms)
         self.members: list[int] = []
+        self._surveyed = 0
         self._lost: set[str] = set()  # sites that failed in the round before: worth a short wait
 
     def run(self, initial: wire.Weights) -> Checkpoint:
@@ -97,6 +101,7 @@ class RoundLoop:
         started = time.monotonic()
         while True:
             self.roster.greet(self.grid, self.plan)
+            self._keep_survey()
             self.members = self.roster.present(self.grid)
             here = [self.roster.names[node] for node in self.members]
             waited = time.monotonic() - started
@@ -106,6 +111,13 @@ class RoundLoop:
                 raise self.roster.shortage(len(here), needed)
             self.observer.gathering(here, needed, dict(self.roster.refused))
             time.sleep(POLL_S)
+
+    def _keep_survey(self) -> None:
+        """survey.json: what the sites say of their patients, from when the first is in."""
+        if len(self.roster.about) > self._surveyed:
+            found = without_nan(describe(self.roster.about, self.plan.findings))
+            write_atomically(self.folder / "survey.json", (json.dumps(found, indent=2) + "\n").encode())
+            self._surveyed = len(self.roster.about)
 
     def _round(self, before: Checkpoint) -> Checkpoint:
         number, started = before.round + 1, time.perf_counter()

@@ -10,6 +10,7 @@ from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDic
 from client.governance.policy import Policy
 from common import wire
 from common.errors import RefusedError, WireError
+from common.plan import Plan
 
 MAX_TEXT = 200
 ALLOWED = {
@@ -20,8 +21,8 @@ ALLOWED = {
 """Message type -> the records of its reply, all of them and no others."""
 
 
-def check_reply(kind: str, content: RecordDict, schema: wire.Schema, policy: Policy, private: bool) -> RecordDict:
-    """The content that may leave, rebuilt. Under a plan with privacy (`private`), no number that tells of the patients may.
+def check_reply(kind: str, content: RecordDict, schema: wire.Schema, policy: Policy, plan: Plan) -> RecordDict:
+    """The content that may leave, rebuilt. Under a plan with privacy, no number that tells of the patients may.
 
     Raises:
         WireError: a record, tensor or number is missing, extra, of another shape or type, not finite, or too large.
@@ -30,13 +31,13 @@ def check_reply(kind: str, content: RecordDict, schema: wire.Schema, policy: Pol
     if set(content) != ALLOWED[kind]:
         raise WireError(f"found the records {sorted(content)} in a reply to {kind}, expected {sorted(ALLOWED[kind])}")
     if kind == MessageType.QUERY:
-        return _query(content, policy, private)
+        return _query(content, policy, plan)
     names = wire.TRAIN_NUMBERS if kind == MessageType.TRAIN else wire.EVALUATE_NUMBERS
     numbers = wire.check_numbers(content, names)
     if any(math.isinf(value) for value in numbers.values()):
         raise WireError("found infinity among the numbers")
     n_patients = int(numbers[wire.N_EXAMPLES])
-    if private:
+    if plan.privacy is not None:
         _require_silence(kind, numbers)
     elif n_patients < policy.min_patients:
         raise RefusedError(f"fewer than {policy.min_patients} patients are behind this answer, the policy's minimum")
@@ -56,20 +57,36 @@ def _require_silence(kind: str, numbers: dict[str, float]) -> None:
         raise WireError(f"found numbers about patients ({', '.join(told) or kind}) under a plan with privacy")
 
 
-def _query(content: RecordDict, policy: Policy, private: bool) -> RecordDict:
-    """Name, device and counts; a count below the minimum is withheld (NaN)."""
-    numbers = wire.check_numbers(content, wire.QUERY_NUMBERS)
+def _query(content: RecordDict, policy: Policy, plan: Plan) -> RecordDict:
+    """Name, device and counts; what too few patients are behind is withheld (NaN)."""
+    numbers = wire.check_numbers(content, wire.query_numbers(plan.findings))
     n_patients = int(numbers[wire.N_EXAMPLES])
-    if private:
+    if plan.privacy is not None:
         _require_silence(MessageType.QUERY, numbers)
     elif n_patients < policy.min_patients:
         raise RefusedError(f"fewer than {policy.min_patients} patients are at this site, its policy's minimum")
-    counts = {name: n if n >= policy.min_patients else math.nan for name, n in numbers.items() if name != wire.N_EXAMPLES}
+    counts = _without_small({name: n for name, n in numbers.items() if name != wire.N_EXAMPLES}, policy.min_patients, plan.findings)
     texts = {key: wire.get_text(content, key) for key in (wire.SITE, wire.DEVICE)}
     if set(content.config_records[wire.CONFIG]) != set(texts) or any(len(text) > MAX_TEXT for text in texts.values()):
         raise WireError("found other texts than the site's name and device")
     metrics = MetricRecord({wire.N_EXAMPLES: n_patients, **counts})
     return RecordDict({wire.CONFIG: ConfigRecord(dict(texts)), wire.METRICS: metrics})
+
+
+def _without_small(counts: dict[str, float], least: int, findings: tuple[str, ...]) -> dict[str, float]:
+    """NaN for each count under `least`; and for all that with it add up to a number that is told, or it could be worked out.
+
+    Of the training patients, whose number is told, nobody (0) may be said to be in a class, but not one or a few.
+    """
+    kept = {name: counts[name] if counts[name] >= least else math.nan for name in wire.SPLITS}
+    groups: list[tuple[tuple[str, ...], float]] = [(wire.LENGTHS, 0.0)]
+    for finding in findings:
+        pair = (wire.positive(finding), wire.negative(finding))
+        groups.append((pair, counts[wire.N_TRAIN] - sum(counts[name] for name in pair)))  # and those of whom nobody knows
+    for names, rest in groups:
+        tell = not any(0 < n < least for n in (*(counts[name] for name in names), rest))
+        kept |= {name: counts[name] if tell else math.nan for name in names}
+    return kept
 
 
 def public_reason(reply: Message) -> str:

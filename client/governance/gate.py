@@ -98,9 +98,8 @@ class Gate:
             log.error("%s failed: %s", admitted.request.metadata.message_type, reply.error.reason)
             return self.refuse(admitted.request, public_reason(reply), reply.error.code)
         try:
-            content = check_reply(
-                admitted.request.metadata.message_type, reply.content, admitted.schema, policy, admitted.plan.privacy is not None
-            )
+            kind = admitted.request.metadata.message_type
+            content = check_reply(kind, reply.content, admitted.schema, policy, admitted.plan)
         except (WireError, RefusedError) as e:
             log.error("kept a reply back: %s", e)
             public = str(e) if isinstance(e, RefusedError) else "the site kept its answer back: it is not what the plan agrees on"

@@ -28,7 +28,7 @@ PLACED_BY = ("geometry", "slice location", "instance number")
 MODALITIES = {"xray": ("CR", "DX", "RF", "RG"), "ct": ("CT",)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a hospital has a hundred thousand
 class Header:
     """What places one image in a patient's sequence."""
 

@@ -9,6 +9,7 @@ import multiprocessing as mp
 import os
 import resource
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -216,4 +217,5 @@ def _headers_of_file(path: Path, about: dict[str, Any]) -> HeadersOfFile:
 def _header(path: Path, about: dict[str, Any]) -> Header:
     taken = about.pop("time")
     about["shape"] = tuple(about["shape"])
+    about |= {name: sys.intern(about[name]) for name in ("patient", "series", "study", "scanner", "view", "placed_by")}
     return Header(path=path, time=taken and datetime.fromisoformat(taken), **about)

@@ -3,7 +3,7 @@
 import hashlib
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -73,15 +73,16 @@ class DicomFolder:
             identifiers |= found.identifiers
             tally.add_files(Reason.BURNT_IN, [path] * found.images[0].burnt_in)
         require_images(labels, {str(getattr(h, labels.key)) for headers in patients.values() for h in headers}, tally)
-        sequences = [s for patient in sorted(patients) for s in _sequences(patients[patient], labels, contract, tally)]
+        known = labels.known()
+        sequences = [s for patient in sorted(patients) for s in _sequences(patients[patient], labels, known, contract, tally)]
         scanners = {text: without_identifiers(text, identifiers) for text in {s.scanner for s in sequences}}
         sequences = [replace(s, scanner=scanners[s.scanner]) for s in sequences]
         return Collection(sequences, tally, removed, frozenset(identifiers))
 
 
-def _sequences(headers: list[Header], labels: Labels, contract: Input, tally: Tally) -> Iterator[Sequence]:
-    """One patient's sequences: one for each label."""
-    known = labels.known() & {str(getattr(h, labels.key)) for h in headers}
+def _sequences(headers: list[Header], labels: Labels, known: Set[str], contract: Input, tally: Tally) -> Iterator[Sequence]:
+    """One patient's sequences: one for each label that is `known`."""
+    known = {name for h in headers if (name := str(getattr(h, labels.key))) in known}
     if not known:
         tally.add(Reason.UNLABELLED)
         return

@@ -30,7 +30,7 @@ def test_a_site_greets_trains_and_evaluates(site):
     plan, context = site
     hello = ask("query", context, plan)
     assert wire.get_text(hello.content, wire.SITE) == "site-0"
-    counts = wire.check_numbers(hello.content, wire.QUERY_NUMBERS)
+    counts = wire.check_numbers(hello.content, wire.query_numbers(plan.findings))
     assert counts[wire.N_TRAIN] + counts[wire.N_VALIDATION] + counts[wire.N_TEST] == 30
     trained = ask("train", context, plan)
     update = wire.Schema.of(build_model(plan)).unpack(wire.get_arrays(trained.content))

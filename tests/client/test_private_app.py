@@ -44,7 +44,7 @@ def ask(context, kind, number=1):
 
 
 def passes(kind, reply):
-    return check_reply(kind, reply.content, wire.Schema.of(build_model(PLAN)), Policy(), private=True)
+    return check_reply(kind, reply.content, wire.Schema.of(build_model(PLAN)), Policy(), PLAN)
 
 
 def test_a_round_is_in_the_ledger_and_tells_nothing_about_the_patients(site):
@@ -58,8 +58,8 @@ def test_a_round_is_in_the_ledger_and_tells_nothing_about_the_patients(site):
     ((noise, rate, steps),) = ledger.history()
     assert (noise, steps) == (1.0, 3)
     assert 0.2 < rate < 0.5
-    counts = wire.check_numbers(passes("query", ask(context(), "query")), wire.QUERY_NUMBERS)
-    assert all(math.isnan(counts[name]) for name in wire.QUERY_NUMBERS)
+    counts = wire.check_numbers(passes("query", ask(context(), "query")), wire.query_numbers(PLAN.findings))
+    assert all(math.isnan(counts[name]) for name in wire.query_numbers(PLAN.findings))
     refused = ask(context(), "evaluate")
     assert refused.error.code == wire.SITE_REFUSES
     assert "without noise" in refused.error.reason

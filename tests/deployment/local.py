@@ -47,7 +47,7 @@ def honest(name: str, message: Message) -> Message:
     """What a site's gate would send, without training: an update of small numbers that follow from its name."""
     if message.metadata.message_type == "query":
         about = ConfigRecord({wire.SITE: name, wire.DEVICE: "test"})
-        counts = MetricRecord({wire.N_EXAMPLES: 20, wire.N_TRAIN: 20, wire.N_VALIDATION: 20, wire.N_TEST: 20})
+        counts = MetricRecord({wire.N_EXAMPLES: 20, **dict.fromkeys(wire.query_numbers(("pneumonia",)), 20)})
         return Message(RecordDict({wire.CONFIG: about, wire.METRICS: counts}), reply_to=message)
     if message.metadata.message_type == "evaluate":
         return Message(

@@ -90,7 +90,7 @@ def test_code_in_a_bundle_never_runs_and_only_approved_work_is_done(deployment, 
             assert said in reply.error.reason
         # A metric that the plan does not have cannot be asked for: the answer has the agreed numbers, whatever the question.
         asked = server.ask("query", _plan=plan, **{"metrics": "age,sex,name"})
-        assert set(asked.content.metric_records[wire.METRICS]) == {*wire.QUERY_NUMBERS, wire.N_EXAMPLES}
+        assert set(asked.content.metric_records[wire.METRICS]) == {*wire.query_numbers(plan.findings), wire.N_EXAMPLES}
         d.set("site-1", policy={"paused": True})
         assert "paused" in server.ask("train", _plan=plan).error.reason
         events = [e["event"] for e in d.audit("site-1")]

@@ -41,7 +41,7 @@ class ScriptedGrid(SimulationGrid):
         node, kind = message.metadata.dst_node_id, message.metadata.message_type
         if kind == "query":
             config = {wire.SITE: f"site-{node}", wire.DEVICE: "cpu"}
-            numbers = {wire.N_EXAMPLES: 10, **dict.fromkeys(wire.QUERY_NUMBERS, 10)}
+            numbers = {wire.N_EXAMPLES: 10, **dict.fromkeys(wire.query_numbers(("pneumonia",)), 10)}
             from flwr.app import ConfigRecord
 
             return [Message(RecordDict({wire.CONFIG: ConfigRecord(config), wire.METRICS: MetricRecord(numbers)}), reply_to=message)]

@@ -178,18 +178,43 @@ def test_metrics_stay_if_the_policy_says_so(approved):
 
 def test_small_counts_are_withheld_and_the_sites_name_is_not(approved):
     admitted = approved.admit(request("query"), POLICY)
-    counts = MetricRecord({wire.N_EXAMPLES: 40, wire.N_TRAIN: 40, wire.N_VALIDATION: 9, wire.N_TEST: 10})
+    told = {wire.N_TRAIN: 40, wire.N_VALIDATION: 9, wire.N_TEST: 10, "positive:pneumonia": 15, "negative:pneumonia": 25}
+    counts = MetricRecord({wire.N_EXAMPLES: 40, **dict(zip(wire.LENGTHS, (10, 30, 0, 0), strict=True)), **told})
     about = ConfigRecord({wire.SITE: "st-mary", wire.DEVICE: "cpu"})
     answer = approved.release(
         admitted, Message(RecordDict({wire.CONFIG: about, wire.METRICS: counts}), reply_to=admitted.request), POLICY
     )
-    found = wire.check_numbers(answer.content, wire.QUERY_NUMBERS)
+    found = wire.check_numbers(answer.content, wire.query_numbers(PLAN.findings))
     assert math.isnan(found[wire.N_VALIDATION])
-    assert (found[wire.N_TRAIN], found[wire.N_TEST]) == (40, 10)
+    assert (found[wire.N_TRAIN], found[wire.N_TEST], found["positive:pneumonia"], found["length-9+"]) == (40, 10, 15, 0)
     more = ConfigRecord({wire.SITE: "st-mary", wire.DEVICE: "cpu", "note": "Smith"})
     assert approved.release(
         admitted, Message(RecordDict({wire.CONFIG: more, wire.METRICS: counts}), reply_to=admitted.request), POLICY
     ).has_error()
+
+
+@pytest.mark.parametrize(
+    ("told", "withheld"),
+    [
+        ({"positive:pneumonia": 9, "negative:pneumonia": 31}, {"positive:pneumonia", "negative:pneumonia"}),
+        ({"positive:pneumonia": 15, "negative:pneumonia": 20}, {"positive:pneumonia", "negative:pneumonia"}),  # 5 are unknown
+        ({"positive:pneumonia": 0, "negative:pneumonia": 40}, set()),
+        ({"length-1": 1, "length-2-4": 39}, set(wire.LENGTHS)),
+        ({"length-1": 20, "length-2-4": 20, "length-9+": 0}, set()),
+        ({wire.N_TEST: 3}, {wire.N_TEST}),
+    ],
+)
+def test_no_small_count_can_be_worked_out_from_what_is_told(approved, told, withheld):
+    admitted = approved.admit(request("query"), POLICY)
+    honest = {wire.N_TRAIN: 40, wire.N_VALIDATION: 10, wire.N_TEST: 10, "positive:pneumonia": 20, "negative:pneumonia": 20,
+              "length-1": 40, "length-2-4": 0, "length-5-8": 0, "length-9+": 0}  # fmt: skip
+    content = RecordDict({
+        wire.CONFIG: ConfigRecord({wire.SITE: "st-mary", wire.DEVICE: "cpu"}),
+        wire.METRICS: MetricRecord({wire.N_EXAMPLES: 40, **honest, **told}),
+    })  # fmt: skip
+    answer = approved.release(admitted, Message(content, reply_to=admitted.request), POLICY)
+    found = wire.check_numbers(answer.content, wire.query_numbers(PLAN.findings))
+    assert {name for name, value in found.items() if math.isnan(value)} == withheld
 
 
 @pytest.mark.parametrize(

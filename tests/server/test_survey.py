@@ -1,0 +1,51 @@
+import json
+
+import pytest
+
+from common import wire
+from server.settings import ServerFolder
+from server.survey import describe, pool, table
+
+NAMES = wire.query_numbers(("pneumonia",))
+ABOUT = {
+    "north": {**dict.fromkeys(NAMES, 10.0), wire.DEVICE: "cpu"},
+    "south": {**dict.fromkeys(NAMES, 20.0), wire.N_TEST: float("nan"), "length-9+": float("nan"), wire.DEVICE: "cpu"},
+    "west": {**dict.fromkeys(NAMES, 30.0), "length-9+": float("nan"), wire.N_TEST: float("nan"), wire.DEVICE: "cuda"},
+}
+
+
+def test_counts_are_summed_over_the_sites_that_tell_them():
+    pooled = pool(ABOUT, ("pneumonia",))
+    assert pooled[wire.N_TRAIN] == {"patients": 60, "sites": 3}
+    assert pooled[wire.N_TEST] == {"patients": 10, "sites": 1}
+    assert pool({}, ("pneumonia",))[wire.N_TRAIN] == {"patients": 0, "sites": 0}
+
+
+def test_what_nobody_tells_is_said_to_be_withheld():
+    lines = table(describe({"south": ABOUT["south"]}, ("pneumonia",)))
+    assert lines[1].split() == ["training", "20", "1"]
+    assert [line.split()[-2] for line in lines if line.startswith("training, 9+ images")] == ["withheld"]
+    assert any(line.split() == ["positive:", "pneumonia", "20", "1"] for line in lines)
+
+
+def test_the_command_shows_a_run_s_and_refuses_others(here, tmp_path):
+    from common.files import without_nan
+
+    assert here("server", "init", "server", "--host", "localhost").returncode == 0
+    folder = ServerFolder(tmp_path / "server")
+    (folder.runs / "first").mkdir(parents=True)
+    (folder.runs / "first" / "survey.json").write_text(json.dumps(without_nan(describe(ABOUT, ("pneumonia",)))))
+    said = here("server", "survey", "first", "--dir", "server")
+    assert said.returncode == 0, said.stderr
+    assert "training                            60  3" in said.stdout
+    assert json.loads(here("server", "survey", "first", "--dir", "server", "--json").stdout)["sites"]["south"]["n-test"] is None
+    for run in ("second", "../first"):
+        done = here("server", "survey", run, "--dir", "server")
+        assert done.returncode == 2
+        assert "no site of such a run has answered yet" in done.stderr
+
+
+@pytest.mark.parametrize("findings", [("pneumonia",), ("pneumonia", "effusion")])
+def test_every_number_has_one_meaning(findings):
+    names = wire.query_numbers(findings)
+    assert len(set(names)) == len(names)
