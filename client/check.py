@@ -14,7 +14,7 @@ import httpx
 from client.governance.approval import Approvals
 from client.governance.audit import verify
 from client.link import CLOCK_TOLERANCE_S, clock_skew, explain
-from client.settings import Hospital, SiteFolder
+from client.settings import Hospital, Pacs, SiteFolder
 from common.credentials import client_tls, common_name, days_left, read_certificate, sha256_fingerprint
 from common.errors import PneumofedError
 
@@ -43,6 +43,8 @@ def check_site(folder: SiteFolder) -> Iterator[Finding]:
     yield from _check_files(folder)
     yield from _check_network(folder, settings)
     yield _check_disk(folder.path)
+    if settings.data.pacs is not None:
+        yield _check_pacs(folder, settings.data.pacs)
     yield _check_device(settings)
     yield from _check_plans(folder, settings)
     yield _check_audit(folder)
@@ -133,6 +135,23 @@ def _check_admission(folder: SiteFolder, settings: Hospital) -> Finding:
     return Finding("ok", "admission", "the server admits this site's key")
 
 
+def _check_pacs(folder: SiteFolder, pacs: Pacs) -> Finding:
+    from client.pacs.archive import Refused, Unreachable
+    from client.pacs.site import ask_nothing
+
+    where = pacs.url if pacs.retrieve == "dicomweb" else f"{pacs.title} at {pacs.host}:{pacs.port}"
+    try:
+        ask_nothing(pacs)
+    except PneumofedError as e:
+        return Finding("fails", "pacs", str(e))
+    except Unreachable as e:
+        return Finding("fails", "pacs", f"{where} does not answer ({e}); check data.pacs in hospital.yaml, and the PACS's firewall")
+    except Refused as e:
+        known = f"; does the PACS know {pacs.own_title}?" if pacs.retrieve != "dicomweb" else ""
+        return Finding("fails", "pacs", f"{where} refuses a question ({e}){known}")
+    return Finding("ok", "pacs", f"{where} answers questions")
+
+
 def _check_disk(path: Path) -> Finding:
     free = shutil.disk_usage(path).free / 1e9
     if free < MIN_FREE_GB:
@@ -184,7 +203,8 @@ def _check_plan(folder: SiteFolder, settings: Hospital, approvals: Approvals, sh
     try:
         opened = Cohort.open(cohort)
         require_trainable(opened, plan.split, max(plan.min_patients, settings.policy.min_patients), "this site")
-        yield Finding("ok", "cohort", f"{name}: {len(opened)} sequences")
+        left_out = f", {opened.tally.skipped_files} files left out" if opened.tally.skipped_files else ""
+        yield Finding("ok", "cohort", f"{name}: {len(opened)} sequences{left_out}; look at {cohort}.html")
     except PneumofedError as e:
         yield Finding("fails", "cohort", f"{name}: {e}")
 

@@ -83,6 +83,7 @@ def _partitioned(scenario: Scenario, source: Source, folder: Path, key: bytes) -
         rng = numpy_generator(scenario.seed, "partition")
         parts = deal_out(whole.sequences, partition.sites, partition.alpha, rng, 2 * scenario.min_patients)
         for i, (name, part) in enumerate(zip(names, parts, strict=True)):
-            tally = whole.tally if i == 0 else Tally()
-            build_cohort(folder / name, Collection(part, tally), scenario.input, scenario.findings, key, stamp)
+            tally, removed = (whole.tally, whole.removed) if i == 0 else (Tally(), {})
+            dealt = Collection(part, tally, removed, whole.identifiers)
+            build_cohort(folder / name, dealt, scenario.input, scenario.findings, key, stamp)
     return [SiteData(name, (folder / name,)) for name in names]

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from client.imaging.dicom import MODALITIES
 from client.imaging.labels import read_labels
@@ -17,6 +18,9 @@ from common.credentials import require_private
 from common.errors import ConfigError
 from common.logs import log_to
 from common.plan import Plan
+
+if TYPE_CHECKING:
+    from client.pacs.dimse import Keep, Receiver
 
 
 @contextlib.contextmanager
@@ -31,8 +35,10 @@ def pulling(folder: SiteFolder, plan: Plan) -> Iterator[tuple[Pull, Wanted]]:
     labels = read_labels(_labels(folder), plan.findings)
     modality = plan.input.modality
     wanted = Wanted(labels.key, sorted(labels.known()), MODALITIES[modality], history=modality == "xray")
-    with log_to(folder.logs / "pull.log", logging.getLogger("pneumofed.pull")), _archive(folder, pacs) as archive:
-        yield Pull(archive, inbox, pacs.images_per_second), wanted
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(log_to(folder.logs / "pull.log", logging.getLogger("pneumofed.pull")))
+        receiver = stack.enter_context(_listening(folder, pacs, None)) if pacs.retrieve == "move" else None
+        yield Pull(stack.enter_context(_archive(pacs, receiver)), inbox, pacs.images_per_second), wanted
 
 
 @contextlib.contextmanager
@@ -42,13 +48,17 @@ def receiving(folder: SiteFolder) -> Iterator[Inbox]:
     Raises:
         ConfigError: hospital.yaml does not name the PACS by its title, or the port cannot be used.
     """
-    from client.pacs.dimse import Receiver
-
     pacs, inbox = _pacs(folder), Inbox(folder.images)
     if pacs.title is None:
         raise ConfigError(f"{folder.settings_file}: data.pacs.title: expected the title of the only PACS that may send")
-    with _listening(folder, pacs, Receiver(pacs.listen, pacs.own_port, pacs.own_title, pacs.title, inbox.put_pushed)):
+    with _listening(folder, pacs, inbox.put_pushed):
         yield inbox
+
+
+def ask_nothing(pacs: Pacs) -> None:
+    """Ask for a study that nobody has: does the PACS answer us? Raises Unreachable, Refused or ConfigError."""
+    with _archive(pacs, None) as archive:
+        list(archive.studies("study", "1.2.3.4.5.6.7.8.9.0"))
 
 
 def until_told_to_end() -> None:
@@ -74,36 +84,34 @@ def _labels(folder: SiteFolder) -> Path:
 
 
 @contextlib.contextmanager
-def _archive(folder: SiteFolder, pacs: Pacs) -> Iterator[Archive]:
+def _archive(pacs: Pacs, receiver: "Receiver | None") -> Iterator[Archive]:
     if pacs.retrieve == "dicomweb":
         from client.pacs.dicomweb import DicomwebArchive
 
         assert pacs.url is not None  # settings see to it
         yield DicomwebArchive(pacs.url, _token(pacs))
         return
-    from client.pacs.dimse import DimseArchive, Peer, Receiver, refuse
+    from client.pacs.dimse import DimseArchive, Peer
 
     assert pacs.host is not None
     assert pacs.title is not None
-    peer = Peer(pacs.host, pacs.port, pacs.title, pacs.own_title)
-    if pacs.retrieve == "get":
-        with DimseArchive(peer) as archive:
-            yield archive
-        return
-    receiver = Receiver(pacs.listen, pacs.own_port, pacs.own_title, pacs.title, refuse)
-    with _listening(folder, pacs, receiver), DimseArchive(peer, receiver) as archive:
+    with DimseArchive(Peer(pacs.host, pacs.port, pacs.title, pacs.own_title), receiver) as archive:
         yield archive
 
 
 @contextlib.contextmanager
-def _listening(folder: SiteFolder, pacs: Pacs, receiver: contextlib.AbstractContextManager[object]) -> Iterator[None]:
+def _listening(folder: SiteFolder, pacs: Pacs, keep: "Keep | None") -> Iterator["Receiver"]:
+    """Our receiver. It takes what the PACS sends: with `keep` everything, without only what we wait for."""
+    from client.pacs.dimse import Receiver, refuse
+
+    assert pacs.title is not None
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(receiver)
+            receiver = stack.enter_context(Receiver(pacs.listen, pacs.own_port, pacs.own_title, pacs.title, keep or refuse))
         except OSError as e:
             where = f"{pacs.listen}:{pacs.own_port}"
             raise ConfigError(f"{folder.settings_file}: data.pacs.own_port: cannot listen on {where}: {e.strerror}") from None
-        yield
+        yield receiver
 
 
 def _token(pacs: Pacs) -> str | None:

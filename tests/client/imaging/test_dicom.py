@@ -344,3 +344,15 @@ def test_mutated_files_end_in_an_outcome(tmp_path):
                 read(path)
             except Skipped as skipped:
                 assert isinstance(skipped.reason, Reason)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["RLELossless", "JPEGBaseline8Bit", "JPEGExtended12Bit", "JPEGLossless", "JPEGLosslessSV1", "JPEGLSLossless", "JPEGLSNearLossless",
+     "JPEG2000Lossless", "JPEG2000", "HTJ2KLossless", "HTJ2KLosslessRPCL", "HTJ2K"],
+)  # fmt: skip
+def test_a_plain_install_has_a_decoder_for(name):
+    from pydicom import uid
+    from pydicom.pixels import get_decoder
+
+    assert get_decoder(getattr(uid, name)).is_available

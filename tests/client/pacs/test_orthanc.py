@@ -45,6 +45,8 @@ def ingest(house, site):
 def test_a_hundred_studies_pushed_and_pulled_are_one_cohort_whatever_the_way(house, images):
     fill(house, images)
     n = len(list(images.glob("*.dcm")))
+    check = house.pneumofed("client", "check", "--dir", house.site("asked", images, **WAYS["move"]).path)
+    assert "ORTHANC at 127.0.0.1:4242 answers questions" in check.communicate(timeout=60)[0]
     prints = {"folder": ingest(house, house.site("folder", images)).fingerprint}
     for way, pacs in WAYS.items():
         site = house.site(way, images, **pacs)

@@ -62,6 +62,16 @@ def test_a_pacs_that_does_not_answer_is_said(site, here, monkeypatch, pacs):
     assert "SECRET1" not in done.stderr + done.stdout
 
 
+@pytest.mark.parametrize("pacs", [NOWHERE, {"url": "http://127.0.0.1:9/dicom-web"}, {**NOWHERE, "retrieve": "move"}])
+def test_the_self_test_says_that_the_pacs_does_not_answer(site, pacs):
+    from client.check import _check_pacs
+
+    folder = site(pacs=pacs)
+    found = _check_pacs(folder, folder.settings().data.pacs)
+    assert found.outcome == "fails"
+    assert "does not answer" in found.text
+
+
 def test_a_receiver_needs_to_know_who_may_send(site, here):
     folder = site(pacs={"url": "http://127.0.0.1:9/dicom-web"})
     done = here("client", "receive", "--dir", str(folder.path))
