@@ -85,7 +85,7 @@ class Pull:
 
     def _find(self, key: str, value: str) -> list[tuple[str, str]]:
         try:
-            found = self._patiently(lambda: list(self.archive.studies(key, value)))
+            found = self._settled(lambda: sorted(self.archive.studies(key, value)))
         except Refused as refused:
             log.info("failed: a question for a %s: %s", key, refused)
             self.outcomes[Outcome.FAILED] += 1
@@ -96,7 +96,7 @@ class Pull:
         """Fetch what is missing of a study; it gets its place only when the PACS's own list of its images is complete."""
         for attempt in range(1, TRIES + 1):
             try:
-                series = self._patiently(lambda: self.archive.series(study, modalities))
+                series = self._settled(lambda: self.archive.series(study, modalities))
                 missing = sum(len(self._missing(one)) for one in series)
                 if not any(one.images for one in series):
                     return Outcome.EMPTY
@@ -109,6 +109,16 @@ class Pull:
             except Refused as refused:
                 log.info("try %d of %d: %s: %s", attempt, TRIES, study, refused)
         return Outcome.FAILED
+
+    def _settled(self, ask: Callable[[], T]) -> T:
+        """What the PACS answers twice in a row. Orthanc, asked while it files something, leaves things out of a list now and then;
+        taken at its word, a patient would miss an image and nobody would know."""
+        found = self._patiently(ask)
+        for _ in range(TRIES):
+            before, found = found, self._patiently(ask)
+            if found == before:
+                break
+        return found
 
     def _missing(self, series: Series) -> frozenset[str]:
         return frozenset(image for image in series.images if not self.inbox.holds(series.study, image))

@@ -84,10 +84,10 @@ def test_a_short_absence_is_waited_for_and_a_long_one_ends_the_pull(tmp_path):
 
 
 def test_a_refusal_costs_one_study_after_three_tries(tmp_path):
-    # Calls: 1 the question for P1; then a list and a fetch for each try.
-    archive = Shelf(TWO, {2: Refused("no"), 3: Refused("no"), 4: Refused("no")})
+    # Calls: 1 and 2 the question for P1, which is asked twice; then a list (twice) and a fetch for each try.
+    archive = Shelf(TWO, {3: Refused("no"), 4: Refused("no"), 5: Refused("no")})
     assert run(archive, tmp_path) == {Outcome.WHOLE: 2, Outcome.FAILED: 1}
-    assert run(Shelf(TWO, {2: Refused("once")}), tmp_path / "b") == {Outcome.WHOLE: 3}
+    assert run(Shelf(TWO, {3: Refused("once")}), tmp_path / "b") == {Outcome.WHOLE: 3}
     assert run(Shelf(TWO, {1: Refused("the question")}), tmp_path / "c") == {Outcome.WHOLE: 1, Outcome.FAILED: 1}
 
 
@@ -152,3 +152,30 @@ def test_images_come_at_a_pace(tmp_path):
     archive.fetch = timed
     list(Pull(archive, Inbox(tmp_path), 100.0).run(Wanted("patient", ["P1"], CR, history=False)))
     assert moments[-1] - moments[0] >= 9 * 0.01 * 0.99  # a pace is a lower bound, on any machine
+
+
+class Distracted(Shelf):
+    """Says "nothing" once about each thing, as Orthanc does now and then of a study that it is just filing."""
+
+    def __init__(self, patients):
+        super().__init__(patients)
+        self.told = set()
+
+    def _once(self, what):
+        first = what not in self.told
+        self.told.add(what)
+        return first
+
+    def studies(self, key, value):
+        if not self._once((key, value)):
+            yield from super().studies(key, value)
+
+    def series(self, study, modalities):
+        if self._once(study):
+            return [Series(study, f"{study}.series", frozenset())]
+        return super().series(study, modalities)
+
+
+def test_a_list_is_believed_when_it_is_given_twice(tmp_path):
+    outcomes = run(Distracted(TWO), tmp_path)
+    assert (outcomes[Outcome.WHOLE], outcomes[Outcome.EMPTY]) == (3, 0)
