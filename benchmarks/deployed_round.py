@@ -33,7 +33,7 @@ _count = 0
 def query(message: Message, context: object) -> Message:
     """A site of 100 patients."""
     about = ConfigRecord({wire.SITE: str(context.node_config["site"]), wire.DEVICE: "echo"})
-    counts = MetricRecord({wire.N_EXAMPLES: 100, wire.N_TRAIN: 100, wire.N_VALIDATION: 20, wire.N_TEST: 20})
+    counts = MetricRecord({wire.N_EXAMPLES: 100, **dict.fromkeys(wire.query_numbers(("pneumonia",)), 100)})
     return Message(RecordDict({wire.CONFIG: about, wire.METRICS: counts}), reply_to=message)
 
 

@@ -187,6 +187,7 @@ class Agent:
             "device": settings.device,
             "min-patients": settings.policy.min_patients,
             "ledger": str(self._folder.ledger.resolve()),
+            "memory": str(self._folder.memory(sha256).resolve()),
             "budget-epsilon": settings.policy.epsilon,
             "budget-delta": settings.policy.delta,
         }

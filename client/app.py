@@ -1,8 +1,8 @@
 """The Flower ClientApp: `query` (who is there), `train` and `evaluate`, under the one plan that the site approved.
 
 Node configuration: `site` (name), `cohorts` (cohort folders, separated as in PATH), `plan` (the approved plan's file),
-`device` (auto, cpu, cuda, cuda:n). Optional: `min-patients` (the site's own minimum), and for plans with privacy `ledger` (its
-file), `budget-epsilon` and `budget-delta`.
+`device` (auto, cpu, cuda, cuda:n). Optional: `min-patients` (the site's own minimum); `memory` (folder for what methods keep
+here); and for plans with privacy `ledger` (its file), `budget-epsilon` and `budget-delta`.
 """
 
 import os
@@ -18,13 +18,15 @@ from flwr.clientapp import ClientApp
 from client.imaging.cohort import Cohort, require_trainable
 from client.imaging.survey import survey
 from client.training.device import choose_device, describe
-from client.training.evaluate import numbers_for, predict
-from client.training.local import Trained, train_round
+from client.training.evaluate import numbers_for, predict_logits
+from client.training.local import Trained
+from client.training.memory import SiteMemory
+from client.training.methods import personal_weights, train_site
 from common import wire
 from common.config import load_yaml
 from common.errors import DataError, RefusedError, WireError
 from common.models import CNNLSTM, build_model
-from common.plan import Plan
+from common.plan import STATEFUL, Plan
 
 if TYPE_CHECKING:
     from client.governance.ledger import Budget
@@ -43,6 +45,7 @@ class Site:
     model: CNNLSTM
     schema: wire.Schema
     budget: "Budget | None"
+    memory: Path | None
 
     @classmethod
     def of(cls, context: Context) -> "Site":
@@ -50,8 +53,9 @@ class Site:
         budget = (float(node["budget-epsilon"]), float(node["budget-delta"])) if "budget-epsilon" in node else None
         least = int(node.get("min-patients", 0))
         return _open_site(
-            str(node["site"]), str(node["cohorts"]), str(node["plan"]), str(node.get("device", "auto")), budget, least
-        )
+            str(node["site"]), str(node["cohorts"]), str(node["plan"]), str(node.get("device", "auto")), budget, least,
+            str(node["memory"]) if "memory" in node else None,
+        )  # fmt: skip
 
     def load(self, content: RecordDict) -> wire.Weights:
         """Check a request against the approved plan, put its weights into the model, and return them.
@@ -66,6 +70,12 @@ class Site:
         wire.set_weights(self.model, weights)
         return weights
 
+    def memory_of(self, content: RecordDict) -> SiteMemory:
+        """What the plan's method keeps at this site in the run that a request is about."""
+        if self.memory is None or self.plan.strategy.name not in STATEFUL:
+            return SiteMemory(None)
+        return SiteMemory(self.memory / wire.get_text(content, wire.RUN))
+
     def require_plan(self, content: RecordDict) -> None:
         asked = wire.get_text(content, wire.PLAN_SHA256)
         if asked != self.plan.sha256:
@@ -73,7 +83,9 @@ class Site:
 
 
 @lru_cache(maxsize=64)
-def _open_site(name: str, cohorts: str, plan_file: str, device_name: str, budget: tuple[float, float] | None, least: int) -> Site:
+def _open_site(
+    name: str, cohorts: str, plan_file: str, device_name: str, budget: tuple[float, float] | None, least: int, memory: str | None
+) -> Site:
     plan = load_yaml(Path(plan_file), Plan)
     cohort = Cohort.open(*(Path(folder) for folder in cohorts.split(os.pathsep)))
     if cohort.contract != plan.input or cohort.findings != plan.findings:
@@ -81,7 +93,8 @@ def _open_site(name: str, cohorts: str, plan_file: str, device_name: str, budget
     require_trainable(cohort, plan.split, max(plan.min_patients, least), name)
     device = choose_device(device_name)
     model = build_model(plan).to(device)
-    return Site(name, plan, cohort, device, model, wire.Schema.of(model), _budget(budget))
+    place = None if memory is None else Path(memory)
+    return Site(name, plan, cohort, device, model, wire.Schema.exchanged(plan, model), _budget(budget), place)
 
 
 def _budget(given: tuple[float, float] | None) -> "Budget | None":
@@ -118,9 +131,10 @@ def train(message: Message, context: Context) -> Message:
     start = site.load(message.content)
     if site.plan.privacy is not None:
         done = _train_privately(site, message.content, str(context.node_config["ledger"]))
+        update = {name: local - start[name] for name, local in wire.get_weights(site.model).items()}
     else:
-        done = train_round(site.model, site.cohort, site.plan, site.name, wire.get_round(message.content), site.device)
-    update = {name: local - start[name] for name, local in wire.get_weights(site.model).items()}
+        number, memory = wire.get_round(message.content), site.memory_of(message.content)
+        done, update = train_site(site.model, site.cohort, site.plan, site.name, number, site.device, start, memory)
     n_examples, seconds = site.cohort.count_patients(site.cohort.split(site.plan.split)["train"]), done.seconds
     if site.plan.privacy is not None:
         n_examples, seconds = wire.PRIVATE_WEIGHT, float("nan")  # both would tell of the patients, without noise
@@ -148,12 +162,15 @@ def _train_privately(site: Site, content: RecordDict, ledger_file: str) -> Train
 def evaluate(message: Message, context: Context) -> Message:
     """Judge the global weights on the site's validation patients; the reply holds EVALUATE_NUMBERS."""
     site = Site.of(context)
-    site.load(message.content)
+    start = site.load(message.content)
     if site.plan.privacy is not None:
         raise RefusedError("scores are computed without noise: under a plan with privacy this site keeps them")
+    # Judged as the site would use it: with what stays here, of this round too.
+    own = personal_weights(site.plan, site.model, site.memory_of(message.content), wire.get_round(message.content) + 1)
+    wire.set_weights(site.model, {**start, **own})
     indices = site.cohort.split(site.plan.split)["validation"]
     if len(indices) == 0:
         raise DataError(f"{site.name}: no validation patients to evaluate on")
-    numbers = numbers_for(site.cohort, indices, predict(site.model, site.cohort, indices, site.device), site.plan)
+    numbers = numbers_for(site.cohort, indices, predict_logits(site.model, site.cohort, indices, site.device), site.plan)
     n_examples = site.cohort.count_patients(indices)
     return Message(RecordDict({wire.METRICS: MetricRecord({wire.N_EXAMPLES: n_examples, **numbers})}), reply_to=message)

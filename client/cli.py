@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from client import model_cli
+
 if TYPE_CHECKING:
     from client.governance.approval import Approvals
     from common.plan import Plan
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The hospital: join a federation, decide about plans, train beside the PACS.", no_args_is_help=True)
 audit_app = typer.Typer(help="What came in, what was decided, and what left.", invoke_without_command=True)
 app.add_typer(audit_app, name="audit")
+for command in (model_cli.predict, model_cli.explain, model_cli.verify):
+    app.command()(command)
 
 Dir = Annotated[Path, typer.Option("--dir", help="The site's folder.", envvar="PNEUMOFED_CLIENT_DIR")]
 HERE = Path()

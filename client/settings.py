@@ -98,6 +98,10 @@ class SiteFolder:
         """Where the cohort for the plan's input contract lies: plans with the same contract share it."""
         return self.cohorts / contract_id(plan.input, plan.findings)
 
+    def memory(self, sha256: str) -> Path:
+        """Where methods keep tensors of runs of a plan (client/training/memory.py)."""
+        return self.path / "memory" / sha256
+
 
 def contract_id(contract: Input, findings: tuple[str, ...]) -> str:
     """Twelve hex digits that stand for an input contract and its findings."""

@@ -127,6 +127,58 @@ def _signed(value: float | None) -> str:
 
 
 @app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="A study of configs/studies by its name, or a file NAME.yaml.")],
+    full: Annotated[bool, typer.Option("--full", help="More patients, rounds and seeds: hours, not minutes.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another value for all variants.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study.", show_default="runs/study-NAME")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print table.json on standard output.")] = False,
+) -> None:
+    """Answer a question by runs that differ in one thing. What is finished already is not run again."""
+    from common.config import parse_overrides
+    from simulation.progress import ArmProgress, make_progress
+    from simulation.studies import load_study, run_study, table
+
+    title, given = load_study(name)
+    folder = out or Path("runs") / f"study-{title}{'-full' if full else ''}"
+    with make_progress(Console(stderr=True)) as progress:
+        found = run_study(
+            title,
+            given,
+            folder,
+            full,
+            parse_overrides(set_ or ()),
+            lambda run: lambda arm: ArmProgress(progress, f"{run}, {arm}", 0),
+        )
+    typer.echo(json.dumps(found, indent=2) if as_json else f"{table(found)}\nfigure and every run: {folder}")
+
+
+@app.command()
+def tune(
+    search: Annotated[Path, typer.Argument(help="What to search: see configs/tuning.yaml.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the search.", show_default="runs/tune-NAME")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print search.json on standard output.")] = False,
+) -> None:
+    """Search a plan's values by successive halving, judged on validation patients. What is finished is not run again."""
+    from common.config import load_yaml
+    from simulation.progress import ArmProgress, make_progress
+    from simulation.tuning import Search
+    from simulation.tuning import tune as search_for_best
+
+    folder = out or Path("runs") / f"tune-{search.stem}"
+    with make_progress(Console(stderr=True)) as progress:
+        found = search_for_best(load_yaml(search, Search), folder, lambda run: lambda arm: ArmProgress(progress, run, 0))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    for rung in found["rungs"]:
+        for row in rung["ranking"]:
+            values = ", ".join(f"{k}={v}" for k, v in row.items() if k not in ("candidate", "score"))
+            typer.echo(f"{rung['rounds']:>4} rounds  {_number(row['score'])}  {values}")
+    typer.echo("best: " + " ".join(f"--set {k}={v}" for k, v in found["best"].items()))
+
+
+@app.command()
 def phantom(
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist.")],
     sites: Annotated[int, typer.Option(min=1, max=1000, help="Number of hospitals.")] = 3,

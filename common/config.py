@@ -77,8 +77,8 @@ def load_yaml(path: Path, model: type[S], overrides: Iterable[str] = ()) -> S:
     tree = parse_yaml(text, str(path))
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: found {_kind(tree)} at the top, expected `key: value` lines")
-    for override in overrides:
-        _apply_override(tree, override)
+    for key, value in parse_overrides(overrides).items():
+        set_value(tree, key, value, "--set")
     return validate(tree, model, str(path))
 
 
@@ -100,17 +100,26 @@ def dump_yaml(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set {override}: expected key=value, for example training.learning_rate=0.05")
-    *parents, leaf = key.strip().split(".")
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """`key.sub=value` each -> {"key.sub": value}. Raises ConfigError if one is not of that form."""
+    found = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {override}: expected key=value, for example training.learning_rate=0.05")
+        found[key.strip()] = parse_yaml(value, f"--set {override}")
+    return found
+
+
+def set_value(tree: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """tree[a][b] = value for the key `a.b`. Raises ConfigError, naming `where`, if a holds something else than further keys."""
+    *parents, leaf = key.split(".")
     for name in parents:
         branch = tree.setdefault(name, {})
         if not isinstance(branch, dict):
-            raise ConfigError(f"--set {override}: {name} holds {_kind(branch)}, not further keys")
+            raise ConfigError(f"{where} {key}: {name} holds {_kind(branch)}, not further keys")
         tree = branch
-    tree[leaf] = parse_yaml(value, f"--set {override}")
+    tree[leaf] = value
 
 
 def _explain(error: ErrorDetails, model: type[Settings]) -> str:

@@ -25,9 +25,16 @@ class Input(Settings):
 
     modality: Literal["xray", "ct"] = "xray"
     size: int = Field(default=64, ge=16, le=1024, description="height and width of a frame, pixels")
+    min_frames: int = Field(default=1, ge=1, le=512, description="a shorter sequence is left out, and refused in prediction")
     max_frames: int = Field(default=8, ge=1, le=512, description="an X-ray sequence keeps its latest, a CT is sampled evenly")
     depth: Literal[8, 16] = Field(default=8, description="bits of a stored pixel")
     window: Window | None = Field(default=None, description="overrides the window in the files; for CT, the lung window")
+
+    @model_validator(mode="after")
+    def _some_lengths_are_left(self) -> "Input":
+        if self.min_frames > self.max_frames:
+            raise ValueError(f"found min_frames {self.min_frames}, expected at most max_frames, which is {self.max_frames}")
+        return self
 
 
 class Model(Settings):
@@ -42,7 +49,12 @@ class Model(Settings):
     hidden: int = Field(default=64, ge=4, le=4096)
     layers: int = Field(default=1, ge=1, le=4)
     bidirectional: bool = False
+    recurrent: bool = Field(default=True, description="an LSTM follows the frames; without it the pooled embeddings are all")
     pooling: Literal["last", "mean", "attention"] = "attention"
+    pretrained: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="SHA-256 of the file of weights that the encoder starts from"
+    )
+    frozen_stages: int = Field(default=0, ge=0, le=16, description="of the encoder, from the input on, that stay as they start")
 
 
 class Schedule(Settings):
@@ -116,7 +128,7 @@ class Split(Settings):
 
 
 class Strategy(Settings):
-    """A Flower strategy by name, with its own options (`server_momentum`, `proximal_mu`, `beta`, …)."""
+    """A federated method by name, with its own options (`server_momentum`, `proximal_mu`, `beta`, …); see docs/methods.md."""
 
     name: str = "FedAvg"
     options: dict[str, float | int] = Field(default_factory=dict)
@@ -129,9 +141,11 @@ class Strategy(Settings):
         return name
 
 
+STATEFUL = ("SCAFFOLD", "FedBN", "FedPer", "Ditto")
+"""Methods that keep tensors at a site from round to round."""
 STRATEGIES = (
     "FedAvg", "FedProx", "FedAvgM", "FedAdam", "FedYogi", "FedAdagrad",
-    "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Bulyan",
+    "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Bulyan", *STATEFUL,
 )  # fmt: skip
 
 
@@ -149,6 +163,9 @@ class Evaluation(Settings):
 
     every: int = Field(default=1, ge=0, description="validate the global model every so many rounds; 0 is never")
     specificity: float = Field(default=0.9, gt=0.0, lt=1.0, description="at which sensitivity is stated")
+    threshold: Literal["youden", "accuracy"] = Field(
+        default="youden", description="what the threshold makes largest, on validation"
+    )
     bootstrap: int = Field(default=1000, ge=100, le=100_000, description="resamples of patients behind an interval")
 
 
@@ -189,6 +206,17 @@ class Plan(Settings):
                 raise ValueError("training.early_stopping looks at validation patients without noise; leave it out with privacy")
             if self.training.class_weighting != "none":
                 raise ValueError("training.class_weighting counts patients without noise; leave it out with privacy")
+        return self
+
+    @model_validator(mode="after")
+    def _strategy_fits(self) -> "Plan":
+        name = self.strategy.name
+        if name in STATEFUL and self.privacy is not None:
+            raise ValueError(f"strategy {name} keeps tensors at the sites that privacy does not account for; leave one of them out")
+        if name == "SCAFFOLD" and (self.training.optimizer != "sgd" or self.training.momentum != 0.0):
+            raise ValueError("strategy SCAFFOLD is defined for plain SGD: set training.optimizer sgd and training.momentum 0.0")
+        if name == "SCAFFOLD" and self.training.early_stopping is not None:
+            raise ValueError("strategy SCAFFOLD needs all steps of a round: leave training.early_stopping out")
         return self
 
     @property

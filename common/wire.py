@@ -1,9 +1,9 @@
 """What crosses between a site and the server: record names, what each number means, and the schema of an update.
 
-server -> site, `train` and `evaluate`:  ARRAYS   the global weights
+server -> site, `train` and `evaluate`:  ARRAYS   the global weights (SCAFFOLD: and its control variates)
                                          CONFIG   PLAN_SHA256, RUN, ROUND
 server -> site, `query`:                 CONFIG   PLAN_SHA256, RUN, PLAN (the plan itself, for somebody there to approve)
-site -> server, `train`:                 ARRAYS   the update: local - global, one float32 tensor a weight
+site -> server, `train`:                 ARRAYS   the update: local - global, one float32 tensor a weight; of what stays, zeros
                                          METRICS  N_EXAMPLES and TRAIN_NUMBERS
 site -> server, `evaluate`:              METRICS  N_EXAMPLES and EVALUATE_NUMBERS
 site -> server, `query`:                 CONFIG   SITE;  METRICS  query_numbers(the plan's findings)
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from common import calibration
 from common.errors import WireError
+from common.plan import Plan
 
 if TYPE_CHECKING:  # a site's agent checks messages without torch, which takes seconds and half a gigabyte
     from torch import nn
@@ -46,7 +48,8 @@ AUROC_SE = "auroc-se"  # standard error of the former, bootstrap over patients
 BRIER = "brier"  # mean squared error of the probabilities
 
 TRAIN_NUMBERS = (LOSS, STEPS, SECONDS)
-EVALUATE_NUMBERS = (LOSS, AUROC, AUROC_SE, BRIER)
+EVALUATE_NUMBERS = (LOSS, AUROC, AUROC_SE, BRIER, *calibration.NUMBERS)
+SHARE = "share"  # in the server alone: which share of the sites an averaged reply holds
 PRIVATE_WEIGHT = 1
 """N_EXAMPLES of every site under a plan with privacy: its real number of patients is not told, and all sites count alike."""
 N_TRAIN, N_VALIDATION, N_TEST = "n-train", "n-validation", "n-test"
@@ -54,6 +57,8 @@ SPLITS = (N_TRAIN, N_VALIDATION, N_TEST)
 LENGTHS = ("length-1", "length-2-4", "length-5-8", "length-9+")  # training patients by images in their longest sequence
 
 Weights = dict[str, NDArray[np.float32]]
+CONTROL = "control/"
+"""SCAFFOLD's control variates cross beside the weights, by this and the weight's name."""
 
 # Codes of a site's error replies, beside Flower's own (0 to 8).
 SITE_REFUSES = 101  # RefusedError or WireError: the reason is made for the coordinator to read
@@ -70,6 +75,14 @@ class Schema:
     @classmethod
     def of(cls, model: "nn.Module") -> "Schema":
         return cls({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()})
+
+    @classmethod
+    def exchanged(cls, plan: Plan, model: "nn.Module") -> "Schema":
+        """What crosses under a plan: the model's tensors, and SCAFFOLD's control variates beside them."""
+        shapes = dict(cls.of(model).shapes)
+        if plan.strategy.name == "SCAFFOLD":
+            shapes |= {f"{CONTROL}{name}": shape for name, shape in shapes.items()}
+        return cls(shapes)
 
     @property
     def n_bytes(self) -> int:
@@ -113,6 +126,16 @@ class Schema:
         return {name: weights[name] for name in self.shapes}
 
 
+def model_part(weights: Mapping[str, NDArray[np.float32]]) -> Weights:
+    """The model's own tensors, without what else a method sends."""
+    return {name: w for name, w in weights.items() if not name.startswith(CONTROL)}
+
+
+def control_part(weights: Mapping[str, NDArray[np.float32]]) -> Weights:
+    """SCAFFOLD's control variates by the names of their weights; empty for other methods."""
+    return {name.removeprefix(CONTROL): w for name, w in weights.items() if name.startswith(CONTROL)}
+
+
 def l2_norm(weights: Mapping[str, NDArray[np.float32]]) -> float:
     """L2 norm over all tensors together, in float64."""
     return float(np.sqrt(sum(float(np.square(w, dtype=np.float64).sum()) for w in weights.values())))
@@ -137,10 +160,10 @@ def get_weights(model: "nn.Module") -> Weights:
 
 
 def set_weights(model: "nn.Module", weights: Mapping[str, NDArray[np.float32]]) -> None:
-    """Copy the arrays into the model, in place and on its device."""
+    """Copy the arrays into the model, in place and on its device. What else a method sends beside them is passed over."""
     import torch
 
-    model.load_state_dict({name: torch.tensor(w) for name, w in weights.items()})
+    model.load_state_dict({name: torch.tensor(w) for name, w in model_part(weights).items()})
 
 
 def check_numbers(content: RecordDict, names: tuple[str, ...]) -> dict[str, float]:

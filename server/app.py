@@ -1,16 +1,17 @@
 """The Flower ServerApp: one federated run of one plan.
 
-Run configuration: `plan` (the plan's file) and `out` (where the checkpoint goes).
+Run configuration: `plan` (the plan's file), `out` (where the checkpoint goes), and `pretrained` if the plan names such a file.
 """
 
 from pathlib import Path
 
+import numpy as np
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from common import wire
 from common.config import load_yaml
-from common.models import build_model
+from common.models.pretrained import starting_model
 from common.plan import Plan
 from server.roster import Terms
 from server.rounds import Observer, RoundLoop, Silent
@@ -23,9 +24,12 @@ def build_app(observer: Observer, terms: Terms | None = None) -> ServerApp:
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         plan = load_yaml(Path(str(context.run_config["plan"])), Plan)
-        model = build_model(plan)
-        loop = RoundLoop(grid, plan, wire.Schema.of(model), Path(str(context.run_config["out"])), observer, terms)
-        loop.run(wire.get_weights(model))
+        given = context.run_config.get("pretrained")
+        model = starting_model(plan, Path(str(given)) if given else None)
+        schema = wire.Schema.exchanged(plan, model)
+        loop = RoundLoop(grid, plan, schema, Path(str(context.run_config["out"])), observer, terms)
+        zeros = {name: np.zeros(shape, np.float32) for name, shape in schema.shapes.items()}
+        loop.run(zeros | wire.get_weights(model))
 
     return app
 

@@ -110,6 +110,7 @@ def run(
     at_least: Annotated[
         int | None, typer.Option("--sites", min=1, help="Sites to wait for.", show_default="all that are admitted")
     ] = None,
+    pretrained: Annotated[Path | None, typer.Option(help="The file that the plan's model.pretrained names.")] = None,
     dir_: Dir = HERE,
 ) -> None:
     """Start a run: sites that have not approved the plan are shown it first."""
@@ -121,7 +122,12 @@ def run(
 
     given = load_yaml(plan, Plan, set_ or ())
     build_strategy(given)  # its options are refused here, by name
-    answer = ask(ServerFolder(dir_), "/run", {"plan": given.model_dump(mode="json"), "sites": at_least})
+    body = {
+        "plan": given.model_dump(mode="json"),
+        "sites": at_least,
+        "pretrained": str(pretrained.resolve()) if pretrained else None,
+    }
+    answer = ask(ServerFolder(dir_), "/run", body)
     typer.echo(f"Run {answer['run']} is started, plan {given.sha256[:12]}. Follow it with: pneumofed server status --watch")
 
 
@@ -196,3 +202,25 @@ def resume(run: str, dir_: Dir = HERE) -> None:
 
     ask(ServerFolder(dir_), "/resume", {"run": run})
     typer.echo(f"Run {run} goes on. Follow it with: pneumofed server status --watch")
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="A finished run's name, or the folder of a simulated run.")],
+    out: Annotated[Path | None, typer.Option(help="New folder to hand over.", show_default="RUN-model")] = None,
+    dir_: Dir = HERE,
+) -> None:
+    """Hand a trained model over: weights, plan, ONNX, and a card that is signed with the server's key."""
+    from server.export import export_run
+    from server.settings import ServerFolder
+
+    folder = ServerFolder(dir_)
+    signer = folder if folder.settings_file.is_file() else None
+    if signer is not None:
+        folder.settings()  # refuses keys that others can read
+    place = folder.runs / run if signer is not None and "/" not in run and (folder.runs / run).is_dir() else Path(run)
+    target = export_run(place, out or Path(f"{place.name}-model"), signer)
+    typer.echo(f"{target}: {', '.join(sorted(p.name for p in target.iterdir()))}")
+    typer.echo(
+        "Signed; who gets it checks with: pneumofed client verify DIR --ca ca.crt" if signer else "Not signed: --dir is no server."
+    )

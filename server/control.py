@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 import threading
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -67,8 +68,12 @@ def _make_app(engine: Engine) -> FastAPI:
         return engine.status()
 
     @app.post("/run")
-    def run(plan: dict[str, Any] = Body(), sites: int | None = Body(default=None)) -> dict[str, Any]:  # noqa: B008
-        return {"run": engine.start(validate(plan, Plan, "plan"), sites)}
+    def run(
+        plan: dict[str, Any] = Body(),  # noqa: B008
+        sites: int | None = Body(default=None),
+        pretrained: str | None = Body(default=None),
+    ) -> dict[str, Any]:
+        return {"run": engine.start(validate(plan, Plan, "plan"), sites, Path(pretrained) if pretrained else None)}
 
     @app.post("/resume")
     def resume(run: str = Body(embed=True)) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from flwr.app import Context, RecordDict
 from flwr.common.constant import SUPERLINK_NODE_ID
 from safetensors.numpy import save
 
+from common import wire
 from common.config import dump_yaml, load_yaml
 from common.errors import PneumofedError, RunError
 from common.files import next_free, without_nan, write_atomically
+from common.models.pretrained import starting_model
 from common.monitoring import Monitoring
 from common.plan import Plan
 from server.app import build_app
@@ -25,9 +27,11 @@ from server.grid import FleetGrid
 from server.roster import Terms
 from server.rounds import Report
 from server.settings import ServerFolder
+from server.strategies import require_enough_sites
 
 log = logging.getLogger("pneumofed.server")
 
+PRETRAINED = "pretrained.safetensors"
 RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
 FOR_EVER = float("inf")  # people take days to approve a plan
 
@@ -88,11 +92,12 @@ class Engine:
         self._connected = monitoring.gauge("sites_connected", "sites that are connected")
         self._connected.set_function(lambda: float(len(self.connected())))
 
-    def start(self, plan: Plan, min_sites: int | None) -> str:
+    def start(self, plan: Plan, min_sites: int | None, pretrained: Path | None = None) -> str:
         """Begin a run of `plan` with at least `min_sites` sites (default: all that are admitted); returns its name.
 
         Raises:
             RunError: another run is going on, or fewer sites are admitted.
+            ConfigError: the plan's strategy needs more sites, or `pretrained` is not the file that the plan names.
         """
         with self._lock:
             self._require_idle()
@@ -100,8 +105,12 @@ class Engine:
             needed = n_admitted if min_sites is None else min_sites
             if not 1 <= needed <= n_admitted:
                 raise RunError(f"{n_admitted} sites are admitted, the run needs {max(needed, 1)}; see: pneumofed server sites")
+            require_enough_sites(plan, needed)
             name = next_free(self._folder.runs, plan.name).name
+            starting_model(plan, pretrained)
             write_atomically(self._folder.runs / name / "plan.yaml", dump_yaml(plan).encode())
+            if pretrained is not None:
+                write_atomically(self._folder.runs / name / PRETRAINED, pretrained.read_bytes())
             self._launch(name, plan, RunRecord(uuid.uuid4().hex, needed, _now()))
             return name
 
@@ -184,6 +193,8 @@ class Engine:
         folder = self._folder.runs / name
         terms = Terms(record.run, record.min_sites, FOR_EVER, self._service.site_of)
         config = {"plan": str(folder / "plan.yaml"), "out": str(folder)}
+        if (folder / PRETRAINED).is_file():
+            config["pretrained"] = str(folder / PRETRAINED)
         context = Context(grid.run.run_id, SUPERLINK_NODE_ID, {}, RecordDict(), config)  # type: ignore[arg-type]
         try:
             build_app(progress, terms)(grid, context)
@@ -214,7 +225,7 @@ class Engine:
         if checkpoint is None:
             raise RunError(f"{folder}: the run ended without a checkpoint")
         about = {"plan_sha256": plan.sha256, "rounds": str(checkpoint.round)}
-        write_atomically(folder / "model.safetensors", save(checkpoint.weights, metadata=about))
+        write_atomically(folder / "model.safetensors", save(wire.model_part(checkpoint.weights), metadata=about))
         history = json.dumps(without_nan(checkpoint.history), indent=2) + "\n"
         write_atomically(folder / "history.json", history.encode())
 

@@ -15,6 +15,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common import wire
+from common.calibration import NUMBERS, fit_temperature
 from common.errors import RunError, WireError
 from common.files import without_nan, write_atomically
 from common.plan import Plan
@@ -22,7 +23,7 @@ from common.seeds import derive_seed
 from server.aggregate import WeightedMean, apply_update
 from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from server.roster import POLL_S, Members, Roster, Terms, collect
-from server.strategies import build_strategy, is_linear, restore_state, snapshot_state, to_flower
+from server.strategies import build_strategy, is_linear, require_enough_sites, restore_state, snapshot_state, to_flower
 from server.survey import describe
 
 GRACE_S = 5.0
@@ -79,12 +80,14 @@ class RoundLoop:
 
         Raises:
             RunError: fewer sites answered than the plan's quorum. The checkpoint before stands, and can be resumed.
+            ConfigError: the plan's strategy needs more sites than there are.
         """
         state = load_checkpoint(self.folder, self.plan.sha256) or Checkpoint(0, initial)
         state = replace(state, weights={name: state.weights[name] for name in self.schema.shapes})  # a file keeps no order
         restore_state(self.strategy, state.strategy)
         if state.round < self.plan.rounds:
             self._gather(self.terms.min_sites, self.terms.wait_s)
+            require_enough_sites(self.plan, len(self.members))
         self.observer.started(sorted(self.roster.about), state.round, self.plan.rounds)
         while state.round < self.plan.rounds:
             state = self._round(state)
@@ -141,7 +144,7 @@ class RoundLoop:
         report: Report = {
             "round": number, "bytes_down": sum(map(payload_bytes, requests)), "bytes_up": 0, "sites": {}, "failed": {},
         }  # fmt: skip
-        replies = Replies(self.plan, self.schema, weights)
+        replies = Replies(self.plan, self.schema, weights, len(self.members))
         asked = {m.metadata.dst_node_id for m in requests}
         for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
             site = self.roster.name(node)
@@ -199,8 +202,9 @@ class Replies:
     robust ones (median, Krum) need every reply, kept in the order of the sites' names.
     """
 
-    def __init__(self, plan: Plan, schema: wire.Schema, weights: wire.Weights) -> None:
-        self.plan, self.schema, self.weights = plan, schema, weights
+    def __init__(self, plan: Plan, schema: wire.Schema, weights: wire.Weights, n_members: int) -> None:
+        self.plan, self.schema, self.weights, self.n_members = plan, schema, weights, n_members
+        self.n_answered = 0
         self.mean = WeightedMean(schema.shapes, plan.federation.max_update_norm)
         self.kept: dict[str, Message] = {}
 
@@ -214,6 +218,7 @@ class Replies:
         if norm > self.plan.federation.max_update_norm:
             raise WireError(f"update of norm {norm:.3g}, the plan allows {self.plan.federation.max_update_norm:g}")
         self.mean.add(update, numbers[wire.N_EXAMPLES])
+        self.n_answered += 1
         if is_linear(self.plan):
             self.kept = {site: reply}
         else:
@@ -228,9 +233,13 @@ class Replies:
 
     def aggregate(self, number: int, strategy: Strategy) -> wire.Weights:
         """The next global weights, by the plan's strategy."""
+        if not is_linear(self.plan) and self.n_members == 1:  # a site alone: every robust rule is the identity
+            (reply,) = self.kept.values()
+            return self.schema.check(_as_float32(wire.get_arrays(reply.content)))
         if is_linear(self.plan):
             (reply,) = self.kept.values()
             reply.content = self._as_weights(self.mean.mean(), self.mean.weight)
+            reply.content.metric_records[wire.METRICS][wire.SHARE] = self.n_answered / self.n_members
         arrays, _ = strategy.aggregate_train(number, [self.kept[site] for site in sorted(self.kept)])
         if arrays is None:
             raise RunError(f"round {number}: {self.plan.strategy.name} gave no weights")
@@ -255,6 +264,7 @@ def pool_numbers(sites: dict[str, dict[str, float]]) -> dict[str, float]:
     The AUROC's error is that of a weighted mean of independent estimates: sqrt(sum (w_i se_i)^2) / sum w_i.
     """
     pooled = {name: _weighted_mean(sites.values(), name) for name in (wire.LOSS, wire.AUROC, wire.BRIER)}
+    pooled["temperature"] = fit_temperature({name: _weighted_mean(sites.values(), name) for name in NUMBERS})
     known = [s for s in sites.values() if np.isfinite(s[wire.AUROC_SE])]
     total = sum(s[wire.N_EXAMPLES] for s in known)
     spread = math.sqrt(sum((s[wire.N_EXAMPLES] * s[wire.AUROC_SE]) ** 2 for s in known))

@@ -16,11 +16,12 @@ from common.errors import ConfigError
 from common.files import write_atomically
 from server.app import build_app
 from server.rounds import Silent
+from simulation.arms import FEDERATED
 from simulation.ray_engine import bound
 from simulation.runs import start
 from simulation.scenario import PhantomData, Scenario
 from simulation.sites import prepare_sites
-from simulation.study import FEDERATED, node_configs
+from simulation.study import node_configs
 
 NODES = "nodes.json"
 server_app = ServerApp()

@@ -13,13 +13,19 @@ MAX_TRIES = 1000
 
 
 def deal_out(
-    sequences: Seq[Sequence], n_sites: int, alpha: float | None, rng: np.random.Generator, min_patients: int
+    sequences: Seq[Sequence],
+    n_sites: int,
+    alpha: float | None,
+    rng: np.random.Generator,
+    min_patients: int,
+    sizes: float | None = None,
 ) -> list[list[Sequence]]:
     """Deal the sequences to `n_sites`; a patient's stay together.
 
     Args:
         alpha: for each class, the sites' shares are drawn from Dirichlet(alpha) (Hsu et al., 2019): 0.1 is very uneven,
             100 nearly equal. None deals each class in equal shares. A patient is positive if any sequence is.
+        sizes: the sites' sizes are drawn from Dirichlet(sizes), the same for all classes. None makes them equal.
         min_patients: a deal that leaves a site with fewer patients, or without one of the classes, is drawn again.
 
     Raises:
@@ -31,7 +37,7 @@ def deal_out(
     patients = sorted(by_patient)
     positive = np.array([any(s.labels[0] == 1 for s in by_patient[p]) for p in patients])
     for _ in range(MAX_TRIES):
-        site = _draw(positive, n_sites, alpha, rng)
+        site = _draw(positive, n_sites, alpha, sizes, rng)
         if all(_usable(positive[site == k], min_patients) for k in range(n_sites)):
             return [[s for p, at in zip(patients, site, strict=True) if at == k for s in by_patient[p]] for k in range(n_sites)]
     raise DataError(
@@ -40,11 +46,15 @@ def deal_out(
     )
 
 
-def _draw(positive: NDArray[np.bool_], n_sites: int, alpha: float | None, rng: np.random.Generator) -> NDArray[np.intp]:
+def _draw(
+    positive: NDArray[np.bool_], n_sites: int, alpha: float | None, sizes: float | None, rng: np.random.Generator
+) -> NDArray[np.intp]:
     site = np.zeros(len(positive), np.intp)
+    size = np.full(n_sites, 1.0 / n_sites) if sizes is None else rng.dirichlet(np.full(n_sites, sizes))
     for value in (False, True):
         members = rng.permutation(np.flatnonzero(positive == value))
-        shares = np.full(n_sites, 1.0 / n_sites) if alpha is None else rng.dirichlet(np.full(n_sites, alpha))
+        shares = size if alpha is None else size * rng.dirichlet(np.full(n_sites, alpha))
+        shares = shares / shares.sum()
         borders = np.rint(np.cumsum(shares)[:-1] * len(members)).astype(int)
         for k, chunk in enumerate(np.split(members, borders)):
             site[chunk] = k

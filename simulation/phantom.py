@@ -158,12 +158,15 @@ def _write_patient(
     days = np.cumsum(np.r_[0.0, rng.uniform(1.0, 6.0, n - 1)])
     start = datetime(2020, 1, 1) + timedelta(days=float(rng.integers(0, 1500)), hours=float(rng.uniform(0, 24)))
     chest, opacities = draw_chest(scanner.side, rng), evolve(kind, days, rng)
+    person = numpy_generator(seed, "person", patient)  # of their own: who somebody is changes no image
+    sex, age = str(person.choice(["F", "M"])), f"{int(person.integers(18, 95)):03d}Y"
     rows = []
     for k in rng.permutation(n):
         opacity = opacities[k]
         image = acquire(chest, opacity, scanner, rng)
         name = f"{derive_seed(seed, 'file', patient, int(k)):016x}.dcm"
         ds = to_dicom(image, scanner, patient, name, start + timedelta(days=float(days[k])))
+        ds.PatientSex, ds.PatientAge = sex, age
         ds.save_as(folder / name, enforce_file_format=True)
         spot = (opacity.x, opacity.y, opacity.radius, opacity.density) if opacity else ()
         rows.append((name, f"{days[k]:.4f}", *(f"{v:.4f}" for v in spot), *[""] * (4 - len(spot))))

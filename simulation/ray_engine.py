@@ -16,6 +16,7 @@ from client import app as site
 from client.training.device import set_up_process
 from client.worker import NodeConfig, answer, make_context
 from common.errors import ConfigError
+from simulation import hostile
 from simulation.scenario import Engine
 
 
@@ -44,7 +45,7 @@ def run_on_ray(server_app: ServerApp, context: Context, nodes: Sequence[NodeConf
     cpus = engine.n_threads * engine.n_workers
     run_simulation(
         wrapper,
-        bound(lambda _: nodes, engine.n_threads),
+        bound(lambda _: nodes, engine.n_threads, hostile.app if engine.hostile else site.app),
         num_supernodes=len(nodes),
         backend_config={"init_args": {"num_cpus": cpus, "logging_level": "warning"}, "client_resources": resources},
     )
@@ -58,14 +59,16 @@ def _gpu_share(engine: Engine) -> float:
     return torch.cuda.device_count() / engine.n_workers if torch.cuda.is_available() else 0.0
 
 
-def bound(nodes_of: Callable[[Context], Sequence[NodeConfig]], threads: int | None = None) -> ClientApp:
-    """The site's ClientApp, for nodes that know only their `partition-id`: it counts in what `nodes_of` finds."""
+def bound(
+    nodes_of: Callable[[Context], Sequence[NodeConfig]], threads: int | None = None, works: ClientApp = site.app
+) -> ClientApp:
+    """The site's ClientApp (`works`), for nodes that know only their `partition-id`: it counts in what `nodes_of` finds."""
     app = ClientApp()
 
     def handle(message: Message, context: Context) -> Message:
         set_up_process(threads)
         node = int(context.node_config["partition-id"])
-        return answer(site.app, message, make_context(node, nodes_of(context)[node]))
+        return answer(works, message, make_context(node, nodes_of(context)[node]))
 
     for register in (app.query(), app.train(), app.evaluate()):
         register(handle)

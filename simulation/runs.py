@@ -1,5 +1,6 @@
 """A run's folder: who may use it, what it was started with, and whether it is finished."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,12 @@ def resume(out: Path, given: Scenario | None) -> Scenario:
     if given is not None and canonical_json(given.model_dump(mode="json")) != canonical_json(scenario.model_dump(mode="json")):
         raise RunError(f"{out}: was started with another plan than the one given; leave the plan out to resume it as it was")
     return scenario
+
+
+def data_id(scenario: Scenario) -> str:
+    """Names a folder for data that runs can share: the same for the same hospitals, contract, seed and minimum."""
+    about = scenario.model_dump(mode="json", include={"data", "input", "findings", "seed", "min_patients"})
+    return hashlib.sha256(canonical_json(about).encode()).hexdigest()[:12]
 
 
 def finished_result(out: Path) -> dict[str, object] | None:

@@ -21,6 +21,7 @@ class Partition(Settings):
 
     sites: int = Field(default=5, ge=1, le=1000)
     alpha: Positive | None = Field(default=0.5, description="Dirichlet concentration of the classes; null for equal shares")
+    sizes: Positive | None = Field(default=None, description="Dirichlet concentration of the hospitals' sizes; null for equal ones")
 
 
 class PhantomData(Settings):
@@ -68,6 +69,10 @@ class Engine(Settings):
     workers: int | None = Field(default=None, ge=1, le=1024, description="of pool and ray; default one a GPU, or one a core")
     threads: int | None = Field(default=None, ge=1, le=1024, description="a worker's; default the cores shared equally")
     device: str = "auto"
+    pretrained: str | None = Field(default=None, description="the file that model.pretrained names by its hash")
+    hostile: dict[str, float] = Field(
+        default_factory=dict, description="site: factor on the updates that it sends, for example -5.0"
+    )
     arms: tuple[Literal["local_only", "centralised"], ...] = Field(
         default=("local_only", "centralised"), strict=False, description="what the federation is compared with"
     )

@@ -1,12 +1,14 @@
 """The verdict: every model judged on the same test patients, with intervals."""
 
+import math
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common import metrics
+from common import calibration, metrics
 from common.plan import Plan
 from common.seeds import numpy_generator
 
@@ -18,6 +20,22 @@ class Predictions:
     probabilities: NDArray[np.float32]  # (N, K)
     labels: NDArray[np.float32]  # (N, K), NaN where unknown
     patients: NDArray[np.str_]  # (N,) pseudonyms
+    attributes: dict[str, NDArray[np.str_]]  # (N,) each: client/imaging/attributes.py
+
+    @classmethod
+    def together(cls, parts: Seq["Predictions"]) -> "Predictions":
+        """Several hospitals' as one."""
+        return cls(
+            np.concatenate([part.probabilities for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.patients for part in parts]),
+            {name: np.concatenate([part.attributes[name] for part in parts]) for name in parts[0].attributes},
+        )
+
+    def where(self, chosen: NDArray[np.bool_]) -> "Predictions":
+        """Those of some sequences."""
+        rest = {name: values[chosen] for name, values in self.attributes.items()}
+        return Predictions(self.probabilities[chosen], self.labels[chosen], self.patients[chosen], rest)
 
 
 def judge(predictions: Predictions, plan: Plan, threshold: float) -> dict[str, Any]:
@@ -62,7 +80,8 @@ def _scores(
 def gain(federated: Predictions, local: Predictions, plan: Plan) -> dict[str, Any]:
     """AUROC of the federated model minus the local one on the same patients, with the interval of the difference.
 
-    Both are judged on each resample (a paired bootstrap), so that hard and easy patients cancel out.
+    Both are judged on each resample (a paired bootstrap), so that hard and easy patients cancel out. `p` is DeLong's; null where
+    there are several findings, or patients with several sequences, which it would take for independent.
     """
     assert (federated.patients == local.patients).all()
     weights = _resamples(federated, plan)
@@ -70,7 +89,59 @@ def gain(federated: Predictions, local: Predictions, plan: Plan) -> dict[str, An
         metrics.macro_draws(metrics.auroc, p.probabilities, p.labels, weights) for p in (federated, local)
     )
     found = metrics.Estimate.of(better - alone, draws - draws_alone)
-    return {"value": found.value, "ci": [found.low, found.high]}
+    interval = [found.low, found.high]
+    return {"value": found.value, "ci": interval, "p": _delong_p(federated, local), "advice": advice(interval)}
+
+
+def _delong_p(federated: Predictions, local: Predictions) -> float | None:
+    if federated.labels.shape[1] > 1 or len(set(federated.patients)) < len(federated.patients):
+        return None
+    known = ~np.isnan(federated.labels[:, 0])
+    return metrics.delong(federated.probabilities[known, 0], local.probabilities[known, 0], federated.labels[known, 0]).p
+
+
+def advice(interval: list[float]) -> str:
+    """What a hospital should do, from the interval of its gain: ADOPT, KEEP_LOCAL, UNSURE, or UNKNOWN."""
+    low, high = interval
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return UNKNOWN
+    return ADOPT if low > 0 else KEEP_LOCAL if high < 0 else UNSURE
+
+
+ADOPT, KEEP_LOCAL, UNSURE, UNKNOWN = "adopt", "do not adopt: keep the local model", "no sure difference", "not measurable"
+
+
+def subgroups(predictions: Predictions, plan: Plan) -> dict[str, dict[str, Any]]:
+    """Attribute -> group -> AUROC with its interval and the number of patients.
+
+    Groups with fewer than MIN_IN_GROUP patients or one class are left out, and attributes with fewer than two such groups.
+    """
+    found = {}
+    for name, values in predictions.attributes.items():
+        groups = {}
+        for group in sorted(set(values.tolist()) - {"unknown"}):
+            part = predictions.where(values == group)
+            estimate = metrics.macro_estimate(metrics.auroc, part.probabilities, part.labels, _resamples(part, plan))
+            n_patients = len(set(part.patients))
+            if n_patients >= MIN_IN_GROUP and math.isfinite(estimate.value):
+                groups[group] = {"n_patients": n_patients, "auroc": estimate.value, "auroc_ci": [estimate.low, estimate.high]}
+        if len(groups) > 1:
+            found[name] = groups
+    return found
+
+
+MIN_IN_GROUP = 10
+
+
+def calibrated(predictions: Predictions, plan: Plan, temperature: float) -> dict[str, Any]:
+    """Brier score and calibration error after temperature scaling (common/calibration.py); it changes no ranking."""
+    scaled = calibration.calibrate(predictions.probabilities, temperature)
+    weights = _resamples(predictions, plan)
+    verdict: dict[str, Any] = {"temperature": temperature}
+    for name, metric in (("brier", metrics.brier), ("ece", metrics.ece)):
+        estimate = metrics.macro_estimate(metric, scaled, predictions.labels, weights)
+        verdict |= {name: estimate.value, f"{name}_ci": [estimate.low, estimate.high]}
+    return verdict
 
 
 def confusion(predictions: Predictions, threshold: float, finding: int = 0) -> dict[str, Any]:
@@ -84,7 +155,7 @@ def confusion(predictions: Predictions, threshold: float, finding: int = 0) -> d
     }  # fmt: skip
 
 
-def calibration(predictions: Predictions, finding: int = 0, bins: int = 10) -> list[dict[str, float]]:
+def reliability(predictions: Predictions, finding: int = 0, bins: int = 10) -> list[dict[str, float]]:
     """Reliability curve: for each equal bin of probability that is not empty, what was predicted and what was seen."""
     known = ~np.isnan(predictions.labels[:, finding])
     p, y = predictions.probabilities[known, finding].astype(np.float64), predictions.labels[known, finding]

@@ -81,7 +81,7 @@ def _partitioned(scenario: Scenario, source: Source, folder: Path, key: bytes) -
     if not all(is_current(folder / name, stamp) for name in names):
         whole = source.read(scenario.input, scenario.findings)
         rng = numpy_generator(scenario.seed, "partition")
-        parts = deal_out(whole.sequences, partition.sites, partition.alpha, rng, 2 * scenario.min_patients)
+        parts = deal_out(whole.sequences, partition.sites, partition.alpha, rng, 2 * scenario.min_patients, partition.sizes)
         for i, (name, part) in enumerate(zip(names, parts, strict=True)):
             tally, removed = (whole.tally, whole.removed) if i == 0 else (Tally(), {})
             dealt = Collection(part, tally, removed, whole.identifiers)

@@ -4,12 +4,9 @@ import csv
 import io
 import json
 import logging
-import math
-import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +16,31 @@ from flwr.common.constant import SUPERLINK_NODE_ID
 from safetensors.numpy import save
 
 from client.app import app as client_app
-from client.imaging.cohort import Cohort
-from client.training.device import choose_device, describe, set_up_process
-from client.training.evaluate import predict
+from client.training.device import set_up_process
 from client.worker import NodeConfig
-from common import metrics, wire
+from common import wire
+from common.errors import ConfigError
 from common.files import without_nan, write_atomically
-from common.models import build_model
 from common.plan import Plan, canonical_json
 from server.app import build_app
 from server.checkpoint import Checkpoint, load_checkpoint
 from server.rounds import Observer
+from server.strategies import require_enough_sites
 from simulation import runs
+from simulation.arms import CENTRALISED, FEDERATED, local_arm, memory_folder
+from simulation.assess import assess
 from simulation.grid import PoolGrid, SequentialGrid, SimulationGrid
+from simulation.hostile import app as hostile_app
 from simulation.scenario import Scenario
-from simulation.scores import Predictions, calibration, confusion, gain, judge
 from simulation.sites import SiteData, prepare_sites
 
-FEDERATED, CENTRALISED = "federated", "centralised"
 
-
-def simulate(scenario: Scenario, out: Path, observe: Callable[[str], Observer]) -> dict[str, Any]:
+def simulate(scenario: Scenario, out: Path, observe: Callable[[str], Observer], data: Path | None = None) -> dict[str, Any]:
     """Run every arm that is not finished yet, judge the models and write the report. `out` must be held (`runs.held`).
 
     Args:
         observe: arm's name -> who watches its rounds.
+        data: folder for the hospitals' data, which runs of a study share; by default the run's own.
 
     Returns:
         What metrics.json holds.
@@ -51,7 +48,10 @@ def simulate(scenario: Scenario, out: Path, observe: Callable[[str], Observer]) 
     started = time.perf_counter()
     logging.getLogger("flwr").setLevel(logging.WARNING)
     set_up_process(scenario.simulation.n_threads)
-    sites = prepare_sites(scenario, out)
+    sites = prepare_sites(scenario, data or out)
+    require_enough_sites(scenario.plan, len(sites))
+    if unknown := sorted(scenario.simulation.hostile.keys() - {site.name for site in sites}):
+        raise ConfigError(f"simulation.hostile: {unknown[0]}: no such site; sites are {', '.join(site.name for site in sites)}")
     prepared = time.perf_counter()
     arms = {FEDERATED: sites}
     if "local_only" in scenario.simulation.arms and len(sites) > 1:
@@ -60,7 +60,7 @@ def simulate(scenario: Scenario, out: Path, observe: Callable[[str], Observer]) 
         arms[CENTRALISED] = [SiteData.pooled(sites)]
     results = {arm: run_arm(scenario, arm, members, out, observe(arm)) for arm, members in arms.items()}
     trained = time.perf_counter()
-    result = assess(scenario, sites, results)
+    result = assess(scenario, sites, results, out)
     result["timing"] = {
         "prepare_s": prepared - started,
         "train_s": sum(_training_seconds(checkpoint) for checkpoint in results.values()),
@@ -71,11 +71,6 @@ def simulate(scenario: Scenario, out: Path, observe: Callable[[str], Observer]) 
     return result
 
 
-def local_arm(site: str) -> str:
-    """The arm in which one hospital trains alone."""
-    return f"local-{site}"
-
-
 def run_arm(scenario: Scenario, arm: str, sites: list[SiteData], out: Path, observer: Observer) -> Checkpoint:
     """One federation through Flower's ServerApp and ClientApp; alone and centralised are federations of one."""
     folder = out / "arms" / arm
@@ -83,6 +78,8 @@ def run_arm(scenario: Scenario, arm: str, sites: list[SiteData], out: Path, obse
     done = load_checkpoint(folder, scenario.plan.sha256)
     if done is None or done.round < scenario.rounds:
         config: dict[str, Any] = {"plan": str(out / "plan.yaml"), "out": str(folder)}
+        if scenario.simulation.pretrained is not None:
+            config["pretrained"] = scenario.simulation.pretrained
         context = Context(run_id=1, node_id=SUPERLINK_NODE_ID, node_config={}, state=RecordDict(), run_config=config)
         if scenario.simulation.engine == "ray":
             from simulation.ray_engine import run_on_ray  # needs the ray extra
@@ -101,9 +98,10 @@ def _grid(scenario: Scenario, sites: list[SiteData], out: Path, arm: str) -> Ite
     engine, nodes = scenario.simulation, node_configs(scenario, sites, out, arm)
     grid: SimulationGrid
     if engine.engine == "pool" and len(sites) > 1:
-        grid = PoolGrid("client.app:app", nodes, engine.n_workers, engine.n_threads)
+        name = "simulation.hostile:app" if engine.hostile else "client.app:app"
+        grid = PoolGrid(name, nodes, engine.n_workers, engine.n_threads)
     else:
-        grid = SequentialGrid(client_app, nodes)
+        grid = SequentialGrid(hostile_app if engine.hostile else client_app, nodes)
     try:
         yield grid
     finally:
@@ -111,8 +109,12 @@ def _grid(scenario: Scenario, sites: list[SiteData], out: Path, arm: str) -> Ite
 
 
 def node_configs(scenario: Scenario, sites: list[SiteData], out: Path, arm: str) -> list[NodeConfig]:
-    """Each site's node configuration, as client/app.py reads it. Each arm has ledgers of its own: only one would be real."""
+    """Each site's node configuration, as client/app.py reads it. Each arm has ledgers of its own: only one would be real.
+
+    A hostile site is so in the federated arm alone.
+    """
     plan, device_of = str(out.resolve() / "plan.yaml"), scenario.simulation.device_of
+    hostile = scenario.simulation.hostile if arm == FEDERATED else {}
     return [
         {
             "site": site.name,
@@ -120,6 +122,8 @@ def node_configs(scenario: Scenario, sites: list[SiteData], out: Path, arm: str)
             "plan": plan,
             "device": device_of(node),
             "ledger": str((out / "arms" / arm / f"ledger-{site.name}.sqlite").resolve()),
+            "memory": str(memory_folder(out, arm, site.name).resolve()),
+            **({"hostile": hostile[site.name]} if site.name in hostile else {}),
         }
         for node, site in enumerate(sites, start=1)
     ]
@@ -128,90 +132,6 @@ def node_configs(scenario: Scenario, sites: list[SiteData], out: Path, arm: str)
 def _training_seconds(checkpoint: Checkpoint) -> float:
     seconds = [site[wire.SECONDS] for report in checkpoint.history for site in report["sites"].values()]
     return float(np.nansum(seconds))  # a private site does not tell
-
-
-class _Judge:
-    """Predictions of any arm's model on any hospitals' patients of a split."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        self.plan, self.device = scenario.plan, choose_device(scenario.simulation.device)
-        self.model = build_model(self.plan).to(self.device)
-
-    def predict(self, checkpoint: Checkpoint, cohort: Cohort, split: str) -> Predictions:
-        indices = cohort.split(self.plan.split)[split]
-        wire.set_weights(self.model, checkpoint.weights)
-        probabilities = predict(self.model, cohort, indices, self.device)
-        return Predictions(probabilities, cohort.labels[indices], cohort.patients[indices])
-
-
-def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpoint]) -> dict[str, Any]:
-    """All models on the test patients. The threshold is chosen on validation patients, by the federated model."""
-    plan, judge_, pooled = scenario.plan, _Judge(scenario), SiteData.pooled(sites).open()
-    federated = results[FEDERATED]
-    validation = judge_.predict(federated, pooled, "validation")
-    known = ~np.isnan(validation.labels[:, 0])
-    threshold = metrics.youden_threshold(validation.probabilities[known, 0], validation.labels[known, 0])
-    test = judge_.predict(federated, pooled, "test")
-    by_site = {site.name: _assess_site(plan, judge_, site, results, threshold) for site in sites}
-    verdict: dict[str, Any] = {FEDERATED: judge(test, plan, threshold)}
-    verdict[FEDERATED]["mean"] = {"auroc": _mean_auroc(by_site, FEDERATED)}
-    if any(local_arm(site.name) in results for site in sites):
-        verdict["local_only"] = {"mean": {"auroc": _mean_auroc(by_site, "local_only")}}
-    if CENTRALISED in results:
-        verdict[CENTRALISED] = judge(judge_.predict(results[CENTRALISED], pooled, "test"), plan, threshold)
-    history = federated.history
-    return {
-        "name": plan.name,
-        "seed": plan.seed,
-        "rounds": plan.rounds,
-        "plan_sha256": plan.sha256,
-        "findings": list(plan.findings),
-        "test": verdict,
-        "confusion": confusion(test, threshold),
-        "calibration": calibration(test),
-        "sites": by_site,
-        "bytes": {"up": sum(r["bytes_up"] for r in history), "down": sum(r["bytes_down"] for r in history)},
-        "skipped_files": pooled.tally.skipped_files,
-        "skipped": pooled.tally.left_out(),
-        "device": describe(judge_.device),
-        "engine": scenario.simulation.engine,
-        "data": scenario.data.model_dump(mode="json"),
-        "versions": versions(),
-    }
-
-
-def _assess_site(plan: Plan, judge_: _Judge, site: SiteData, results: dict[str, Checkpoint], threshold: float) -> dict[str, Any]:
-    cohort = site.open()
-    split = cohort.split(plan.split)
-    federated = judge_.predict(results[FEDERATED], cohort, "test")
-    about: dict[str, Any] = {
-        "n_patients": len(set(cohort.patients)),
-        "n_sequences": len(cohort),
-        "n_frames": int(cohort.lengths.sum()),
-        "frames": {"min": int(cohort.lengths.min()), "median": float(np.median(cohort.lengths)), "max": int(cohort.lengths.max())},
-        "split": {part: cohort.count_patients(indices) for part, indices in split.items()},
-        "prevalence": {f: float(np.nanmean(cohort.labels[:, k])) for k, f in enumerate(plan.findings)},
-        "scanners": sorted(set(cohort.scanners)),
-        "skipped": cohort.tally.left_out(),
-        FEDERATED: judge(federated, plan, threshold),
-    }
-    if local_arm(site.name) in results:
-        local = judge_.predict(results[local_arm(site.name)], cohort, "test")
-        about["local_only"] = judge(local, plan, threshold)
-        about["gain"] = gain(federated, local, plan)
-    return about
-
-
-def _mean_auroc(by_site: dict[str, Any], arm: str) -> float:
-    """Mean over the hospitals in which it is defined (both classes among the test patients)."""
-    values = [site[arm]["auroc"] for site in by_site.values() if arm in site and math.isfinite(site[arm]["auroc"])]
-    return float(np.mean(values)) if values else float("nan")
-
-
-def versions() -> dict[str, str]:
-    """What the numbers were made with."""
-    names = ("pneumofed", "flwr", "torch", "opacus", "pydicom", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def write_outputs(out: Path, plan: Plan, result: dict[str, Any], results: dict[str, Checkpoint]) -> None:
@@ -223,7 +143,7 @@ def write_outputs(out: Path, plan: Plan, result: dict[str, Any], results: dict[s
     about = {
         "pneumofed": canonical_json({"plan": plan.model_dump(mode="json"), "plan_sha256": plan.sha256, "rounds": federated.round})
     }
-    write_atomically(out / "model.safetensors", save(federated.weights, metadata=about))
+    write_atomically(out / "model.safetensors", save(wire.model_part(federated.weights), metadata=about))
     histories = {arm: checkpoint.history for arm, checkpoint in results.items()}
     write_atomically(out / "history.csv", history_csv(histories).encode())
     write_atomically(out / "report.html", render_report(plan, without_nan(result), without_nan(histories)).encode())

@@ -31,7 +31,7 @@ class Decision:
     runs: int
     """How many runs of the plan are allowed in all."""
     shapes: dict[str, list[int]]
-    """Tensor -> shape of the plan's model, as worked out at the approval: what may leave under it."""
+    """Tensor -> shape, as worked out from the plan at the approval: what may leave under it."""
 
 
 class Approvals:
@@ -153,7 +153,8 @@ class Approvals:
         """Allow a run, or a further one."""
         from common.models import build_model  # takes seconds: the agent, which only asks, goes without
 
-        shapes = {name: list(shape) for name, shape in Schema.of(build_model(self.plan(sha256))).shapes.items()}
+        plan = self.plan(sha256)
+        shapes = {name: list(shape) for name, shape in Schema.exchanged(plan, build_model(plan)).shapes.items()}
         before = self.decision(sha256)
         return self._decide(sha256, Decision(True, _user(), _now(), (before.runs if before else 0) + 1, shapes))
 

@@ -1,7 +1,7 @@
 """The cohort: sequences decoded once, windowed and resized, on disk; opened in milliseconds by memory-mapping.
 
 A cohort folder holds `frames.bin` (frames one after another, uint8 or uint16), `frames.arrow` (the gap before each, and a keyed
-hash of the file it came from), `sequences.arrow` (pseudonym, first frame, number of frames, labels, scanner) and `cohort.json`
+hash of the file it came from), `sequences.arrow` (pseudonym, first frame, number of frames, labels, attributes) and `cohort.json`
 (contract, counts, fingerprint). Sequences of one patient share frames. It is written beside its place and renamed into it, so it
 is whole or not there; frames whose file did not change are taken over from the cohort before.
 """
@@ -23,6 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import feather
 
+from client.imaging.attributes import ATTRIBUTES
 from client.imaging.deidentify import scan
 from client.imaging.outcome import Reason, Skipped, Tally
 from client.imaging.pixels import DicomPixels, Pixels, fit
@@ -31,7 +32,7 @@ from client.imaging.sequence import Collection, Frame, Sequence
 from common.errors import DataError
 from common.plan import Input, Split, canonical_json
 
-FORMAT = 2
+FORMAT = 3
 
 
 def pseudonym(patient: str, key: bytes) -> str:
@@ -164,7 +165,7 @@ class _Frames:
                 assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))  # a patient's order is one
                 yield {
                     "patient": patient, "first": numbers[0], "n_frames": len(numbers),
-                    "labels": sequence.labels, "scanner": sequence.scanner,
+                    "labels": sequence.labels, **{name: getattr(sequence, name) for name in ATTRIBUTES},
                 }  # fmt: skip
 
     def _load(self, frames: list[Frame]) -> Iterator[tuple[bytes, Pixels | Skipped]]:
@@ -253,7 +254,7 @@ def _sequence_table(rows: list[dict[str, Any]], findings: tuple[str, ...]) -> pa
         "patient": pa.array([r["patient"] for r in rows], pa.string()),
         "first": pa.array([r["first"] for r in rows], pa.int64()),
         "n_frames": pa.array([r["n_frames"] for r in rows], pa.int64()),
-        "scanner": pa.array([r["scanner"] for r in rows], pa.string()),
+        **{name: pa.array([r[name] for r in rows], pa.string()) for name in ATTRIBUTES},
     }
     for k, finding in enumerate(findings):
         columns[f"label:{finding}"] = pa.array([float(r["labels"][k]) for r in rows], pa.float32())
@@ -295,7 +296,8 @@ class _Part:
             shape = (about["n_frames"], contract.size, contract.size)
             dtype = np.uint8 if contract.depth == 8 else np.uint16
             path = folder / "frames.bin"
-            frames = np.memmap(path, dtype, "r", shape=shape) if about["n_frames"] else np.zeros(shape, dtype)
+            # As a plain array: a slice of a memmap costs ten times that of an array, and there is one for each sequence.
+            frames = np.memmap(path, dtype, "r", shape=shape).view(np.ndarray) if about["n_frames"] else np.zeros(shape, dtype)
             about_frames = feather.read_table(folder / "frames.arrow", memory_map=True)
             table = feather.read_table(folder / "sequences.arrow", memory_map=True)
         except (OSError, ValueError, KeyError, pa.ArrowInvalid) as e:
@@ -314,7 +316,8 @@ class Cohort:
 
     Attributes:
         patients: (N,) pseudonyms; labels: (N, K) float32, NaN where unknown; lengths: (N,) int64 frames a sequence.
-        scanners: (N,) text; tally: what was left out and why; removed: identifying attribute -> files that had it.
+        attributes: (N,) text each, see attributes.py; scanners: the first of them.
+        tally: what was left out and why; removed: identifying attribute -> files that had it.
         fingerprint: SHA-256 of all that training sees.
     """
 
@@ -329,7 +332,8 @@ class Cohort:
         self.lengths: NDArray[np.int64] = _column(parts, "n_frames").astype(np.int64)
         self.patients: NDArray[np.str_] = _column(parts, "patient").astype(np.str_)
         self._position = np.array([split_position(p) for p in self.patients])
-        self.scanners: NDArray[np.str_] = _column(parts, "scanner").astype(np.str_)
+        self.attributes: dict[str, NDArray[np.str_]] = {name: _column(parts, name).astype(np.str_) for name in ATTRIBUTES}
+        self.scanners = self.attributes["scanner"]
         self.labels: NDArray[np.float32] = np.stack([_column(parts, f"label:{f}").astype(np.float32) for f in self.findings], 1)
         self.removed = dict(sum((Counter(p.about["removed"]) for p in parts), Counter[str]()))
         self.fingerprint = hashlib.sha256("".join(p.about["fingerprint"] for p in parts).encode()).hexdigest()
@@ -359,6 +363,24 @@ class Cohort:
         gaps: NDArray[np.float32] = part.gaps[self._first[i] : self._first[i] + self.lengths[i]].copy()
         gaps[:1] = 0.0  # the frame before may be one that only another sequence of the patient has
         return gaps
+
+    def padded(self, indices: NDArray[np.intp]) -> tuple[Pixels, NDArray[np.float32]]:
+        """Frames (B, T, size, size) and gaps (B, T) of several sequences, zeros behind the end of each."""
+        lengths, n = self.lengths[indices], len(indices)
+        time = np.arange(int(lengths.max()))
+        real = time < lengths[:, None]
+        at = np.where(real, self._first[indices][:, None] + time, 0)
+        frames = np.zeros((n, len(time), self.contract.size, self.contract.size), self._parts[0].frames.dtype)
+        gaps = np.zeros((n, len(time)), np.float32)
+        for number, part in enumerate(self._parts):
+            mine = real & (self._part[indices] == number)[:, None]
+            if mine.all():
+                np.take(part.frames, at, axis=0, out=frames, mode="clip")  # the same copy, without one in between
+                gaps[:] = part.gaps[at]
+            elif mine.any():
+                frames[mine], gaps[mine] = part.frames[at[mine]], part.gaps[at[mine]]
+        gaps[:, 0] = 0.0  # see `gaps`
+        return frames, gaps
 
     def split(self, split: Split) -> dict[str, NDArray[np.intp]]:
         """Indices of the `train`, `validation` and `test` sequences; a patient is in one of them only."""

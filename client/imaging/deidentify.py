@@ -12,6 +12,8 @@ from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
 from pydicom.tag import Tag
 
+from client.imaging.attributes import OUR_WORDS
+
 IDENTIFYING = frozenset(Tag(*tag) for tag in ALL_TAGS if len(tag) == 2)
 """Attributes that the Basic Application Level Confidentiality Profile removes or replaces (PS3.15 table E.1-1)."""
 NAMING = (
@@ -51,7 +53,7 @@ def scan(folder: Path, identifiers: Iterable[str]) -> list[str]:
     Every text of the tables and every value in cohort.json is searched. Hexadecimal digits, in which a short number may be by
     chance, are compared whole.
     """
-    wanted, found = set(identifiers), []
+    wanted, found = set(identifiers) - OUR_WORDS, []
     for file in sorted(folder.glob("*.arrow")):
         table = feather.read_table(file)
         for name in table.column_names:

@@ -15,6 +15,7 @@ from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 
+from client.imaging.attributes import AGES, SEXES
 from client.imaging.deidentify import identifiers_in, removed_from
 from client.imaging.functional_groups import count_frames, frame_attributes, slice_position
 from client.imaging.outcome import Reason, Skipped
@@ -48,6 +49,8 @@ class Header:
     thickness: float | None = None  # millimetres
     placed_by: str = "geometry"  # one of PLACED_BY
     burnt_in: bool = False  # the file says that text is drawn into the image
+    sex: str = "unknown"  # one of SEXES
+    age: str = "unknown"  # one of AGES: years, in bands that many patients share
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,8 @@ def _headers(path: Path, ds: Dataset, modality: str) -> list[Header]:
             thickness=_number(ds.get("SliceThickness")),
             placed_by=places[k][1],
             burnt_in=str(ds.get("BurnedInAnnotation", "") or "").strip().upper() == "YES",
+            sex=_sex(ds),
+            age=_age_band(ds, time),
         )
         for k in range(n)
     ]
@@ -130,6 +135,27 @@ def _headers(path: Path, ds: Dataset, modality: str) -> list[Header]:
     if modality == "ct" and any(h.position is None for h in headers):
         raise Skipped(Reason.NO_POSITION)
     return headers
+
+
+def _sex(ds: Dataset) -> str:
+    sex = str(ds.get("PatientSex", "") or "").strip().upper()
+    return sex if sex in SEXES else "unknown"
+
+
+def _age_band(ds: Dataset, time: datetime | None) -> str:
+    """By PatientAge (PS3.5: 045Y, 018M), else by the birth date at the image's time."""
+    years: float | None = None
+    stated = str(ds.get("PatientAge", "") or "").strip().upper()
+    if stated[:-1].isdigit() and stated[-1:] in _YEARS_IN:
+        years = int(stated[:-1]) * _YEARS_IN[stated[-1]]
+    elif (born := _parse_time(str(ds.get("PatientBirthDate", "") or ""), "")) and time:
+        years = (time - born).days / 365.25
+    if years is None or not 0 <= years < 130:
+        return "unknown"
+    return AGES[min(int(years // 20), 4)]
+
+
+_YEARS_IN = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
 def require_image(ds: Dataset) -> None:

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     UNLABELLED = "patient without a label"
     FORGOTTEN = "patient who asked to be left out"
     NO_FRAMES = "patient without a readable image"
+    TOO_SHORT = "sequence with fewer images than the plan asks for"
     BURNT_IN = "text may be drawn into the image"
     VIEW_UNKNOWN = "does not say its view, taken for frontal"
     PLACED_BY_NUMBER = "placed by slice location or number, not by geometry"
@@ -47,7 +48,7 @@ class Skipped(Exception):  # noqa: N818 - an outcome, not an error
         self.reason = reason
 
 
-PATIENT_REASONS = (Reason.UNLABELLED, Reason.NO_FRAMES, Reason.FORGOTTEN, Reason.SLICES_MISSING)
+PATIENT_REASONS = (Reason.UNLABELLED, Reason.NO_FRAMES, Reason.FORGOTTEN, Reason.SLICES_MISSING, Reason.TOO_SHORT)
 """These count patients; all others count files."""
 
 NOTES = (Reason.BURNT_IN, Reason.VIEW_UNKNOWN, Reason.PLACED_BY_NUMBER, Reason.SLICES_MISSING)

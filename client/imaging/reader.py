@@ -217,5 +217,7 @@ def _headers_of_file(path: Path, about: dict[str, Any]) -> HeadersOfFile:
 def _header(path: Path, about: dict[str, Any]) -> Header:
     taken = about.pop("time")
     about["shape"] = tuple(about["shape"])
-    about |= {name: sys.intern(about[name]) for name in ("patient", "series", "study", "scanner", "view", "placed_by")}
+    about |= {
+        name: sys.intern(about[name]) for name in ("patient", "series", "study", "scanner", "view", "placed_by", "sex", "age")
+    }
     return Header(path=path, time=taken and datetime.fromisoformat(taken), **about)

@@ -33,6 +33,9 @@ class Sequence:
     frames: tuple[Frame, ...]
     labels: NDArray[np.float32]  # (K,) 0, 1, or NaN where unknown
     scanner: str = "unknown"
+    sex: str = "unknown"
+    age: str = "unknown"  # a band of years
+    view: str = "unknown"
 
 
 @dataclass

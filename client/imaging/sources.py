@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.imaging.deidentify import without_identifiers
-from client.imaging.dicom import Header
+from client.imaging.dicom import Header, HeadersOfFile
 from client.imaging.labels import Labels, parse_label, read_labels, read_rows, require_images
 from client.imaging.outcome import Reason, Skipped, Tally
 from client.imaging.reader import headers_of, patients_of
-from client.imaging.sequence import Collection, Frame, Sequence, choose, episodes, to_frames
+from client.imaging.sequence import Collection, Frame, Sequence, choose, episodes, order_headers, to_frames
 from common.errors import DataError
 from common.plan import Input
 
@@ -63,21 +63,35 @@ class DicomFolder:
         labels = read_labels(self.labels_path, findings)
         tally, removed, identifiers = Tally(), Counter[str](), set[str]()
         patients: dict[str, list[Header]] = defaultdict(list)
-        paths = [p for p in _walk(self.path) if not _is_beside(p)]
-        for path, found in zip(paths, headers_of(paths, contract.modality), strict=True):
-            if isinstance(found, Skipped):
-                tally.add_files(found.reason, [path])
-                continue
+        for found in _headers_in(self.path, contract, tally):
             patients[found.images[0].patient] += found.images
             removed.update(found.removed)
             identifiers |= found.identifiers
-            tally.add_files(Reason.BURNT_IN, [path] * found.images[0].burnt_in)
         require_images(labels, {str(getattr(h, labels.key)) for headers in patients.values() for h in headers}, tally)
         known = labels.known()
         sequences = [s for patient in sorted(patients) for s in _sequences(patients[patient], labels, known, contract, tally)]
         scanners = {text: without_identifiers(text, identifiers) for text in {s.scanner for s in sequences}}
         sequences = [replace(s, scanner=scanners[s.scanner]) for s in sequences]
         return Collection(sequences, tally, removed, frozenset(identifiers))
+
+
+def _headers_in(path: Path, contract: Input, tally: Tally) -> Iterator[HeadersOfFile]:
+    """What the DICOM files of a folder (or one file) say, those of the contract's modality; the others are counted."""
+    paths = [path] if path.is_file() else [p for p in _walk(path) if not _is_beside(p)]
+    for file, found in zip(paths, headers_of(paths, contract.modality), strict=True):
+        if isinstance(found, Skipped):
+            tally.add_files(found.reason, [file])
+        else:
+            tally.add_files(Reason.BURNT_IN, [file] * found.images[0].burnt_in)
+            yield found
+
+
+def patients_in(path: Path, contract: Input, tally: Tally) -> dict[str, list[Header]]:
+    """Each patient's images in order, of a folder of DICOM files or one file, without labels: what a prediction is about."""
+    patients: dict[str, list[Header]] = defaultdict(list)
+    for found in _headers_in(path, contract, tally):
+        patients[found.images[0].patient] += found.images
+    return {patient: order_headers(patients[patient], contract.modality, tally) for patient in sorted(patients)}
 
 
 def _sequences(headers: list[Header], labels: Labels, known: Set[str], contract: Input, tally: Tally) -> Iterator[Sequence]:
@@ -87,8 +101,13 @@ def _sequences(headers: list[Header], labels: Labels, known: Set[str], contract:
         tally.add(Reason.UNLABELLED)
         return
     for key, ordered in episodes(headers, labels.key, known, contract.modality, tally).items():
-        if ordered:
-            yield Sequence(ordered[0].patient, to_frames(ordered, contract), labels.values[key], scanner=ordered[-1].scanner)
+        if ordered and len(ordered) < contract.min_frames:
+            tally.add(Reason.TOO_SHORT)
+        elif ordered:
+            last = ordered[-1]
+            yield Sequence(
+                last.patient, to_frames(ordered, contract), labels.values[key], last.scanner, last.sex, last.age, last.view
+            )
         else:
             tally.add(Reason.NO_FRAMES)
 
@@ -134,6 +153,9 @@ class ImageIndex:
             raise DataError(f"{self.path}: one patient's rows have different labels; a sequence has one label a finding")
         if np.isnan(labels).all():
             tally.add(Reason.UNLABELLED)
+            return None
+        if len(rows) < contract.min_frames:
+            tally.add(Reason.TOO_SHORT)
             return None
         kept = [rows[i] for i in choose(len(rows), contract.max_frames, contract.modality)]
         frames = tuple(Frame(r[0] - kept[0][0], partial(read_image, self.path.parent / r[1])) for r in kept)
@@ -184,6 +206,10 @@ class NpzFile:
     def read(self, contract: Input, findings: tuple[str, ...]) -> Collection:
         if len(findings) != 1:
             raise DataError(f"{self.path}: holds one finding, the plan names {len(findings)}")
+        if contract.min_frames > 1:
+            raise DataError(
+                f"{self.path}: its sequences have one image each, the plan asks for {contract.min_frames} (input.min_frames)"
+            )
         tally, sequences = Tally(), []
         for images, labels, patients in self._parts():
             for image, label, patient in zip(images, labels, patients, strict=True):

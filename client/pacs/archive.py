@@ -1,8 +1,10 @@
 """What a pull needs of a PACS, whichever way it is spoken to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from pydicom import Dataset
 
 
 class Unreachable(Exception):  # noqa: N818 - a state of the PACS, not an error of ours
@@ -35,6 +37,10 @@ class Archive(Protocol):
 
     def series(self, study: str, modalities: tuple[str, ...]) -> list[Series]:
         """The series of a study with images of these modalities."""
+        ...
+
+    def store(self, objects: Sequence[Dataset]) -> None:
+        """Give objects of ours to the PACS."""
         ...
 
     def fetch(self, series: Series, missing: frozenset[str], store: Store) -> None:

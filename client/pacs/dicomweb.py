@@ -1,11 +1,12 @@
 """DICOMweb: QIDO-RS to find, WADO-RS to fetch (PS3.18), by dicomweb-client."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from typing import Any, TypeVar
 
 import requests
 from dicomweb_client import DICOMwebClient
+from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 
 from client.pacs.archive import Refused, Series, Store, Unreachable
@@ -54,6 +55,9 @@ class DicomwebArchive:
             file = BytesIO()
             ds.save_as(file, enforce_file_format=True)
             store(image, file.getvalue())
+
+    def store(self, objects: Sequence[Dataset]) -> None:
+        _asked(lambda: self._client.store_instances(list(objects)))
 
     def _search(self, search: Callable[..., list[dict[str, Any]]], **about: Any) -> Iterator[dict[str, Any]]:
         """Every answer, page by page: services limit their number."""

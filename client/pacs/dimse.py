@@ -4,11 +4,12 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydicom import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
@@ -104,6 +105,26 @@ class DimseArchive:
             self._get(asked, store)
         else:
             self._move(asked, self._receiver, missing, store)
+
+    def store(self, objects: Sequence[Dataset]) -> None:
+        """On an association of its own: the one for questions has no room for what we make."""
+        ae = AE(self._peer.own_title)
+        for kind in sorted({UID(ds.SOPClassUID) for ds in objects}):
+            ae.add_requested_context(kind, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+        association = ae.associate(
+            self._peer.host, self._peer.port, ae_title=self._peer.title, evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)]
+        )
+        if association.is_rejected:
+            raise Refused(f"{self._peer.title} does not take calls from {self._peer.own_title}")
+        if not association.is_established:
+            raise Unreachable("no association")
+        try:
+            for ds in objects:
+                _require_success([association.send_c_store(ds)])
+        except ValueError as e:  # no context for this kind of object was accepted
+            raise Refused(type(e).__name__) from None
+        finally:
+            association.release()
 
     def _find(self, asked: Dataset) -> list[Dataset]:
         with self._associated() as association:

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydicom import dcmread
+
 from client.imaging.dicom import MODALITIES
 from client.imaging.labels import read_labels
-from client.pacs.archive import Archive
+from client.pacs.archive import Archive, Refused, Unreachable
 from client.pacs.inbox import Inbox
 from client.pacs.pull import Pull, Wanted
 from client.settings import Pacs, SiteFolder
 from common.credentials import require_private
-from common.errors import ConfigError
+from common.errors import ConfigError, LinkError
 from common.logs import log_to
 from common.plan import Plan
 
@@ -59,6 +61,25 @@ def ask_nothing(pacs: Pacs) -> None:
     """Ask for a study that nobody has: does the PACS answer us? Raises Unreachable, Refused or ConfigError."""
     with _archive(pacs, None) as archive:
         list(archive.studies("study", "1.2.3.4.5.6.7.8.9.0"))
+
+
+def store_files(folder: SiteFolder, files: list[Path]) -> int:
+    """Send DICOM files to the site's PACS (STOW-RS or C-STORE, as it is asked); returns how many it took.
+
+    Raises:
+        ConfigError: hospital.yaml names no PACS.
+        LinkError: the PACS does not answer, or refuses one.
+    """
+    pacs = _pacs(folder)
+    where = pacs.url if pacs.retrieve == "dicomweb" else f"{pacs.title} at {pacs.host}:{pacs.port}"
+    try:
+        with _archive(pacs, None) as archive:
+            archive.store([dcmread(path) for path in files])
+    except Unreachable as e:
+        raise LinkError(f"{where} does not answer ({e}); what was made is kept, send it again") from None
+    except Refused as e:
+        raise LinkError(f"{where} does not take what was made ({e}); may {pacs.own_title} store?") from None
+    return len(files)
 
 
 def until_told_to_end() -> None:

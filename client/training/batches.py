@@ -36,12 +36,7 @@ class Batch:
 def collate(cohort: Cohort, indices: NDArray[np.intp]) -> Batch:
     """Sequences `indices` of the cohort as one padded batch in ordinary memory."""
     lengths = cohort.lengths[indices]
-    size, time = cohort.contract.size, int(lengths.max())
-    frames = np.zeros((len(indices), time, size, size), cohort.frames(int(indices[0])).dtype)
-    gaps = np.zeros((len(indices), time), np.float32)
-    for row, i in enumerate(indices):
-        frames[row, : lengths[row]] = cohort.frames(int(i))
-        gaps[row, : lengths[row]] = cohort.gaps(int(i))
+    frames, gaps = cohort.padded(indices)
     return Batch(*(torch.from_numpy(a) for a in (frames, gaps, lengths, cohort.labels[indices])))
 
 

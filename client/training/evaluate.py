@@ -9,21 +9,31 @@ from torch.nn import functional as F
 from client.imaging.cohort import Cohort
 from client.training.batches import in_batches
 from client.training.device import autocast
-from common import metrics, wire
+from common import calibration, metrics, wire
 from common.plan import Plan
 from common.seeds import numpy_generator
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, cohort: Cohort, indices: NDArray[np.intp], device: torch.device) -> NDArray[np.float32]:
-    """Probabilities (len(indices), K) float32 in [0, 1], in the order of `indices`."""
+def predict_logits(model: nn.Module, cohort: Cohort, indices: NDArray[np.intp], device: torch.device) -> NDArray[np.float32]:
+    """Logits (len(indices), K) float32, in the order of `indices`."""
     model.eval()
-    probabilities = []
+    logits = []
     for batch in in_batches(cohort, indices, 64, device):
         with autocast(device):
-            logits = model(batch.frames, batch.gaps, batch.lengths)
-        probabilities.append(logits.float().sigmoid().cpu().numpy())
-    return np.concatenate(probabilities) if probabilities else np.zeros((0, cohort.labels.shape[1]), np.float32)
+            found = model(batch.frames, batch.gaps, batch.lengths)
+        logits.append(found.float().cpu().numpy())
+    return np.concatenate(logits) if logits else np.zeros((0, cohort.labels.shape[1]), np.float32)
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities of logits."""
+    return torch.from_numpy(logits).sigmoid().numpy()
+
+
+def predict(model: nn.Module, cohort: Cohort, indices: NDArray[np.intp], device: torch.device) -> NDArray[np.float32]:
+    """Probabilities (len(indices), K) float32 in [0, 1], in the order of `indices`."""
+    return sigmoid(predict_logits(model, cohort, indices, device))
 
 
 def cross_entropy(probabilities: NDArray[np.float32], labels: NDArray[np.float32]) -> float:
@@ -35,8 +45,9 @@ def cross_entropy(probabilities: NDArray[np.float32], labels: NDArray[np.float32
     return float(F.binary_cross_entropy(p, torch.from_numpy(labels[known].astype(np.float64))))
 
 
-def numbers_for(cohort: Cohort, indices: NDArray[np.intp], probabilities: NDArray[np.float32], plan: Plan) -> dict[str, float]:
+def numbers_for(cohort: Cohort, indices: NDArray[np.intp], logits: NDArray[np.float32], plan: Plan) -> dict[str, float]:
     """The wire's EVALUATE_NUMBERS, each the mean over the plan's findings."""
+    probabilities = sigmoid(logits)
     labels, patients = cohort.labels[indices], cohort.patients[indices]
     weights = metrics.resample_patients(patients, plan.evaluation.bootstrap, numpy_generator(plan.seed, "bootstrap"))
     auroc = metrics.macro_estimate(metrics.auroc, probabilities, labels, weights)
@@ -46,4 +57,5 @@ def numbers_for(cohort: Cohort, indices: NDArray[np.intp], probabilities: NDArra
         wire.AUROC: auroc.value,
         wire.AUROC_SE: auroc.error,
         wire.BRIER: brier.value,
+        **calibration.losses(logits, labels),
     }

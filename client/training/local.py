@@ -27,15 +27,28 @@ class Trained:
     loss: float  # mean over the last epoch's steps
     steps: int
     seconds: float
+    rates: float = 0.0  # the steps' learning rates, added up
 
 
-def train_round(model: nn.Module, cohort: Cohort, plan: Plan, site: str, round: int, device: torch.device) -> Trained:
+@dataclass(frozen=True)
+class Pull:
+    """What a federated method adds to plain training, one tensor a trained parameter."""
+
+    toward: list[Tensor] | None = None
+    strength: float = 0.0  # of the pull toward these weights: FedProx's μ, Ditto's λ
+    correction: list[Tensor] | None = None  # added to every step's direction: SCAFFOLD's c - c_i
+
+
+def train_round(
+    model: nn.Module, cohort: Cohort, plan: Plan, site: str, round: int, device: torch.device, pull: Pull | None = None
+) -> Trained:
     """Train `model` in place for the plan's epochs.
 
     Args:
         model: on `device`, holding the global weights.
         site: with the plan's seed and `round`, the seed of shuffling and augmentation: a restart repeats the round.
         round: counted from 1; places the round on the schedule.
+        pull: a method's own addition; by default FedProx's, if it is the plan's.
     """
     started = time.perf_counter()
     split = cohort.split(plan.split)
@@ -45,7 +58,9 @@ def train_round(model: nn.Module, cohort: Cohort, plan: Plan, site: str, round: 
     generator = torch_generator(plan.seed, "train", site, round)
     optimizer = Optimizer(model.parameters(), plan.training)
     positive_weight = class_weights(cohort.labels[split["train"]], plan).to(device)
-    anchor = [p.detach().clone() for p in optimizer.parameters] if proximal_mu(plan) else None
+    if pull is None:
+        pull = Pull([p.detach().clone() for p in optimizer.parameters], proximal_mu(plan)) if proximal_mu(plan) else Pull()
+    rates = 0.0
     stopper = _EarlyStopping(plan.training.early_stopping)
     losses: list[Tensor] = []
     for _ in range(plan.training.epochs):
@@ -53,16 +68,20 @@ def train_round(model: nn.Module, cohort: Cohort, plan: Plan, site: str, round: 
         losses = []
         for batch in in_batches(cohort, split["train"], plan.training.batch_size, device, generator):
             loss = _backward(model, optimizer, batch, positive_weight, plan, generator)
-            if anchor is not None:
-                add_proximal_gradient(optimizer.parameters, anchor, proximal_mu(plan))
-            optimizer.step(plan.training.learning_rate * rate_factor(plan.training.schedule, step / total))
+            if pull.toward is not None:
+                add_proximal_gradient(optimizer.parameters, pull.toward, pull.strength)
+            rate = plan.training.learning_rate * rate_factor(plan.training.schedule, step / total)
+            optimizer.step(rate)
+            if pull.correction is not None:
+                torch._foreach_add_([p.detach() for p in optimizer.parameters], pull.correction, alpha=-rate)
+            rates += rate
             losses.append(loss)
             step += 1
         if stopper.should_stop(model, cohort, split["validation"], device):
             break
     stopper.restore(model)
     done = step - (round - 1) * plan.training.epochs * steps_per_epoch
-    return Trained(float(torch.stack(losses).mean()), done, time.perf_counter() - started)
+    return Trained(float(torch.stack(losses).mean()), done, time.perf_counter() - started, rates)
 
 
 def _backward(

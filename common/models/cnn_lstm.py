@@ -34,6 +34,7 @@ class CNNLSTM(nn.Module):
     """
 
     def __init__(self, model: Model, n_findings: int) -> None:
+        """`model.recurrent: false` leaves the LSTM out: what the pooling keeps of the embeddings is all that the head sees."""
         super().__init__()
         self.context = model.context
         self.two_sided = model.bidirectional
@@ -42,15 +43,18 @@ class CNNLSTM(nn.Module):
         channels = 1 + model.context * (2 if model.bidirectional else 1)
         self.encoder = build_encoder(model, channels)
         self.scale = nn.Parameter(torch.tensor([math.sqrt(model.embedding)])) if model.l2_normalise else None
-        self.lstm = nn.LSTM(
-            model.embedding + int(model.time_gap),
-            model.hidden,
-            num_layers=model.layers,
-            bidirectional=model.bidirectional,
-            batch_first=True,
-        )
-        features = model.hidden * (2 if model.bidirectional else 1)
-        self.pool = Pooling(model.pooling, features)
+        self.lstm: nn.LSTM | None = None
+        features = 0
+        if model.recurrent:
+            self.lstm = nn.LSTM(
+                model.embedding + int(model.time_gap),
+                model.hidden,
+                num_layers=model.layers,
+                bidirectional=model.bidirectional,
+                batch_first=True,
+            )
+            features = model.hidden * (2 if model.bidirectional else 1)
+        self.pool = Pooling(model.pooling, features or model.embedding)
         # The skip: the head sees the frames' embeddings too. Without it plain SGD hardly trains the stack. The norm keeps
         # some of the head's units alive: embeddings of length √d give it large steps, and one could switch off all ReLUs.
         self.head = nn.Sequential(
@@ -68,12 +72,16 @@ class CNNLSTM(nn.Module):
         """As `forward`, with the weight of each frame in the pooling: (B, K) logits, (B, T) weights that sum to 1."""
         valid = frame_mask(lengths, frames.shape[1])
         embeddings = self._embed(frames, lengths, valid)
-        steps = embeddings
-        if self.time_gap:
-            steps = torch.cat([embeddings, (torch.log1p(gaps) / GAP_SCALE).unsqueeze(2).to(embeddings.dtype)], dim=2)
-        states = self.follow(steps, lengths)
-        weights = self.pool(states, valid, lengths)
-        pooled = torch.cat([weighted_sum(weights, states), weighted_sum(weights, embeddings)], dim=1)
+        if self.lstm is None:
+            weights = self.pool(embeddings, valid, lengths)
+            pooled = weighted_sum(weights, embeddings)
+        else:
+            steps = embeddings
+            if self.time_gap:
+                steps = torch.cat([embeddings, (torch.log1p(gaps) / GAP_SCALE).unsqueeze(2).to(embeddings.dtype)], dim=2)
+            states = self.follow(steps, lengths)
+            weights = self.pool(states, valid, lengths)
+            pooled = torch.cat([weighted_sum(weights, states), weighted_sum(weights, embeddings)], dim=1)
         logits: Tensor = self.head(pooled)
         return logits, weights
 
@@ -94,6 +102,7 @@ class CNNLSTM(nn.Module):
     def follow(self, steps: Tensor, lengths: Tensor) -> Tensor:
         """(B, T, E) -> (B, T, D): the LSTM's states, from the real frames of each sequence alone."""
         states: Tensor
+        assert self.lstm is not None
         if not self.two_sided:
             # Forward in time, padding lies behind the end and cannot reach a real frame's state.
             states = self.lstm(steps)[0]

@@ -1,9 +1,11 @@
-"""Encoders: one frame (with its context as channels) -> one embedding. One function an encoder, named in `ENCODERS`."""
+"""Encoders: one frame (with its context as channels) -> one embedding. One entry an encoder, in `ENCODERS`."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from common.errors import ConfigError
 from common.plan import Model
 
 GRID = 3
@@ -78,13 +80,45 @@ def efficientnet_b0(model: Model, channels: int) -> nn.Module:
     return result
 
 
-ENCODERS: dict[str, Callable[[Model, int], nn.Module]] = {
-    "cnn3": cnn3,
-    "resnet18": resnet18,
-    "efficientnet_b0": efficientnet_b0,
+@dataclass(frozen=True)
+class Encoder:
+    """How to build an encoder, and what its parameters are called."""
+
+    build: Callable[[Model, int], nn.Module]
+    stages: tuple[tuple[str, ...], ...]
+    """Beginnings of its parameters' names, stage by stage from the input on; the last is the projection to the embedding."""
+    first: str
+    """The weight of its first convolution, which sees the frame and its context."""
+
+
+ENCODERS = {
+    "cnn3": Encoder(
+        cnn3,
+        (("features.0.", "features.1."), ("features.3.", "features.4."), ("features.6.", "features.7."), ("project.",)),
+        "features.0.weight",
+    ),
+    "resnet18": Encoder(
+        resnet18, (("conv1.", "bn1."), ("layer1.",), ("layer2.",), ("layer3.",), ("layer4.",), ("fc.",)), "conv1.weight"
+    ),
+    "efficientnet_b0": Encoder(
+        efficientnet_b0, (*((f"features.{k}.",) for k in range(9)), ("classifier.",)), "features.0.0.weight"
+    ),
 }
 
 
 def build_encoder(model: Model, channels: int) -> nn.Module:
-    """The plan's encoder for frames of `channels` channels, which maps (N, channels, H, W) to (N, model.embedding)."""
-    return ENCODERS[model.encoder](model, channels)
+    """The plan's encoder for frames of `channels` channels, which maps (N, channels, H, W) to (N, model.embedding).
+
+    The plan's frozen stages do not ask for a gradient.
+
+    Raises:
+        ConfigError: the plan freezes more stages than the encoder has.
+    """
+    about = ENCODERS[model.encoder]
+    if model.frozen_stages > len(about.stages):
+        raise ConfigError(f"model.frozen_stages: found {model.frozen_stages}, {model.encoder} has {len(about.stages)} stages")
+    encoder = about.build(model, channels)
+    frozen = tuple(start for stage in about.stages[: model.frozen_stages] for start in stage)
+    for name, parameter in encoder.named_parameters():
+        parameter.requires_grad = not name.startswith(frozen) if frozen else True
+    return encoder

@@ -72,6 +72,19 @@ def reliability(points: Sequence[dict[str, float]]) -> str:
         return _svg(figure, "calibration")
 
 
+def variants(rows: Sequence[tuple[str, Sequence[float], float]], label: str) -> str:
+    """A study's variants below each other: (name, one value a seed, their mean)."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure(6.4, 0.9 + 0.38 * len(rows))
+        for i, (_, seeds, mean) in enumerate(rows):
+            axes.plot(seeds, [-i] * len(seeds), "o", color=FEDERATED, markersize=4, alpha=0.5)
+            axes.plot([mean], [-i], "|", color=FEDERATED, markersize=16, markeredgewidth=3)
+        axes.set_yticks([-i for i in range(len(rows))], [name for name, _, _ in rows])
+        axes.set_ylim(-len(rows) + 0.4, 0.6)
+        axes.set_xlabel(label + " (bar: mean, dots: seeds)")
+        return _svg(figure, label)
+
+
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()

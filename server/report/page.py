@@ -23,30 +23,21 @@ def render_report(plan: Plan, result: dict[str, Any], histories: Histories) -> s
         histories: arm -> the reports of its rounds.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "interval": interval, "percent": percent, "bytes": human_bytes, "duration": duration}
+    environment.filters |= {
+        "number": number, "interval": interval, "percent": percent, "bytes": human_bytes, "duration": duration,
+        "p_value": p_value, "arm_name": arm_name,
+    }  # fmt: skip
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
         plan=plan,
         plan_yaml=dump_yaml(plan),
         result=result,
         rounds=histories["federated"],
-        verdicts=[(name, verdict_on(site)) for name, site in result["sites"].items() if "gain" in site],
+        verdicts=[(name, site["gain"]["advice"]) for name, site in result["sites"].items() if "gain" in site],
         curves=Markup(_curves(histories)),  # noqa: S704 - made by our own charts
         gains=Markup(_gains(result)),  # noqa: S704
         reliability=Markup(charts.reliability(result["calibration"])),  # noqa: S704
     )
-
-
-def verdict_on(site: dict[str, Any]) -> str:
-    """In words, whether the federated model is better for this hospital, and whether that is sure."""
-    low, high = site["gain"]["ci"]
-    if low is None or high is None:
-        return "not measurable: its test patients are all of one class"
-    if low > 0:
-        return "gains"
-    if high < 0:
-        return "loses: keep the local model"
-    return "no sure difference with so few test patients"
 
 
 def _curves(histories: Histories) -> str:
@@ -95,6 +86,16 @@ def interval(ends: list[float | None], digits: int = 3) -> str:
     """0.870 – 0.944, or nothing."""
     low, high = ends
     return "" if low is None or high is None else f"{low:.{digits}f} – {high:.{digits}f}"
+
+
+def p_value(p: float | None) -> str:
+    """0.031, < 0.001, or nothing."""
+    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def arm_name(arm: str) -> str:
+    """`local-x` as people say it."""
+    return f"{arm.removeprefix('local-')} alone" if arm.startswith("local-") else arm
 
 
 def percent(value: float | None) -> str:

@@ -97,3 +97,55 @@ def test_youden_s_threshold_is_the_best_of_all(rows):
 
     best = metrics.youden_threshold(scores, labels)
     assert youden(best) == pytest.approx(max(youden(t) for t in np.r_[scores, 2.0]))
+
+
+def brute_force_delong(one, other, labels):
+    """DeLong's definition: structural components by comparing every pair."""
+
+    def components(scores):
+        x, y = scores[labels == 1], scores[labels == 0]
+        psi = (x[:, None] > y[None]) + 0.5 * (x[:, None] == y[None])
+        return psi.mean(), psi.mean(1), psi.mean(0)
+
+    (a, v10, v01), (b, w10, w01) = components(one), components(other)
+    m, n = (labels == 1).sum(), (labels == 0).sum()
+    covariance = np.cov(v10, w10) / m + np.cov(v01, w01) / n
+    return a - b, np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+
+
+@given(st.integers(0, 10**6), st.integers(6, 60))
+def test_delong_is_its_definition(seed, n):
+    rng = np.random.default_rng(seed)
+    labels = np.r_[np.ones(2), np.zeros(2), rng.integers(0, 2, n)]
+    one, other = (np.round(rng.random(len(labels)) + 0.3 * labels, 1) for _ in range(2))  # with ties
+    found = metrics.delong(one, other, labels)
+    difference, error = brute_force_delong(one, other, labels)
+    assert found.difference == pytest.approx(difference, abs=1e-12)
+    assert found.error == pytest.approx(error, abs=1e-12)
+    assert 0.0 <= found.p <= 1.0
+    same = metrics.delong(one, one, labels)
+    assert (same.difference, same.p) == (0.0, 1.0)
+
+
+def test_delong_agrees_with_the_spread_over_repeated_samples():
+    rng, differences, errors = np.random.default_rng(1), [], []
+    for _ in range(400):
+        labels = np.r_[np.ones(60), np.zeros(60)]
+        shared = rng.normal(0, 1, 120)
+        one, other = labels + shared + rng.normal(0, 0.5, 120), 0.7 * labels + shared + rng.normal(0, 0.5, 120)
+        found = metrics.delong(one, other, labels)
+        differences.append(found.difference)
+        errors.append(found.error)
+    assert np.mean(errors) == pytest.approx(np.std(differences), rel=0.1)
+    assert np.isnan(metrics.delong(one, other, np.zeros(120)).p)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 60))
+def test_the_accuracy_threshold_makes_the_fewest_errors(seed, n):
+    rng = np.random.default_rng(seed)
+    labels = np.r_[1.0, 0.0, rng.integers(0, 2, n)]
+    scores = np.round(rng.random(len(labels)), 1)
+    threshold = metrics.accuracy_threshold(scores, labels)
+    errors = {t: int(((scores >= t) != (labels == 1)).sum()) for t in [*np.unique(scores), 1.1]}
+    assert ((scores >= threshold) != (labels == 1)).sum() == min(errors.values())
+    assert metrics.accuracy_threshold(scores, np.ones(len(scores))) == 0.5

@@ -9,6 +9,7 @@ from flwr.app import Array, Error, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
 
 from common import wire
+from common.calibration import TEMPERATURES, loss_at
 from common.errors import ConfigError, RunError
 from common.models import build_model
 from common.plan import Federation, Strategy
@@ -233,7 +234,10 @@ def test_numbers_are_pooled_by_patients():
         "b": {wire.N_EXAMPLES: 10, wire.LOSS: 2.0, wire.AUROC: 0.5, wire.AUROC_SE: 0.04, wire.BRIER: 0.3},
         "c": {wire.N_EXAMPLES: 5, wire.LOSS: 2.0, wire.AUROC: np.nan, wire.AUROC_SE: np.nan, wire.BRIER: 0.3},
     }
+    for site in sites.values():  # lowest at a temperature of 2
+        site |= {loss_at(t): site[wire.LOSS] + np.log2(t / 2) ** 2 for t in TEMPERATURES}
     pooled = pool_numbers(sites)
     assert pooled[wire.AUROC] == pytest.approx((30 * 0.9 + 10 * 0.5) / 40)
     assert pooled[wire.AUROC_SE] == pytest.approx(((30 * 0.03) ** 2 + (10 * 0.04) ** 2) ** 0.5 / 40)
     assert pooled[wire.LOSS] == pytest.approx((30 + 20 + 10) / 45)
+    assert pooled["temperature"] == pytest.approx(2.0)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from simulation.scores import Predictions, calibration, confusion, gain, judge
+from simulation.scores import Predictions, advice, calibrated, confusion, gain, judge, reliability, subgroups
 from tests.conftest import small_plan
 
 
@@ -10,7 +10,9 @@ def predictions(seed, n=80, skill=1.0, findings=1):
     rng = np.random.default_rng(seed)
     truth = np.random.default_rng(0).integers(0, 2, (n, findings)).astype(np.float32)
     scores = 1 / (1 + np.exp(-(skill * (truth - 0.5) * 2 + rng.normal(0, 1, truth.shape))))
-    return Predictions(scores.astype(np.float32), truth, np.array([f"p{i // 2}" for i in range(n)]))
+    patients = np.array([f"p{i // 2}" for i in range(n)])
+    sexes = np.array(["F" if i // 2 % 2 else "M" for i in range(n)])
+    return Predictions(scores.astype(np.float32), truth, patients, {"sex": sexes, "view": np.full(n, "unknown")})
 
 
 def test_a_verdict_names_values_with_intervals():
@@ -43,6 +45,47 @@ def test_confusion_and_calibration_count_every_known_patient():
     assert sum(v for k, v in table.items() if k != "threshold") == 79
     called = found.probabilities[:, 0] >= 0.4
     assert table["true_positive"] == (called & (found.labels[:, 0] == 1)).sum()
-    bins = calibration(found)
+    bins = reliability(found)
     assert sum(b["n"] for b in bins) == 79
     assert all(0 <= b["observed"] <= 1 for b in bins)
+
+
+def test_advice_follows_the_interval():
+    assert advice([0.01, 0.2]) == "adopt"
+    assert advice([-0.2, -0.01]) == "do not adopt: keep the local model"
+    assert advice([-0.1, 0.1]) == "no sure difference"
+    assert advice([float("nan"), 0.1]) == "not measurable"
+
+
+def test_delong_stands_where_sequences_are_patients():
+    plan, good, poor = small_plan(), predictions(1, skill=2.0), predictions(2, skill=0.0)
+    assert gain(good, poor, plan)["p"] is None  # two sequences a patient: DeLong would take them for independent
+    single = [p.where(np.arange(80) % 2 == 0) for p in (good, poor)]
+    assert gain(*single, plan)["p"] < 0.05
+    assert gain(single[0], single[0], plan)["p"] == 1.0
+
+
+def test_subgroups_are_judged_where_there_are_enough_of_both():
+    plan, found = small_plan(), predictions(1)
+    groups = subgroups(found, plan)
+    assert set(groups) == {"sex"}  # of the view nothing is known
+    for sex, group in groups["sex"].items():
+        part = found.attributes["sex"] == sex
+        assert group["n_patients"] == len(set(found.patients[part]))
+        assert group["auroc"] == pytest.approx(roc_auc_score(found.labels[part, 0], found.probabilities[part, 0]))
+    assert subgroups(found.where(np.arange(80) < 18), plan) == {}  # nine patients
+
+
+def test_together_and_apart_are_the_same_patients():
+    found = predictions(1)
+    half = np.arange(80) < 40
+    again = Predictions.together([found.where(half), found.where(~half)])
+    assert np.array_equal(again.probabilities, found.probabilities)
+    assert np.array_equal(again.attributes["sex"], found.attributes["sex"])
+
+
+def test_calibration_changes_brier_and_no_ranking():
+    plan, found = small_plan(), predictions(1, skill=3.0)
+    assert calibrated(found, plan, 1.0)["brier"] == pytest.approx(judge(found, plan, 0.5)["brier"])
+    assert calibrated(found, plan, float("nan"))["brier"] == pytest.approx(judge(found, plan, 0.5)["brier"])
+    assert calibrated(found, plan, 500.0)["brier"] == pytest.approx(0.25, abs=0.01)

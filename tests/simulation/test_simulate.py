@@ -217,7 +217,7 @@ def test_other_engines_end_with_the_same_bits(finished, pneumofed, plan, tmp_pat
 
 def test_real_data_is_split_by_patient(pneumofed):
     path = require_data("pneumoniamnist", "pneumoniamnist_trainval.npz")
-    config = os.path.abspath("configs/studies/pneumoniamnist.yaml")
+    config = os.path.abspath("configs/pneumoniamnist.yaml")
     quick = ["rounds=1", "training.epochs=1", f"data.path={path}", "simulation.arms=[]", "model.width=4"]
     done = pneumofed("simulate", config, "--out", "p", "--json", *[a for q in quick for a in ("--set", q)], check=True)
     result = json.loads(done.stdout)

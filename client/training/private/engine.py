@@ -80,6 +80,7 @@ class PrivateGradients:
             return _apply(Scale, nn.functional.normalize(rows, dim=1), model.scale, model.scale, tape, whose)
 
         def follow(steps: Tensor, lengths: Tensor) -> Tensor:
+            assert model.lstm is not None
             return lstm(model.lstm, steps, lengths, tape)
 
         model.encoder.forward = packed

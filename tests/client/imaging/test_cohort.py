@@ -31,7 +31,10 @@ def test_a_cohort_holds_what_went_in(tmp_path):
 
 def test_frames_stay_in_the_file(tmp_path):
     cohort = Cohort.open(make_cohort(tmp_path / "c"))
-    assert isinstance(cohort.frames(0), np.memmap)
+    base = cohort.frames(0)
+    while isinstance(base.base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    assert isinstance(base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         cohort.frames(0)[...] = 0
 
@@ -217,3 +220,17 @@ def test_a_patient_who_is_removed_leaves_no_trace_and_the_others_as_they_were(tm
     assert without.fingerprint == after.fingerprint
     assert without.tally.counts[Reason.FORGOTTEN] == 1
     assert remove_patient(tmp_path / "c", gone) == (0, 0)
+
+
+def test_a_padded_batch_is_its_sequences_one_by_one(tmp_path):
+    cohort = Cohort.open(make_cohort(tmp_path / "a", 9), make_cohort(tmp_path / "b", 7, seed=2))
+    rng = np.random.default_rng(0)
+    alike = np.flatnonzero(cohort.lengths == cohort.lengths[0])
+    for indices in (rng.permutation(len(cohort)), np.arange(9), np.array([12]), alike[alike < 9]):
+        frames, gaps = cohort.padded(indices)
+        for row, i in enumerate(indices):
+            n = cohort.lengths[i]
+            assert np.array_equal(frames[row, :n], cohort.frames(i))
+            assert np.array_equal(gaps[row, :n], cohort.gaps(i))
+            assert not frames[row, n:].any()
+            assert not gaps[row, n:].any()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset, dcmread
 
 from client.settings import SiteFolder
 from common.config import dump_yaml
@@ -70,8 +71,19 @@ class House:
 
     def studies(self) -> int | None:
         """How many studies Orthanc has; None if it does not answer."""
-        done = subprocess.run([*self.prefix, sys.executable, "-c", ASK, str(WEB)], capture_output=True, text=True, timeout=30)
+        return self.count("studies")
+
+    def count(self, what: str) -> int | None:
+        """How many studies or instances Orthanc has; None if it does not answer."""
+        command = [*self.prefix, sys.executable, "-c", ASK, str(WEB), what]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
         return int(done.stdout) if done.returncode == 0 else None
+
+    def instance(self, uid: str) -> Dataset:
+        """An instance as Orthanc gives it back."""
+        path = self.path / "back.dcm"
+        self.run(sys.executable, "-c", FETCH, WEB, uid, path)
+        return dcmread(path)
 
     def wait_until(self, what, condition, timeout=60.0):
         end = time.monotonic() + timeout
@@ -93,7 +105,13 @@ class House:
 
 ASK = """
 import sys, urllib.request, json
-print(len(json.load(urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/studies", timeout=5))))
+print(len(json.load(urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/{sys.argv[2]}", timeout=5))))
+"""
+FETCH = """
+import sys, urllib.request, json
+base = f"http://127.0.0.1:{sys.argv[1]}"
+(found,) = json.load(urllib.request.urlopen(urllib.request.Request(base + "/tools/lookup", data=sys.argv[2].encode())))
+open(sys.argv[3], "wb").write(urllib.request.urlopen(f"{base}/instances/{found['ID']}/file").read())
 """
 
 

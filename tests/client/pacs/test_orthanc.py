@@ -3,6 +3,7 @@
 import signal
 import time
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 
@@ -131,3 +132,40 @@ def test_only_the_pacs_may_push(house, images):
     _, said = second.communicate(timeout=60)
     assert second.returncode == 2
     assert "cannot listen on 127.0.0.1:11112: Address already in use" in said
+
+
+@pytest.mark.parametrize("way", ["dicomweb", "get"])
+def test_an_explanation_is_filed_in_the_pacs_and_comes_back_whole(house, images, tmp_path, way):
+    from server.export import export_run
+    from tests.server.test_export import deployed_run
+
+    fill(house, images)
+    before = house.count("instances")
+    export_run(deployed_run(tmp_path / "run"), tmp_path / "model", None)
+    site = house.site("site", images, **WAYS[way])
+    explain = [
+        "client",
+        "explain",
+        "--model",
+        "model",
+        "--input",
+        images,
+        "--out",
+        "why",
+        "--most",
+        "1",
+        "--store",
+        "--dir",
+        site.path,
+    ]
+    said = ended(house.pneumofed(*explain))
+    ours = {ds.SOPInstanceUID: ds for ds in map(dcmread, (tmp_path / "why/case-001").glob("*.dcm"))}
+    assert f"{len(ours)} DICOM objects are stored in the PACS" in said
+    assert house.count("instances") == before + len(ours)
+    for uid, made in ours.items():
+        back = house.instance(uid)
+        assert back.SOPClassUID == made.SOPClassUID
+        if "PixelData" in made:
+            assert np.array_equal(back.pixel_array, made.pixel_array)
+        else:
+            assert back.ContentSequence == made.ContentSequence

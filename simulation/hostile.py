@@ -1,0 +1,38 @@
+"""A hospital that attacks: the site's own ClientApp, whose update is sent times a factor, for example -5 (inverted and scaled).
+
+Node configuration: `hostile`, the factor. Without it a site is honest.
+"""
+
+import numpy as np
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from safetensors.numpy import load
+
+from client import app as site
+from common import wire
+
+app = ClientApp()
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """The honest update times the factor."""
+    reply = site.app(message, context)
+    if "hostile" not in context.node_config or reply.has_error():
+        return reply
+    factor = float(context.node_config["hostile"])
+    update = load(wire.get_arrays(reply.content)[wire.PACKED].data)
+    reply.content[wire.ARRAYS] = wire.pack({name: tensor * np.float32(factor) for name, tensor in update.items()})
+    return reply
+
+
+@app.query()
+def query(message: Message, context: Context) -> Message:
+    """As an honest site."""
+    return site.app(message, context)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """As an honest site."""
+    return site.app(message, context)

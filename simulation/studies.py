@@ -1,0 +1,174 @@
+"""Studies: one question, several variants of one scenario, several seeds; a table, a figure, and every run resumable.
+
+A study is a YAML file in configs/studies: a scenario, and for each variant the values that differ. Every variant trains on the same
+hospitals, splits and seeds as the others, unless it changes them itself.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from common.config import Settings, load_yaml, set_value, validate
+from common.errors import ConfigError
+from common.files import without_nan, write_atomically
+from server.rounds import Observer
+from simulation import runs
+from simulation.arms import CENTRALISED
+from simulation.scenario import Scenario
+from simulation.study import simulate
+
+FOLDER = Path(__file__).resolve().parent.parent / "configs" / "studies"
+Values = dict[str, Any]
+MEASURES = ("federated", "centralised", "alone")
+
+
+class Study(Settings):
+    """One question and how it is answered."""
+
+    question: str
+    scenario: Values = Field(description="a scenario as `pneumofed simulate` reads it")
+    variants: dict[str, Values] = Field(min_length=1, description="variant: the values that differ, by their keys")
+    seeds: tuple[int, ...] = Field(default=(1, 2), min_length=1, strict=False)
+    full: Values = Field(default_factory=dict, description="with --full: other values for all variants")
+    full_seeds: tuple[int, ...] = Field(default=(1, 2, 3, 4, 5), min_length=1, strict=False)
+    main: str = Field(default="federated", description="the measure that the figure shows: federated, centralised or alone")
+
+    @model_validator(mode="after")
+    def _measured(self) -> "Study":
+        if self.main not in MEASURES:
+            raise ValueError(f"main: found {self.main!r}, expected one of {', '.join(MEASURES)}")
+        return self
+
+    def scenario_of(self, variant: str, seed: int, full: bool, overrides: Values) -> Scenario:
+        """The scenario of one run.
+
+        Raises:
+            ConfigError: it is not a valid one; names the variant and the key.
+        """
+        tree = json.loads(json.dumps(self.scenario))
+        for values in (self.full if full else {}, self.variants[variant], overrides, {"seed": seed}):
+            for key, value in values.items():
+                set_value(tree, key, value, f"variant {variant!r}:")
+        return validate(tree, Scenario, f"variant {variant!r}")
+
+
+def load_study(name: str) -> tuple[str, Study]:
+    """A study by its name in configs/studies, or by its file; and its name.
+
+    Raises:
+        ConfigError: there is none, or it is not a valid one.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if not path.is_file() and path.parent == FOLDER:
+        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.yaml")))
+        raise ConfigError(f"{name}: no such study; studies are: {known}; or give a file NAME.yaml")
+    return path.stem, load_yaml(path, Study)
+
+
+def run_study(
+    name: str, study: Study, out: Path, full: bool, overrides: Values, observe: Callable[[str], Callable[[str], Observer]]
+) -> dict[str, Any]:
+    """Every run that is not finished yet, then table.json, table.md and figure.svg in `out`.
+
+    Args:
+        observe: a run's name -> arm -> who watches its rounds.
+
+    Raises:
+        ConfigError: a variant is not valid (all are checked before the first trains).
+        RunError: a run's folder holds another scenario than the study's.
+    """
+    seeds = study.full_seeds if full else study.seeds
+    wanted = {(v, seed): study.scenario_of(v, seed, full, overrides) for v in study.variants for seed in seeds}
+    results: dict[tuple[str, int], dict[str, Any]] = {}
+    for (variant, seed), scenario in wanted.items():
+        folder = out / "runs" / _slug(variant) / f"seed-{seed}"
+        results[variant, seed] = _run(scenario, folder, out / "data" / runs.data_id(scenario), observe(f"{variant}, seed {seed}"))
+        write_atomically(out / "table.json", _json(summary(name, study, results)))
+    found = summary(name, study, results)
+    write_atomically(out / "table.md", table(found).encode())
+    write_atomically(out / "figure.svg", _figure(found).encode())
+    result: dict[str, Any] = without_nan(found)
+    return result
+
+
+def _run(scenario: Scenario, folder: Path, data: Path, observe: Callable[[str], Observer]) -> dict[str, Any]:
+    with runs.held(folder):
+        if (folder / runs.SCENARIO).exists():
+            runs.resume(folder, scenario)
+        else:
+            runs.start(folder, scenario)
+        return runs.finished_result(folder) or without_nan(simulate(scenario, folder, observe, data))
+
+
+def _slug(variant: str) -> str:
+    return "".join(c if c.isalnum() or c in "-." else "-" for c in variant)
+
+
+def _json(tree: Any) -> bytes:
+    return (json.dumps(without_nan(tree), indent=2) + "\n").encode()
+
+
+def measures(result: dict[str, Any]) -> dict[str, float]:
+    """Test AUROC of one run: federated, centralised, the mean of hospitals alone; and the sites that surely gain and lose."""
+    test = result["test"]
+    found = {"federated": test["federated"]["auroc"], "accuracy": test["federated"]["accuracy"]}
+    if CENTRALISED in test:
+        found[CENTRALISED] = test[CENTRALISED]["auroc"]
+    if "local_only" in test:
+        found["alone"] = test["local_only"]["mean"]["auroc"]
+        found["federated_there"] = test["federated"]["mean"]["auroc"]
+        advice = [site["gain"]["advice"] for site in result["sites"].values() if "gain" in site]
+        found["gain"] = sum(a == "adopt" for a in advice)
+        found["lose"] = sum(a.startswith("do not") for a in advice)
+    found["megabytes"] = (result["bytes"]["up"] + result["bytes"]["down"]) / 1e6
+    found["seconds"] = result["timing"]["total_s"]
+    return {name: float("nan") if value is None else float(value) for name, value in found.items()}
+
+
+def summary(name: str, study: Study, results: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
+    """Variant -> each measure's mean over seeds and its values. Seeds are runs, not patients: the spread is all that they show."""
+    rows: dict[str, Any] = {}
+    for variant in study.variants:
+        found = {seed: measures(result) for (v, seed), result in results.items() if v == variant}
+        if found:
+            names = list(next(iter(found.values())))
+            rows[variant] = {
+                m: {"mean": float(np.mean([f[m] for f in found.values()])), "seeds": {str(s): f[m] for s, f in found.items()}}
+                for m in names
+            }
+    return {"study": name, "question": study.question, "main": study.main, "variants": rows}
+
+
+def table(found: dict[str, Any]) -> str:
+    """The means as Markdown, with the smallest and largest seed of the main measure."""
+    columns = list(dict.fromkeys(m for row in found["variants"].values() for m in row))
+    lines = [f"# {found['study']}: {found['question']}", "", "Test AUROC, means over seeds.", ""]
+    lines += ["| variant | " + " | ".join(columns) + " | range |", "|---" * (len(columns) + 2) + "|"]
+    for variant, row in found["variants"].items():
+        cells = [_cell(m, row[m]["mean"]) if m in row else "" for m in columns]
+        seeds = [v for v in row[found["main"]]["seeds"].values() if v == v]
+        spread = f"{min(seeds):.3f} – {max(seeds):.3f}" if seeds else ""
+        lines.append(f"| {variant} | " + " | ".join(cells) + f" | {spread} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(measure: str, value: float) -> str:
+    if value != value:
+        return "n/a"
+    digits = {"megabytes": 1, "seconds": 0, "gain": 1, "lose": 1}.get(measure, 3)
+    return f"{value:.{digits}f}"
+
+
+def _figure(found: dict[str, Any]) -> str:
+    from server.report import charts  # matplotlib takes a second to import
+
+    rows = [(variant, list(_seeds(row, found["main"])), row[found["main"]]["mean"]) for variant, row in found["variants"].items()]
+    return charts.variants(rows, f"test AUROC, {found['main']}")
+
+
+def _seeds(row: dict[str, Any], measure: str) -> Iterator[float]:
+    return (v for v in row[measure]["seeds"].values() if v == v)

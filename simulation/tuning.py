@@ -1,0 +1,123 @@
+"""A small federated search over a plan's values: successive halving, judged on validation patients alone.
+
+Jamieson and Talwalkar, 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization": many candidates get few
+rounds, the better half (or third) gets more, and so on. A candidate's score is the AUROC that the server pools from the sites'
+validation patients after its last round; test patients are never looked at.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from common import wire
+from common.config import Settings, set_value, validate
+from common.errors import ConfigError
+from common.files import without_nan, write_atomically
+from common.seeds import numpy_generator
+from server.rounds import Observer
+from simulation import runs
+from simulation.arms import FEDERATED
+from simulation.scenario import Scenario
+from simulation.sites import prepare_sites
+from simulation.studies import Values
+from simulation.study import run_arm
+
+
+class Range(Settings):
+    """Values of one key: a list to choose from, or an interval to draw from on a log scale."""
+
+    among: tuple[Any, ...] | None = Field(default=None, strict=False)
+    log: tuple[float, float] | None = Field(default=None, strict=False)
+
+    @model_validator(mode="after")
+    def _one(self) -> "Range":
+        if (self.among is None) == (self.log is None):
+            raise ValueError("expected either among: [values] or log: [low, high]")
+        if self.log is not None and not 0 < self.log[0] < self.log[1]:
+            raise ValueError(f"log: found {list(self.log)}, expected 0 < low < high")
+        return self
+
+    def draw(self, rng: np.random.Generator) -> Any:
+        if self.among is not None:
+            return self.among[int(rng.integers(len(self.among)))]
+        assert self.log is not None
+        return float(f"{math.exp(rng.uniform(math.log(self.log[0]), math.log(self.log[1]))):.3g}")
+
+
+class Search(Settings):
+    """What is searched, and how long."""
+
+    scenario: Values
+    space: dict[str, Range] = Field(min_length=1, description="key of the plan: its values")
+    candidates: int = Field(default=9, ge=2, le=1000)
+    rounds: int = Field(default=2, ge=1, description="of every candidate at first; those that go on get `keep` times as many")
+    keep: int = Field(default=3, ge=2, le=10, description="one in so many goes on")
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One draw from the space."""
+
+    number: int
+    values: Values
+
+
+def draw_candidates(search: Search) -> list[Candidate]:
+    """The candidates, by the search's seed alone; each has other values than those before it, where the space allows."""
+    rng = numpy_generator(search.seed, "search")
+    seen: dict[str, Values] = {}
+    for _ in range(100 * search.candidates):
+        values = {key: around.draw(rng) for key, around in search.space.items()}
+        seen.setdefault(json.dumps(values, sort_keys=True), values)
+        if len(seen) == search.candidates:
+            break
+    return [Candidate(number, values) for number, values in enumerate(seen.values(), start=1)]
+
+
+def tune(search: Search, out: Path, observe: Callable[[str], Callable[[str], Observer]]) -> dict[str, Any]:
+    """Run the search; resumable. Writes search.json and best.yaml's values into it.
+
+    Raises:
+        ConfigError: a candidate is not a valid plan (all are checked before the first trains), or scores cannot be compared.
+    """
+    left, rounds, rungs = draw_candidates(search), search.rounds, []
+    for candidate in left:
+        scenario = _scenario(search, candidate, rounds)
+        if scenario.split.validation == 0.0 or scenario.privacy is not None or scenario.evaluation.every == 0:
+            raise ConfigError("tune: candidates are compared by validation scores; the plan has none (split, privacy, evaluation)")
+    while True:
+        scores = {c.number: _score(_scenario(search, c, rounds), out / f"rounds-{rounds}" / f"candidate-{c.number}", out / "data",
+                                   observe(f"candidate {c.number}, {rounds} rounds")) for c in left}  # fmt: skip
+        left = sorted(left, key=lambda c: (-scores[c.number], c.number))
+        rungs.append({"rounds": rounds, "ranking": [{"candidate": c.number, "score": scores[c.number], **c.values} for c in left]})
+        found: dict[str, Any] = without_nan({"rungs": rungs, "best": left[0].values, "score": scores[left[0].number]})
+        write_atomically(out / "search.json", (json.dumps(found, indent=2) + "\n").encode())
+        if len(left) == 1:
+            return found
+        left, rounds = left[: max(1, len(left) // search.keep)], rounds * search.keep
+
+
+def _scenario(search: Search, candidate: Candidate, rounds: int) -> Scenario:
+    tree = json.loads(json.dumps(search.scenario))
+    for key, value in {**candidate.values, "rounds": rounds, "simulation.arms": []}.items():
+        set_value(tree, key, value, "space:")
+    return validate(tree, Scenario, f"candidate {candidate.number} ({', '.join(f'{k}={v}' for k, v in candidate.values.items())})")
+
+
+def _score(scenario: Scenario, folder: Path, data: Path, observe: Callable[[str], Observer]) -> float:
+    """The pooled validation AUROC after the last round; minus infinity where it is undefined."""
+    with runs.held(folder):
+        if not (folder / runs.SCENARIO).exists():
+            runs.start(folder, scenario)
+        runs.resume(folder, scenario)
+        sites = prepare_sites(scenario, data / runs.data_id(scenario))
+        history = run_arm(scenario, FEDERATED, sites, folder, observe(FEDERATED)).history
+    score = (history[-1]["evaluation"] or {}).get(wire.AUROC)
+    return float(score) if score is not None and math.isfinite(score) else -math.inf

@@ -1,0 +1,147 @@
+"""Pretrained encoders: the conversion against BatchNorm itself, and every file that does not fit."""
+
+import hashlib
+import re
+
+import pytest
+import torch
+from safetensors.torch import save
+from torch import nn
+from torchvision.models import efficientnet_b0, resnet18
+
+from common.errors import ConfigError
+from common.models.encoders import ENCODERS, build_encoder
+from common.models.pretrained import convert_norm, load_encoder, starting_model
+from common.plan import Model
+from tests.conftest import small_plan
+
+
+def test_a_converted_norm_gives_what_batchnorm_gives_on_the_average_image():
+    torch.manual_seed(0)
+    channels, groups = 16, 4
+    mean, variance = torch.randn(channels), torch.rand(channels) + 0.1
+    batch = nn.BatchNorm2d(channels).eval()
+    batch.running_mean, batch.running_var = mean.clone(), variance.clone()
+    nn.init.normal_(batch.weight)
+    nn.init.normal_(batch.bias)
+    # An image whose every channel has exactly the running mean and variance.
+    x = torch.randn(1, channels, 12, 12)
+    x = (x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), keepdim=True, correction=0)
+    x = x * variance.sqrt().view(1, -1, 1, 1) + mean.view(1, -1, 1, 1)
+    group = nn.GroupNorm(groups, channels)
+    group.load_state_dict({"weight": batch.weight, "bias": batch.bias})
+    assert not torch.allclose(group(x), batch(x), atol=0.1)
+    with torch.no_grad():
+        convert_norm(group, mean, variance)
+    torch.testing.assert_close(group(x), batch(x), rtol=1e-4, atol=1e-4)
+
+
+def trained(build):
+    """torchvision's own network with running statistics of some data, as a pretrained file has."""
+    torch.manual_seed(1)
+    net = build(num_classes=10).train()
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None  # a plain average
+                nn.init.normal_(module.weight, 1.0, 0.2)
+                nn.init.normal_(module.bias, 0.0, 0.2)
+        for _ in range(3):
+            net(torch.randn(8, 1, 64, 64).repeat(1, 3, 1, 1) * 1.5)
+    return net.eval()
+
+
+@pytest.mark.parametrize(("name", "build"), [("resnet18", resnet18), ("efficientnet_b0", efficientnet_b0)])
+def test_a_pretrained_encoder_is_nearer_to_the_original_than_one_with_copied_norms(name, build):
+    net = trained(build)
+    tensors = net.state_dict()
+    model = Model(encoder=name, embedding=10, context=1)
+    x = torch.randn(8, 1, 64, 64) * 1.5
+    framed = torch.cat([x, torch.randn(8, 1, 64, 64)], 1)  # channel 0 is the frame, channel 1 its context
+    about = ENCODERS[name]
+
+    def features(encoder):
+        with torch.no_grad():
+            return encoder.avgpool(_before_pooling(encoder, framed)).flatten(1)
+
+    converted, copied = build_encoder(model, 2), build_encoder(model, 2)
+    load_encoder(converted, name, tensors, "file")
+    load_encoder(copied, name, {k: v for k, v in tensors.items() if "running" not in k}, "file")
+    with torch.no_grad():
+        original = net.avgpool(_before_pooling(net, x.repeat(1, 3, 1, 1))).flatten(1)
+    near, far = (torch.nn.functional.cosine_similarity(features(e), original).mean() for e in (converted, copied))
+    fresh = torch.nn.functional.cosine_similarity(features(build_encoder(model, 2)), original).mean()
+    assert near > far
+    assert near > max(fresh + 0.2, 0.6)
+    assert about.first in dict(converted.named_parameters())
+
+
+def _before_pooling(net, x):
+    if hasattr(net, "features"):
+        return net.features(x)
+    for part in (net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4):
+        x = part(x)
+    return x
+
+
+@pytest.fixture
+def file(tmp_path):
+    def make(tensors=None, data=None):
+        path = tmp_path / "encoder.safetensors"
+        path.write_bytes(data if data is not None else save({k: v.contiguous() for k, v in tensors.items()}))
+        return path, hashlib.sha256(path.read_bytes()).hexdigest()
+
+    return make
+
+
+def plan_with(sha256, **model):
+    return small_plan(model=Model(encoder="resnet18", embedding=8, hidden=8, pretrained=sha256, **model))
+
+
+def test_a_run_starts_from_the_file_and_only_its_head_from_the_seed(file):
+    tensors = trained(resnet18).state_dict()
+    path, sha256 = file(tensors)
+    model = starting_model(plan_with(sha256), path)
+    torch.testing.assert_close(model.encoder.layer2[0].conv1.weight, tensors["layer2.0.conv1.weight"])
+    torch.testing.assert_close(model.encoder.conv1.weight[:, 0], tensors["conv1.weight"].sum(1))
+    assert model.encoder.conv1.weight[:, 1].abs().sum() == 0
+    assert torch.equal(model.encoder.fc.weight, starting_model(plan_with(None), None).encoder.fc.weight)
+
+
+def test_a_file_that_does_not_fit_is_refused_by_name(file, tmp_path):
+    tensors = trained(resnet18).state_dict()
+    path, sha256 = file(tensors)
+    with pytest.raises(ConfigError, match="SHA-256 " + sha256[:12]):
+        starting_model(plan_with("0" * 64), path)
+    with pytest.raises(ConfigError, match="no file, and the plan starts from"):
+        starting_model(plan_with(sha256), None)
+    with pytest.raises(ConfigError, match="the plan names none"):
+        starting_model(plan_with(None), path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        starting_model(plan_with(sha256), tmp_path / "absent")
+    path, sha256 = file({k: v for k, v in tensors.items() if k != "layer3.0.conv2.weight"})
+    with pytest.raises(ConfigError, match=r"layer3\.0\.conv2\.weight is missing"):
+        starting_model(plan_with(sha256), path)
+    path, sha256 = file({**tensors, "layer1.0.conv1.weight": torch.zeros(64, 64, 5, 5)})
+    with pytest.raises(ConfigError, match=re.escape("layer1.0.conv1.weight: found shape (64, 64, 5, 5), expected (64, 64, 3, 3)")):
+        starting_model(plan_with(sha256), path)
+    for odd in (torch.zeros(64), torch.zeros(3, 3, 7, 7)):
+        path, sha256 = file({**tensors, "conv1.weight": odd})
+        with pytest.raises(ConfigError, match=r"conv1\.weight: found shape"):
+            starting_model(plan_with(sha256), path)
+    path, sha256 = file(data=b"rubbish" * 100)
+    with pytest.raises(ConfigError, match="not a safetensors file"):
+        starting_model(plan_with(sha256), path)
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_every_parameter_belongs_to_one_stage_and_frozen_ones_ask_for_no_gradient(name):
+    about = ENCODERS[name]
+    for frozen in range(len(about.stages) + 1):
+        encoder = build_encoder(Model(encoder=name, embedding=8, frozen_stages=frozen), 2)
+        for key, parameter in encoder.named_parameters():
+            stages = [i for i, stage in enumerate(about.stages) if key.startswith(stage)]
+            assert len(stages) == 1, key
+            assert parameter.requires_grad == (stages[0] >= frozen)
+    with pytest.raises(ConfigError, match=f"{name} has {len(about.stages)} stages"):
+        build_encoder(Model(encoder=name, frozen_stages=16), 2)

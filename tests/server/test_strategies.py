@@ -1,0 +1,103 @@
+"""What the server adds to Flower's strategies: SCAFFOLD, and refusing rules that so few sites cannot support."""
+
+import numpy as np
+import pytest
+
+from common import wire
+from common.errors import ConfigError
+from common.models import build_model
+from common.plan import Federation, Strategy, Training
+from server.rounds import RoundLoop, Silent
+from server.strategies import build_strategy, require_enough_sites
+from tests.conftest import small_plan
+from tests.server.test_rounds import ScriptedGrid, reply
+
+PLAIN = Training(momentum=0.0)
+PLAN = small_plan(rounds=1, training=PLAIN, strategy=Strategy(name="SCAFFOLD"), federation=Federation(quorum=0.3, deadline_s=1.0))
+SCHEMA = wire.Schema.exchanged(PLAN, build_model(PLAN))
+
+
+def change(node):
+    rng = np.random.default_rng(node)
+    return {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in SCHEMA.shapes.items()}
+
+
+def start():
+    rng = np.random.default_rng(99)
+    return {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in SCHEMA.shapes.items()}
+
+
+@pytest.mark.parametrize("silent", [(), (2, 5)])
+def test_scaffold_moves_its_control_in_proportion_to_who_answered(tmp_path, silent):
+    grid = ScriptedGrid(lambda node, message: reply(message, change(node)), silent=silent)
+    found = RoundLoop(grid, PLAN, SCHEMA, tmp_path, Silent()).run(start()).weights
+    answered = [node for node in range(1, 6) if node not in silent]
+    weight = {node: 10 * node for node in answered}
+    total = sum(weight.values())
+    for name, before in start().items():
+        mean = sum(weight[n] * change(n)[name].astype(np.float64) for n in answered) / total
+        step = mean * (len(answered) / 5 if name.startswith("control/") else 1.0)
+        np.testing.assert_allclose(found[name], before + step, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "enough", "says"),
+    [
+        ("Krum", {"num_malicious_nodes": 1}, 5, "it needs at least 5 against 1 hostile ones"),
+        ("MultiKrum", {"num_malicious_nodes": 2, "num_nodes_to_select": 2}, 7, "it needs at least 7"),
+        ("Bulyan", {"num_malicious_nodes": 1}, 7, "it needs at least 7 against 1"),
+        ("FedMedian", {}, 3, "it needs at least 3; choose"),
+        ("FedTrimmedAvg", {"beta": 0.2}, 5, "cuts off 0 on each side"),
+    ],
+)
+def test_a_rule_that_so_few_sites_cannot_support_is_refused_by_name(tmp_path, name, options, enough, says):
+    plan = small_plan(strategy=Strategy(name=name, options=options))
+    require_enough_sites(plan, enough)
+    require_enough_sites(plan, 1)  # a site alone, as the simulation trains beside the federation
+    with pytest.raises(ConfigError, match=f"strategy {name}.*{says}"):
+        require_enough_sites(plan, enough - 1)
+    grid = ScriptedGrid(lambda node, message: pytest.fail("a site was asked to train"), n_sites=enough - 1)
+    with pytest.raises(ConfigError, match=name):
+        RoundLoop(grid, plan, wire.Schema.of(build_model(plan)), tmp_path, Silent()).run(wire.get_weights(build_model(plan)))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("FedMedian", {}), ("FedTrimmedAvg", {"beta": 0.2}), ("Krum", {"num_malicious_nodes": 1}),
+        ("MultiKrum", {"num_malicious_nodes": 1, "num_nodes_to_select": 2}), ("Bulyan", {"num_malicious_nodes": 1}),
+    ],
+)  # fmt: skip
+def test_one_hostile_site_cannot_carry_a_robust_rule_away(tmp_path, name, options):
+    """All honest sites agree within 0.01; one sends theirs inverted and five hundred times as large."""
+    plan = small_plan(rounds=1, strategy=Strategy(name=name, options=options), federation=Federation(max_update_norm=1e6))
+    schema, first = wire.Schema.of(build_model(plan)), wire.get_weights(build_model(plan))
+    n_sites = 7 if name == "Bulyan" else 5
+
+    def script(node, message):
+        rng = np.random.default_rng(node)
+        honest = {
+            n: np.full(s, 0.1, np.float32) + 0.01 * rng.uniform(-1, 1, s).astype(np.float32) for n, s in schema.shapes.items()
+        }
+        return reply(message, honest if node != 3 else {n: -500 * u for n, u in honest.items()})
+
+    found = RoundLoop(ScriptedGrid(script, n_sites), plan, schema, tmp_path / name, Silent()).run(first).weights
+    assert all(np.abs(found[n] - first[n] - 0.1).max() <= 0.0101 for n in first)
+    plain = small_plan(rounds=1, federation=Federation(max_update_norm=1e6))
+    carried = RoundLoop(ScriptedGrid(script, n_sites), plain, schema, tmp_path / "FedAvg", Silent()).run(first).weights
+    assert min(np.abs(carried[n] - first[n] - 0.1).max() for n in first) > 1
+
+
+def test_a_site_alone_is_its_own_median(tmp_path):
+    plan = small_plan(rounds=1, strategy=Strategy(name="Krum", options={"num_malicious_nodes": 1}))
+    schema, first = wire.Schema.of(build_model(plan)), wire.get_weights(build_model(plan))
+    update = {name: np.full(shape, 0.25, np.float32) for name, shape in schema.shapes.items()}
+    grid = ScriptedGrid(lambda node, message: reply(message, update), n_sites=1)
+    found = RoundLoop(grid, plan, schema, tmp_path, Silent()).run(first).weights
+    assert all(np.allclose(found[n], first[n] + 0.25) for n in first)
+
+
+def test_methods_that_live_at_the_sites_take_their_own_options_alone():
+    build_strategy(small_plan(strategy=Strategy(name="Ditto", options={"lambda_": 0.5})))
+    with pytest.raises(ConfigError, match="FedBN does not have it"):
+        build_strategy(small_plan(strategy=Strategy(name="FedBN", options={"lambda_": 0.5})))

@@ -1,0 +1,117 @@
+"""Methods that keep something at the sites, as whole runs: over restarts, on other engines, and judged as a site would use them."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from common import wire
+from common.models import build_model
+from common.models.personal import personal_names
+from common.plan import Strategy, Training
+from server.checkpoint import load_checkpoint
+from server.rounds import Silent
+from simulation import runs
+from simulation.arms import FEDERATED
+from simulation.scenario import Engine, PhantomData
+from simulation.study import simulate
+from tests.conftest import small_scenario
+
+PLAIN = Training(batch_size=4, learning_rate=0.1, momentum=0.0)
+
+
+def scenario_of(name, **changes):
+    engine = changes.pop("simulation", Engine(threads=2, arms=()))
+    return small_scenario(
+        rounds=3, strategy=Strategy(name=name), training=PLAIN, data=PhantomData(sites=2, patients=20), simulation=engine, **changes
+    )
+
+
+class Breaking(Silent):
+    """Ends the run by force after so many rounds, as a crash does: between the checkpoint and the next round."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def finished_round(self, report):
+        if report["round"] == self.after:
+            raise KeyboardInterrupt
+
+
+def run(scenario, out, watch=None):
+    if not (out / runs.SCENARIO).exists():
+        out.mkdir(exist_ok=True)
+        runs.start(out, scenario)
+    return simulate(scenario, out, lambda arm: watch or Silent())
+
+
+@pytest.mark.parametrize("name", ["SCAFFOLD", "FedBN", "FedPer", "Ditto"])
+def test_a_run_that_was_cut_off_ends_with_the_same_weights_everywhere(tmp_path, name):
+    scenario = scenario_of(name)
+    whole = run(scenario, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(scenario, tmp_path / "cut", Breaking(after=2))
+    resumed = run(scenario, tmp_path / "cut")
+    files = sorted(p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*.safetensors"))
+    assert len([f for f in files if "memory-" in str(f)]) == 4  # two sites, two rounds each
+    for file in files:
+        one, other = (load_file(tmp_path / run_ / file) for run_ in ("whole", "cut"))
+        assert one.keys() == other.keys()
+        assert all(np.array_equal(one[k], other[k]) for k in one), file
+    same = [json.dumps({k: v for k, v in result.items() if k != "timing"}) for result in (whole, resumed)]
+    assert same[0] == same[1]
+    assert not any(k.startswith(wire.CONTROL) for k in load_file(tmp_path / "whole" / "model.safetensors"))
+
+
+def test_scaffold_s_control_stays_the_mean_of_the_sites_own(tmp_path):
+    scenario = scenario_of("SCAFFOLD")
+    run(scenario, tmp_path / "run")
+    checkpoint = load_checkpoint(tmp_path / "run/arms/federated", scenario.plan.sha256)
+    sizes = {site: numbers["num-examples"] for site, numbers in checkpoint.history[-1]["sites"].items()}
+    own = {site: load_file(tmp_path / f"run/arms/federated/memory-{site}/simulation/round-000003.safetensors") for site in sizes}
+    for name, control in wire.control_part(checkpoint.weights).items():
+        mean = sum(n * own[site][name].astype(np.float64) for site, n in sizes.items()) / sum(sizes.values())
+        np.testing.assert_allclose(control, mean, rtol=1e-3, atol=1e-5)
+        assert control.any()
+
+
+def test_personal_weights_decide_how_a_hospital_is_judged(tmp_path):
+    scenario = scenario_of("FedPer")
+    whole = run(scenario, tmp_path / "run")
+    for folder in (tmp_path / "run/arms/federated").glob("memory-hospital-a"):
+        for file in folder.rglob("round-000003.safetensors"):
+            tensors = load_file(file)
+
+            # The last layer turned round: what was called positive is called negative.
+            save_file({n: -t if n.startswith("head.3") else t for n, t in tensors.items()}, file)
+    (tmp_path / "run" / runs.RESULT).unlink()
+    turned = run(scenario, tmp_path / "run")
+    a, b = (turned["sites"][s]["federated"]["auroc"] for s in ("hospital-a", "hospital-b"))
+    assert a == pytest.approx(1 - whole["sites"]["hospital-a"]["federated"]["auroc"])
+    assert b == pytest.approx(whole["sites"]["hospital-b"]["federated"]["auroc"], nan_ok=True)
+
+
+def test_what_is_personal_never_reaches_the_server(tmp_path):
+    scenario = scenario_of("FedBN")
+    run(scenario, tmp_path / "run")
+    model = build_model(scenario.plan)
+    final = load_checkpoint(tmp_path / "run/arms" / FEDERATED, scenario.plan.sha256).weights
+    start = wire.get_weights(model)
+    own = personal_names(scenario.plan, model)
+    assert all(np.array_equal(final[n], start[n]) for n in own)
+    assert all(not np.array_equal(final[n], start[n]) for n in final.keys() - own)
+
+
+def test_a_hostile_site_changes_what_it_sends_and_the_pool_knows_it_too(tmp_path):
+    weights = []
+    for engine in ("sequential", "pool"):
+        simulation = Engine(engine=engine, workers=2, threads=1, arms=(), hostile={"hospital-b": -3.0})
+        scenario = scenario_of("FedAvg", simulation=simulation).model_copy(update={"rounds": 1})
+        run(scenario, tmp_path / engine)
+        weights.append(load_file(tmp_path / engine / "model.safetensors"))
+    honest = scenario_of("FedAvg", simulation=Engine(threads=1, arms=())).model_copy(update={"rounds": 1})
+    run(honest, tmp_path / "honest")
+    plain = load_file(tmp_path / "honest" / "model.safetensors")
+    assert all(np.array_equal(weights[0][n], weights[1][n]) for n in plain)
+    assert any(not np.array_equal(weights[0][n], plain[n]) for n in plain)
