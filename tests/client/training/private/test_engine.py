@@ -87,6 +87,7 @@ def test_the_clipped_sum_is_that_of_a_loop_over_patients(data):
         width=4, embedding=8, hidden=draw(st.sampled_from([4, 12])), layers=draw(st.integers(1, 2)),
         bidirectional=draw(st.booleans()), pooling=draw(st.sampled_from(["last", "mean", "attention"])),
         context=draw(st.integers(0, 2)), time_gap=draw(st.booleans()), l2_normalise=draw(st.booleans()),
+        recurrent=draw(st.booleans()), frozen_stages=draw(st.integers(0, 4)),
     )  # fmt: skip
     n_patients = draw(st.integers(1, 5))
     n_sequences = n_patients + draw(st.integers(0, 3))
