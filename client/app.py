@@ -167,7 +167,8 @@ def evaluate(message: Message, context: Context) -> Message:
         raise RefusedError("scores are computed without noise: under a plan with privacy this site keeps them")
     # Judged as the site would use it: with what stays here, of this round too.
     own = personal_weights(site.plan, site.model, site.memory_of(message.content), wire.get_round(message.content) + 1)
-    wire.set_weights(site.model, {**start, **own})
+    if own:
+        wire.set_weights(site.model, {**start, **own})
     indices = site.cohort.split(site.plan.split)["validation"]
     if len(indices) == 0:
         raise DataError(f"{site.name}: no validation patients to evaluate on")

@@ -65,7 +65,9 @@ def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpo
         at = (
             cohorts if arm == CENTRALISED or len(sites) <= MANY_SITES else {n: c for n, c in cohorts.items() if arm == local_arm(n)}
         )
-        tested[arm] = {n: judge_.predict(results[arm], cohort, "test", _own_at(judge_, arm, n)) for n, cohort in at.items()}
+        # A local model's own tensors go with it, to whichever hospital's patients it is tried on.
+        own = judge_.own_weights(arm, arm.removeprefix(local_arm("")))
+        tested[arm] = {n: judge_.predict(results[arm], cohort, "test", own) for n, cohort in at.items()}
     test = Predictions.together(list(tested[FEDERATED].values()))
     temperature = (federated.history[-1]["evaluation"] or {}).get("temperature", math.nan)
     by_site = {site.name: _assess_site(plan, cohorts[site.name], tested, site.name, threshold) for site in sites}
@@ -96,12 +98,6 @@ def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpo
         "data": scenario.data.model_dump(mode="json"),
         "versions": versions(),
     }
-
-
-def _own_at(judge_: _Judge, arm: str, site: str) -> wire.Weights:
-    """A local model's own tensors go with it, to whichever hospital's patients it is tried on."""
-    trained_at = arm.removeprefix(local_arm("")) if arm != CENTRALISED else CENTRALISED
-    return judge_.own_weights(arm, trained_at)
 
 
 def choose_threshold(validation: Predictions, plan: Plan) -> float:

@@ -47,6 +47,14 @@ def start(out: Path, scenario: Scenario) -> None:
     write_atomically(out / SCENARIO, dump_yaml(scenario).encode())
 
 
+def start_or_resume(out: Path, scenario: Scenario) -> None:
+    """Note down what the run is, or make sure that it is what was noted down. Raises RunError as `start` and `resume`."""
+    if (out / SCENARIO).exists():
+        resume(out, scenario)
+    else:
+        start(out, scenario)
+
+
 def resume(out: Path, given: Scenario | None) -> Scenario:
     """The scenario that the run in `out` was started with.
 

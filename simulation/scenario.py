@@ -3,15 +3,16 @@
 The plan's hash covers the plan alone: what a hospital would approve does not depend on a researcher's folders.
 """
 
+import copy
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 
 from client.imaging.sources import DicomFolder, ImageIndex, NpzFile, Source
-from common.config import Settings
+from common.config import Settings, set_value, validate
 from common.errors import ConfigError
 from common.plan import Plan, Positive
 
@@ -98,6 +99,18 @@ class Engine(Settings):
 def n_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def scenario_with(tree: dict[str, Any], values: dict[str, Any], where: str) -> "Scenario":
+    """The scenario in `tree` with other values by their keys (`training.learning_rate`); `tree` stays as it is.
+
+    Raises:
+        ConfigError: it is not a valid one; names `where` and the key.
+    """
+    changed = copy.deepcopy(tree)
+    for key, value in values.items():
+        set_value(changed, key, value, where)
+    return validate(changed, Scenario, where)
 
 
 class Scenario(Plan):

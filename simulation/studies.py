@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from common.config import Settings, load_yaml, set_value, validate
+from common.config import Settings, load_yaml
 from common.errors import ConfigError
 from common.files import without_nan, write_atomically
 from server.rounds import Observer
 from simulation import runs
 from simulation.arms import CENTRALISED
-from simulation.scenario import Scenario
+from simulation.scenario import Scenario, scenario_with
+from simulation.scores import ADOPT, KEEP_LOCAL
 from simulation.study import simulate
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "studies"
@@ -49,11 +50,8 @@ class Study(Settings):
         Raises:
             ConfigError: it is not a valid one; names the variant and the key.
         """
-        tree = json.loads(json.dumps(self.scenario))
-        for values in (self.full if full else {}, self.variants[variant], overrides, {"seed": seed}):
-            for key, value in values.items():
-                set_value(tree, key, value, f"variant {variant!r}:")
-        return validate(tree, Scenario, f"variant {variant!r}")
+        values = {**(self.full if full else {}), **self.variants[variant], **overrides, "seed": seed}
+        return scenario_with(self.scenario, values, f"variant {variant!r}")
 
 
 def load_study(name: str) -> tuple[str, Study]:
@@ -97,10 +95,7 @@ def run_study(
 
 def _run(scenario: Scenario, folder: Path, data: Path, observe: Callable[[str], Observer]) -> dict[str, Any]:
     with runs.held(folder):
-        if (folder / runs.SCENARIO).exists():
-            runs.resume(folder, scenario)
-        else:
-            runs.start(folder, scenario)
+        runs.start_or_resume(folder, scenario)
         return runs.finished_result(folder) or without_nan(simulate(scenario, folder, observe, data))
 
 
@@ -122,8 +117,7 @@ def measures(result: dict[str, Any]) -> dict[str, float]:
         found["alone"] = test["local_only"]["mean"]["auroc"]
         found["federated_there"] = test["federated"]["mean"]["auroc"]
         advice = [site["gain"]["advice"] for site in result["sites"].values() if "gain" in site]
-        found["gain"] = sum(a == "adopt" for a in advice)
-        found["lose"] = sum(a.startswith("do not") for a in advice)
+        found["gain"], found["lose"] = advice.count(ADOPT), advice.count(KEEP_LOCAL)
     found["megabytes"] = (result["bytes"]["up"] + result["bytes"]["down"]) / 1e6
     found["seconds"] = result["timing"]["total_s"]
     return {name: float("nan") if value is None else float(value) for name, value in found.items()}

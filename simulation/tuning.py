@@ -16,14 +16,14 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from common import wire
-from common.config import Settings, set_value, validate
+from common.config import Settings
 from common.errors import ConfigError
 from common.files import without_nan, write_atomically
 from common.seeds import numpy_generator
 from server.rounds import Observer
 from simulation import runs
 from simulation.arms import FEDERATED
-from simulation.scenario import Scenario
+from simulation.scenario import Scenario, scenario_with
 from simulation.sites import prepare_sites
 from simulation.studies import Values
 from simulation.study import run_arm
@@ -82,7 +82,7 @@ def draw_candidates(search: Search) -> list[Candidate]:
 
 
 def tune(search: Search, out: Path, observe: Callable[[str], Callable[[str], Observer]]) -> dict[str, Any]:
-    """Run the search; resumable. Writes search.json and best.yaml's values into it.
+    """Run the search; resumable. Writes search.json into `out` after every rung.
 
     Raises:
         ConfigError: a candidate is not a valid plan (all are checked before the first trains), or scores cannot be compared.
@@ -105,18 +105,15 @@ def tune(search: Search, out: Path, observe: Callable[[str], Callable[[str], Obs
 
 
 def _scenario(search: Search, candidate: Candidate, rounds: int) -> Scenario:
-    tree = json.loads(json.dumps(search.scenario))
-    for key, value in {**candidate.values, "rounds": rounds, "simulation.arms": []}.items():
-        set_value(tree, key, value, "space:")
-    return validate(tree, Scenario, f"candidate {candidate.number} ({', '.join(f'{k}={v}' for k, v in candidate.values.items())})")
+    values = ", ".join(f"{k}={v}" for k, v in candidate.values.items())
+    changes = {**candidate.values, "rounds": rounds, "simulation.arms": []}
+    return scenario_with(search.scenario, changes, f"candidate {candidate.number} ({values})")
 
 
 def _score(scenario: Scenario, folder: Path, data: Path, observe: Callable[[str], Observer]) -> float:
     """The pooled validation AUROC after the last round; minus infinity where it is undefined."""
     with runs.held(folder):
-        if not (folder / runs.SCENARIO).exists():
-            runs.start(folder, scenario)
-        runs.resume(folder, scenario)
+        runs.start_or_resume(folder, scenario)
         sites = prepare_sites(scenario, data / runs.data_id(scenario))
         history = run_arm(scenario, FEDERATED, sites, folder, observe(FEDERATED)).history
     score = (history[-1]["evaluation"] or {}).get(wire.AUROC)

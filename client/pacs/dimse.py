@@ -114,10 +114,7 @@ class DimseArchive:
         association = ae.associate(
             self._peer.host, self._peer.port, ae_title=self._peer.title, evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)]
         )
-        if association.is_rejected:
-            raise Refused(f"{self._peer.title} does not take calls from {self._peer.own_title}")
-        if not association.is_established:
-            raise Unreachable("no association")
+        self._require_established(association)
         try:
             for ds in objects:
                 _require_success([association.send_c_store(ds)])
@@ -173,11 +170,14 @@ class DimseArchive:
             ext_neg=[build_role(kind, scp_role=True) for kind in IMAGES] if self._receiver is None else [],
             evt_handlers=[(evt.EVT_C_STORE, _handler(lambda *arrived: self._keep(*arrived))), (evt.EVT_CONN_OPEN, _without_delay)],
         )
+        self._require_established(association)
+        return association
+
+    def _require_established(self, association: Association) -> None:
         if association.is_rejected:
             raise Refused(f"{self._peer.title} does not take calls from {self._peer.own_title}")
         if not association.is_established:
             raise Unreachable("no association")
-        return association
 
 
 def _without_delay(event: Any) -> None:
