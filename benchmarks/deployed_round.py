@@ -1,8 +1,10 @@
-"""Overhead of a deployed round: three agents and the server as processes on loopback, mutual TLS, training excluded.
+"""Overhead of a deployed round: three agents and the server as processes on loopback, mutual TLS, training
+excluded.
 
-`python benchmarks/deployed_round.py --json` -> {"overhead_s", "idle_cpu", "megabytes", ...}: the median seconds of a round
-in which every site answers at once with an update that changes every round; and the share of a core that an idle agent takes.
-The agents run with the ClientApp of this file instead of client/app.py; everything else is what a deployment runs.
+`python benchmarks/deployed_round.py --json` -> {"overhead_s", "idle_cpu", "megabytes", ...}: the median
+seconds of a round in which every site answers at once with an update that changes every round; and the share
+of a core that an idle agent takes. The agents run with the ClientApp of this file instead of client/app.py;
+everything else is what a deployment runs.
 """
 
 import argparse
@@ -23,7 +25,9 @@ from flwr.clientapp import ClientApp
 from common import wire
 from common.plan import Evaluation, Model, Plan
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # for tests.deployment, which starts the processes
+sys.path.append(
+    str(Path(__file__).resolve().parent.parent)
+)  # for tests.deployment, which starts the processes
 
 app = ClientApp()
 _count = 0
@@ -46,7 +50,9 @@ def train(message: Message, context: object) -> Message:
     _count += 1
     rng = np.random.default_rng([_count, os.getpid()])
     weights = load(wire.get_arrays(message.content)[wire.PACKED].data)
-    update = {k: rng.standard_normal(w.shape, dtype=np.float32) * np.float32(1e-4) for k, w in weights.items()}
+    update = {
+        k: rng.standard_normal(w.shape, dtype=np.float32) * np.float32(1e-4) for k, w in weights.items()
+    }
     numbers = MetricRecord({wire.N_EXAMPLES: 100, wire.LOSS: 0.5, wire.STEPS: 1, wire.SECONDS: 0.0})
     return Message(RecordDict({wire.ARRAYS: wire.pack(update), wire.METRICS: numbers}), reply_to=message)
 
@@ -73,7 +79,9 @@ def cpu_seconds(pid: int) -> float:
 
 def memory_mb(pid: int) -> float:
     """Largest resident size of one process."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    line = next(
+        line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")
+    )
     return int(line.split()[1]) / 1024
 
 
@@ -126,9 +134,11 @@ def main() -> None:
         history = d.wait_finished(d.run(), timeout=900)
         seconds = [report["seconds"] for report in history[2:]]
         result = {
-            "overhead_s": statistics.median(seconds), "worst_s": max(seconds), "rounds": len(seconds), "idle_cpu": max(idle),
+            "overhead_s": statistics.median(seconds), "worst_s": max(seconds), "rounds": len(seconds),
+            "idle_cpu": max(idle),
             "megabytes": history[0]["bytes_up"] / args.sites / 1e6, "sites": args.sites,
-            "agent_mb": max(memory_mb(d.processes[n].pid) for n in names), "server_mb": memory_mb(d.processes["server"].pid),
+            "agent_mb": max(memory_mb(d.processes[n].pid) for n in names),
+            "server_mb": memory_mb(d.processes["server"].pid),
         }  # fmt: skip
     finally:
         for name in list(d.processes):

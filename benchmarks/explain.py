@@ -1,11 +1,13 @@
 """Explanations against the phantom's truth, and what they and predictions cost.
 
-`python benchmarks/explain.py --json` -> {"pointing_game", "influential_visit", "seconds_per_patient", "predict_ratio", …}:
-pointing_game: share of the ambiguous positives that the model finds whose occlusion map is largest inside the true opacity of
-the last image. influential_visit: share of ambiguous positives whose opacity grows at one known visit, and whose turning visit is
-that one. seconds_per_patient: all methods on 8 frames, after load. predict_ratio: `client predict` on a cohort of 1,000 sequences
-over the bare forward pass on its batches (…_in_memory: on tensors that are there already), interleaved, medians. onnx_ratio: one
-patient in onnxruntime over PyTorch. Beside them, for the record, the pointing game of each method on both kinds of positives.
+`python benchmarks/explain.py --json` -> {"pointing_game", "influential_visit", "seconds_per_patient",
+"predict_ratio", …}: pointing_game: share of the ambiguous positives that the model finds whose occlusion map
+is largest inside the true opacity of the last image. influential_visit: share of ambiguous positives whose
+opacity grows at one known visit, and whose turning visit is that one. seconds_per_patient: all methods on 8
+frames, after load. predict_ratio: `client predict` on a cohort of 1,000 sequences over the bare forward pass
+on its batches (…_in_memory: on tensors that are there already), interleaved, medians. onnx_ratio: one patient
+in onnxruntime over PyTorch. Beside them, for the record, the pointing game of each method on both kinds of
+positives.
 
 The model is trained first, federated, on the phantom: about two minutes.
 """
@@ -25,16 +27,16 @@ import numpy as np
 import onnxruntime
 import torch
 
-from client.explain.case import explain_case
-from client.explain.when import explain_when
-from client.explain.where import explain_where
+from client.compute.batches import collate, in_batches
+from client.compute.device import set_up_process
 from client.imaging.cohort import Cohort, build_cohort, pseudonym
 from client.imaging.outcome import Tally
 from client.imaging.pixels import fit
 from client.imaging.sequence import Collection, Frame, Sequence
-from client.predict import Case, load_model, predict_source
-from client.training.batches import collate, in_batches
-from client.training.device import set_up_process
+from client.prediction.explain.case import explain_case
+from client.prediction.explain.when import explain_when
+from client.prediction.explain.where import explain_where
+from client.prediction.predict import Case, load_model, predict_source
 from common.handover import ONNX, Handed, read_model
 from common.models import CNNLSTM
 from common.plan import Augmentation, Input, Training
@@ -42,14 +44,15 @@ from server.export import export_run
 from server.rounds import Silent
 from simulation import runs
 from simulation.phantom import SCANNERS, Kind, Opacity, acquire, draw_chest
-from simulation.scenario import Engine, PhantomData, Scenario
-from simulation.study import simulate
+from simulation.scenario import Machine, PhantomData, Scenario
+from simulation.simulate import simulate
 
 CPU = torch.device("cpu")
 SCENARIO = Scenario(
     name="explain", seed=1, rounds=16, input=Input(size=48, max_frames=8),
-    training=Training(epochs=4, batch_size=8, learning_rate=0.05, augmentation=Augmentation(shift=0.05, contrast=0.1)),
-    data=PhantomData(sites=3, patients=200), simulation=Engine(arms=()),
+    training=Training(epochs=4, batch_size=8, learning_rate=0.05, augmentation=Augmentation(shift=0.05,
+    contrast=0.1)),
+    data=PhantomData(sites=3, patients=200), simulation=Machine(arms=()),
 )  # fmt: skip
 PATIENTS, REPEATS = 150, 25
 
@@ -100,7 +103,11 @@ def sudden(number: int, side: int) -> tuple[Case, int]:
     """A patient whose small opacity grows to its full size at one visit, and which."""
     rng, scanner = np.random.default_rng(number), SCANNERS[number % 3]
     n = int(rng.integers(4, 7))
-    days, chest, visit = np.cumsum(np.r_[0.0, rng.uniform(1, 6, n - 1)]), draw_chest(scanner.side, rng), int(rng.integers(1, n))
+    days, chest, visit = (
+        np.cumsum(np.r_[0.0, rng.uniform(1, 6, n - 1)]),
+        draw_chest(scanner.side, rng),
+        int(rng.integers(1, n)),
+    )
     x, y = 0.5 + rng.choice([-1.0, 1.0]) * rng.uniform(0.13, 0.25), rng.uniform(0.34, 0.66)
     small, large, density = rng.uniform(0.3, 0.55), rng.uniform(0.07, 0.12), rng.uniform(0.30, 0.45)
     radii = large * np.where(np.arange(n) < visit, small, 1.0) * rng.normal(1.0, 0.03, n)
@@ -135,11 +142,14 @@ def eight_frames(handed: Handed) -> Case:
 
 
 def predict_ratios(handed: Handed, model: CNNLSTM, folder: Path) -> tuple[float, float]:
-    """`client predict` over the bare forward pass on a cohort's batches, and on tensors that are in memory already."""
+    """`client predict` over the bare forward pass on a cohort's batches, and on tensors that are in memory
+    already."""
     rng, contract = np.random.default_rng(1), handed.plan.input
     images = rng.random((4, contract.size, contract.size)).astype(np.float32)
     sequences = [
-        Sequence(f"p{i}", tuple(Frame(float(k), lambda k=k: images[k]) for k in range(4)), np.zeros(1, np.float32))
+        Sequence(
+            f"p{i}", tuple(Frame(float(k), lambda k=k: images[k]) for k in range(4)), np.zeros(1, np.float32)
+        )
         for i in range(1000)  # type: ignore[misc]
     ]
     build_cohort(folder, Collection(sequences, Tally()), contract, handed.plan.findings, b"k", "s")
@@ -215,7 +225,8 @@ def main() -> None:
             "pointing_game": games[Kind.GROWING.value]["occlusion"],
             "influential_visit": influential_visits(handed, model),
             "seconds_per_patient": statistics.median(
-                seconds(lambda: explain_case(handed, model, case, handed.plan.findings[0], CPU)) for _ in range(REPEATS)
+                seconds(lambda: explain_case(handed, model, case, handed.plan.findings[0], CPU))
+                for _ in range(REPEATS)
             ),
             "predict_ratio": cached,
             "predict_ratio_in_memory": memory,

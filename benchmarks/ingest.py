@@ -1,9 +1,10 @@
 """Ingestion against its floors.
 
 `python benchmarks/ingest.py --json` -> {"ratio_to_decode", "scaling_2", "reopen_ms", "epoch_ratio"}:
-ratio_to_decode: slices a second that one process reads, windows and resizes, over bare dcmread + pixel_array + rescale, 512 x 512
-CT, explicit little endian, interleaved. scaling_2: an ingest's reading on two cores over twice that on one. reopen_ms: opening a
-cohort of 10,000 sequences. epoch_ratio: an epoch of training from the cohort over the same from tensors in memory. Medians.
+ratio_to_decode: slices a second that one process reads, windows and resizes, over bare dcmread + pixel_array
++ rescale, 512 x 512 CT, explicit little endian, interleaved. scaling_2: an ingest's reading on two cores over
+twice that on one. reopen_ms: opening a cohort of 10,000 sequences. epoch_ratio: an epoch of training from the
+cohort over the same from tensors in memory. Medians.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from client.imaging.outcome import Tally
 from client.imaging.pixels import DicomPixels, fit, read_pixels
 from client.imaging.reader import frames_of
 from client.imaging.sequence import Collection, Frame, Sequence
-from common.memory import keep_memory
+from common.malloc import keep_memory
 from common.plan import Input, Model, Window
 
 SLICES, SIZE, SEQUENCES = 200, 64, 10_000
@@ -43,7 +44,12 @@ def write_slices(folder: Path, n: int) -> list[Path]:
         ds = Dataset()
         ds.file_meta = FileMetaDataset()
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        ds.SOPClassUID, ds.SOPInstanceUID, ds.Modality, ds.PatientID = CTImageStorage, generate_uid(), "CT", "P"
+        ds.SOPClassUID, ds.SOPInstanceUID, ds.Modality, ds.PatientID = (
+            CTImageStorage,
+            generate_uid(),
+            "CT",
+            "P",
+        )
         ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.Rows, ds.Columns = 1, "MONOCHROME2", 512, 512
         ds.BitsAllocated = ds.BitsStored = 16
         ds.HighBit, ds.PixelRepresentation, ds.RescaleSlope, ds.RescaleIntercept = 15, 1, 1, -1024
@@ -107,10 +113,19 @@ def many_sequences(folder: Path) -> Path:
     """A cohort of 10,000 sequences of four small frames."""
     frame = np.random.default_rng(0).random((16, 16), dtype=np.float32)
     sequences = [
-        Sequence(f"p{k}", tuple(Frame(float(d), lambda: frame) for d in range(4)), np.array([k % 2], np.float32))
+        Sequence(
+            f"p{k}", tuple(Frame(float(d), lambda: frame) for d in range(4)), np.array([k % 2], np.float32)
+        )
         for k in range(SEQUENCES)
     ]
-    build_cohort(folder / "many", Collection(sequences, Tally()), Input(size=16, max_frames=4), ("pneumonia",), b"k", "s")
+    build_cohort(
+        folder / "many",
+        Collection(sequences, Tally()),
+        Input(size=16, max_frames=4),
+        ("pneumonia",),
+        b"k",
+        "s",
+    )
     return folder / "many"
 
 
@@ -118,8 +133,8 @@ def epoch_ratio(folder: Path, repeats: int) -> float:
     """An epoch of SGD steps from the cohort over the same steps from tensors that are there already."""
     import torch  # not above: the processes that read import this module, and need no torch
 
-    from client.training.batches import collate, in_batches
-    from client.training.device import set_up_process
+    from client.compute.batches import collate, in_batches
+    from client.compute.device import set_up_process
     from client.training.local import masked_loss
     from common.models.cnn_lstm import CNNLSTM
 
@@ -127,10 +142,21 @@ def epoch_ratio(folder: Path, repeats: int) -> float:
     rng = np.random.default_rng(0)
     pictures = [rng.random((4, SIZE, SIZE), dtype=np.float32) for _ in range(128)]
     sequences = [
-        Sequence(f"p{k}", tuple(Frame(float(d), lambda f=f: f) for d, f in enumerate(p)), np.array([k % 2], np.float32))  # type: ignore[misc]
+        Sequence(
+            f"p{k}",
+            tuple(Frame(float(d), lambda f=f: f) for d, f in enumerate(p)),
+            np.array([k % 2], np.float32),
+        )  # type: ignore[misc]
         for k, p in enumerate(pictures)
     ]
-    build_cohort(folder / "epoch", Collection(sequences, Tally()), Input(size=SIZE, max_frames=4), ("pneumonia",), b"k", "s")
+    build_cohort(
+        folder / "epoch",
+        Collection(sequences, Tally()),
+        Input(size=SIZE, max_frames=4),
+        ("pneumonia",),
+        b"k",
+        "s",
+    )
     cohort, cpu = Cohort.open(folder / "epoch"), torch.device("cpu")
     model = CNNLSTM(Model(), 1)
     indices = np.arange(len(cohort))
@@ -142,7 +168,8 @@ def epoch_ratio(folder: Path, repeats: int) -> float:
             loss.backward()  # type: ignore[no-untyped-call]
 
     times = [
-        (seconds(lambda: epoch(in_batches(cohort, indices, 16, cpu))), seconds(lambda: epoch(ready))) for _ in range(repeats + 1)
+        (seconds(lambda: epoch(in_batches(cohort, indices, 16, cpu))), seconds(lambda: epoch(ready)))
+        for _ in range(repeats + 1)
     ][1:]
     return statistics.median(t for t, _ in times) / statistics.median(t for _, t in times)
 

@@ -1,10 +1,11 @@
 """Time and memory of a private step against the same step without privacy, for every encoder.
 
-`python benchmarks/private_training.py --json` -> for each encoder {"ratio", "chunked_ratio", "opacus_ratio", "memory_ratio",
-"chunked_memory_ratio"}. 32 patients, 6 frames of 64 x 64; time interleaved in one process, ratio of medians; memory is the peak
-of a process of its own above what it held before the step. Opacus runs in its fastest configuration that clips per patient:
-the encoder step by step (folded frames would be clipped one by one), its own LSTM, hooks, and fused clipping off.
-`opacus_ratio` is null where it cannot do it; the reason is under "opacus_problem".
+`python benchmarks/private_training.py --json` -> for each encoder {"ratio", "chunked_ratio", "opacus_ratio",
+"memory_ratio", "chunked_memory_ratio"}. 32 patients, 6 frames of 64 x 64; time interleaved in one process,
+ratio of medians; memory is the peak of a process of its own above what it held before the step. Opacus runs
+in its fastest configuration that clips per patient: the encoder step by step (folded frames would be clipped
+one by one), its own LSTM, hooks, and fused clipping off. `opacus_ratio` is null where it cannot do it; the
+reason is under "opacus_problem".
 """
 
 import argparse
@@ -21,9 +22,9 @@ from types import MethodType
 import torch
 from torch import nn
 
-from client.training.batches import Batch
-from client.training.device import set_up_process
-from client.training.private.engine import PrivateGradients
+from client.compute.batches import Batch
+from client.compute.device import set_up_process
+from client.training.private.gradients import PrivateGradients
 from client.training.private.patients import Patients
 from client.training.private.round import add_noise, sequence_loss
 from common.models.cnn_lstm import CNNLSTM
@@ -68,10 +69,16 @@ def plain_step(encoder: str) -> Callable[[], object]:
 def private_step(encoder: str, chunk: int) -> Callable[[], object]:
     """The clipped sum over patients, and its noise."""
     model, batch = make_model(encoder), make_batch()
-    engine, parameters, generator = PrivateGradients(model, CLIP), list(model.parameters()), torch.Generator().manual_seed(0)
+    engine, parameters, generator = (
+        PrivateGradients(model, CLIP),
+        list(model.parameters()),
+        torch.Generator().manual_seed(0),
+    )
     parts = []
     for start in range(0, PATIENTS, chunk):
-        part = Batch(*(t[start : start + chunk] for t in (batch.frames, batch.gaps, batch.lengths, batch.labels)))
+        part = Batch(
+            *(t[start : start + chunk] for t in (batch.frames, batch.gaps, batch.lengths, batch.labels))
+        )
         parts.append(Patients(part, torch.arange(len(part.lengths)), len(part.lengths)))
 
     def step() -> None:
@@ -144,14 +151,19 @@ def make_step(variant: str, encoder: str) -> Callable[[], object]:
 
 def peak_mb() -> float:
     """Largest resident size of this process so far."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    line = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
+    )
     return int(line.split()[1]) / 1024
 
 
 def measure_memory(variant: str, encoder: str) -> float:
     """Peak of one step above what the process held before it, MB."""
     done = subprocess.run(
-        [sys.executable, __file__, "--memory", variant, "--encoder", encoder], capture_output=True, text=True, check=True
+        [sys.executable, __file__, "--memory", variant, "--encoder", encoder],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return float(done.stdout)
 
@@ -179,7 +191,8 @@ def measure(encoder: str, repeats: int) -> dict[str, object]:
     return {
         "ratio": median["private"] / median["plain"], "chunked_ratio": median["chunked"] / median["plain"],
         "opacus_ratio": median["opacus"] / median["plain"] if "opacus" in median else None,
-        "memory_ratio": memory["private"] / memory["plain"], "chunked_memory_ratio": memory["chunked"] / memory["plain"],
+        "memory_ratio": memory["private"] / memory["plain"],
+        "chunked_memory_ratio": memory["chunked"] / memory["plain"],
         "plain_s": median["plain"], "plain_mb": memory["plain"], **result,
     }  # fmt: skip
 

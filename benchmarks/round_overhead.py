@@ -2,10 +2,11 @@
 
     uv run python benchmarks/round_overhead.py --json     ->  {"ratio": 1.01, …}
 
-Both train the same model at four sites with the same batches and torch.optim.SGD's arithmetic, and average the weights.
-The plain loop holds everything in memory and calls nothing of Flower; ours sends Flower messages through the ClientApp
-and ServerApp, checks every reply, and writes a checkpoint each round. Rounds of both are interleaved, so that a slow
-moment hits both; the ratio is that of the medians, over warm rounds (the first ones are left out).
+Both train the same model at four sites with the same batches and torch.optim.SGD's arithmetic, and average
+the weights. The plain loop holds everything in memory and calls nothing of Flower; ours sends Flower messages
+through the ClientApp and ServerApp, checks every reply, and writes a checkpoint each round. Rounds of both
+are interleaved, so that a slow moment hits both; the ratio is that of the medians, over warm rounds (the
+first ones are left out).
 """
 
 import argparse
@@ -20,20 +21,20 @@ import torch
 from torch import nn
 
 from client.app import app
+from client.compute.batches import in_batches
+from client.compute.device import set_up_process
 from client.imaging.cohort import Cohort
-from client.training.batches import in_batches
-from client.training.device import set_up_process
 from client.training.local import masked_loss
 from client.training.optimizer import Optimizer
 from client.training.schedule import rate_factor
 from common import wire
-from common.cli import QUICKSTART
 from common.config import dump_yaml, load_yaml
 from common.models import build_model
 from common.plan import Plan
 from common.seeds import torch_generator
 from server.checkpoint import load_checkpoint
 from server.rounds import RoundLoop, Silent
+from simulation.cli import QUICKSTART
 from simulation.grid import SequentialGrid
 from simulation.scenario import Scenario
 from simulation.sites import SiteData, prepare_sites
@@ -42,7 +43,8 @@ SITES, WARM_UP = 4, 2
 
 
 def make_scenario(rounds: int) -> Scenario:
-    """The quickstart at four sites; no evaluation and no augmentation, which the plain loop does not do either."""
+    """The quickstart at four sites; no evaluation and no augmentation, which the plain loop does not do
+    either."""
     overrides = [f"rounds={rounds}", f"data.sites={SITES}", "evaluation.every=0", "training.augmentation={}"]
     return load_yaml(QUICKSTART, Scenario, overrides)
 
@@ -78,7 +80,9 @@ class PlainLoop:
         for _ in range(plan.training.epochs):
             for batch in in_batches(cohort, train, plan.training.batch_size, device, generator):
                 optimizer.zero_grad()
-                masked_loss(model(batch.frames, batch.gaps, batch.lengths), batch.labels, torch.ones(1)).backward()
+                masked_loss(
+                    model(batch.frames, batch.gaps, batch.lengths), batch.labels, torch.ones(1)
+                ).backward()
                 progress = step / (plan.rounds * steps)
                 optimizer.step(plan.training.learning_rate * rate_factor(plan.training.schedule, progress))
                 step += 1
@@ -100,7 +104,9 @@ class TakesTurns(Silent):
         self.theirs.append(self.plain.round(report["round"]))
         if report["round"] == 1:  # later, rounding drives two runs apart
             ours = load_checkpoint(self.folder, self.plain.plan.sha256).weights
-            self.difference = max(float(np.abs(w - self.plain.weights[k].numpy()).max()) for k, w in ours.items())
+            self.difference = max(
+                float(np.abs(w - self.plain.weights[k].numpy()).max()) for k, w in ours.items()
+            )
         self._mark = time.perf_counter()
 
 
@@ -111,12 +117,19 @@ def measure(rounds: int) -> dict[str, float]:
         out, scenario = Path(folder), make_scenario(rounds)
         sites, plan = prepare_sites(scenario, out), scenario.plan
         (out / "plan.yaml").write_text(dump_yaml(plan))
-        nodes = [{"site": s.name, "cohorts": s.paths, "plan": str(out / "plan.yaml"), "device": "cpu"} for s in sites]
+        nodes = [
+            {"site": s.name, "cohorts": s.paths, "plan": str(out / "plan.yaml"), "device": "cpu"}
+            for s in sites
+        ]
         model = build_model(plan)
         turns = TakesTurns(PlainLoop(plan, sites), out)
-        RoundLoop(SequentialGrid(app, nodes), plan, wire.Schema.of(model), out, turns).run(wire.get_weights(model))
+        RoundLoop(SequentialGrid(app, nodes), plan, wire.Schema.of(model), out, turns).run(
+            wire.get_weights(model)
+        )
     if not turns.difference < 1e-6:
-        raise SystemExit(f"the two loops did other work (weights differ by {turns.difference:.2g} after a round)")
+        raise SystemExit(
+            f"the two loops did other work (weights differ by {turns.difference:.2g} after a round)"
+        )
     medians = [statistics.median(times[WARM_UP:]) for times in (turns.ours, turns.theirs)]
     return {
         "ratio": medians[0] / medians[1], "round_s": medians[0], "plain_round_s": medians[1],

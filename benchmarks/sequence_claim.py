@@ -1,7 +1,8 @@
 """The source's claim: a CNN-LSTM sees in a sequence what the same encoder does not see in its images.
 
-`python benchmarks/sequence_claim.py --json` -> {"ambiguous": {"cnn_lstm", "mean", "last_image"}, "obvious": {…}}: test AUROC of
-federated models, means over the seeds of `pneumofed study sequences`, which it runs (or takes as it is, if --out holds it).
+`python benchmarks/sequence_claim.py --json` -> {"ambiguous": {"cnn_lstm", "mean", "last_image"}, "obvious":
+{…}}: test AUROC of federated models, means over the seeds of `pneumofed study sequences`, which it runs (or
+takes as it is, if --out holds it).
 """
 
 import argparse
@@ -9,9 +10,9 @@ import json
 import tempfile
 from pathlib import Path
 
-from client.training.device import set_up_process
+from client.compute.device import set_up_process
 from server.rounds import Silent
-from simulation.studies import load_study, run_study
+from simulation.study import load_study, run_study
 
 MODELS = {"cnn_lstm": "CNN-LSTM", "mean": "mean of images", "last_image": "last image"}
 
@@ -25,9 +26,14 @@ def main() -> None:
     set_up_process()
     name, study = load_study("sequences")
     with tempfile.TemporaryDirectory() as temporary:
-        found = run_study(name, study, arguments.out or Path(temporary), False, {}, lambda run: lambda arm: Silent())
+        found = run_study(
+            name, study, arguments.out or Path(temporary), False, {}, lambda run: lambda arm: Silent()
+        )
     means = {
-        kind: {short: found["variants"][f"{kind}, {model}"]["federated"]["mean"] for short, model in MODELS.items()}
+        kind: {
+            short: found["variants"][f"{kind}, {model}"]["federated"]["mean"]
+            for short, model in MODELS.items()
+        }
         for kind in ("ambiguous", "obvious")
     }
     if arguments.json:

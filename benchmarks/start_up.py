@@ -1,4 +1,5 @@
-"""Seconds from typing the command to the first training step, cohorts ready, and to the end of the quickstart.
+"""Seconds from typing the command to the first training step, cohorts ready, and to the end of the
+quickstart.
 
 uv run python benchmarks/start_up.py --json     ->  {"first_step_s": 6.2, "phantom_and_ingest_s": 5.1}
 """
@@ -21,7 +22,7 @@ def first(self, rate):
     sys.stdout.flush()
     import os; os._exit(0)
 optimizer.Optimizer.step = first
-from common.cli import main
+from pneumofed.cli import main
 sys.argv = ["pneumofed", *sys.argv[1:]]
 main()
 """
@@ -30,12 +31,15 @@ main()
 def first_step(*arguments: str) -> float:
     """Start a process and return the seconds until its first optimiser step is done."""
     started = time.time()
-    done = subprocess.run([sys.executable, "-c", STEP, "simulate", *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", STEP, "simulate", *arguments], capture_output=True, text=True, check=True
+    )
     return float(done.stdout.split()[-1]) - started
 
 
 def measure(repeats: int) -> dict[str, float]:
-    """The first run makes the data, the others find it (their folder is resumed), as a researcher's second run does."""
+    """The first run makes the data, the others find it (their folder is resumed), as a researcher's second
+    run does."""
     with tempfile.TemporaryDirectory() as folder:
         out = f"{folder}/run"
         fresh = first_step("--out", out)

@@ -1,6 +1,8 @@
-"""The site's service: one warm process that waits for requests, lets the gate judge them, has them worked on, and answers.
+"""The site's service: one warm process that waits for requests, lets the gate judge them, has them worked on,
+and answers.
 
-Code that a server sends is never fetched, unpacked, imported or run: the ClientApp is the one that is installed here.
+Code that a server sends is never fetched, unpacked, imported or run: the ClientApp is the one that is
+installed here.
 """
 
 import logging
@@ -44,7 +46,8 @@ class Agent:
         self._worker_is: object = None  # what the worker was started for
         self._last_problem = ""
         self._last_work = 0.0
-        self._open: tuple[Message, float] | None = None  # the request in hand, and when nobody waits for it any more
+        # The request in hand, and when nobody waits for it any more.
+        self._open: tuple[Message, float] | None = None
         self.ended = threading.Event()
         self._answers = monitoring.counter("answers_total", "requests by what became of them", "outcome")
         self._bytes = monitoring.counter("sent_bytes_total", "bytes of the tensors that left the site")
@@ -62,7 +65,10 @@ class Agent:
                 self._tell_connected(False, str(e))
                 self.ended.wait(RETRY_S)
             except OSError as e:
-                self._tell_connected(False, f"{e.filename or self._folder.path}: {e.strerror}; nothing is done until that is cured")
+                self._tell_connected(
+                    False,
+                    f"{e.filename or self._folder.path}: {e.strerror}; nothing is done until that is cured",
+                )
                 self.ended.wait(RETRY_S)
         self._stop_worker()
         self._link.close()
@@ -78,7 +84,8 @@ class Agent:
         """Nothing is pulled that could not be written down."""
         if shutil.disk_usage(self._folder.path).free < MIN_FREE_BYTES:
             raise RunError(
-                f"{self._folder.path}: less than {MIN_FREE_BYTES // 1_000_000} MB free; nothing is done until there is more"
+                f"{self._folder.path}: less than {MIN_FREE_BYTES // 1_000_000} MB free; nothing is done "
+                "until there is more"
             )
 
     def _serve(self) -> None:
@@ -103,8 +110,8 @@ class Agent:
         return None if request is None else (request, time.monotonic() + request.metadata.ttl)
 
     def _handle(self, request: Message, end: float) -> None:
-        """Judge, work on and answer one request. It stays open if that raises OSError: what could not be written down is not
-        answered, and tried again when it can be."""
+        """Judge, work on and answer one request. It stays open if that raises OSError: what could not be
+        written down is not answered, and tried again when it can be."""
         if why := self._in_vain(request, end):
             reply = None
             self._give_up(request, why)
@@ -114,15 +121,22 @@ class Agent:
             self._answers.labels("abandoned").inc()
             return
         outcome = "refused" if reply.has_error() else request.metadata.message_type
-        n_bytes = sum(len(a.data) for r in reply.content.array_records.values() for a in r.values()) if reply.has_content() else 0
+        n_bytes = (
+            sum(len(a.data) for r in reply.content.array_records.values() for a in r.values())
+            if reply.has_content()
+            else 0
+        )
         self._answers.labels(outcome).inc()
         self._bytes.inc(n_bytes)
         log.info(
-            "answered a %s: %s", request.metadata.message_type[:40], reply.error.reason if reply.has_error() else f"{n_bytes} bytes"
+            "answered a %s: %s",
+            request.metadata.message_type[:40],
+            reply.error.reason if reply.has_error() else f"{n_bytes} bytes",
         )
 
     def _send(self, request: Message, reply: Message, end: float) -> bool:
-        """Send until it has arrived, or until nobody waits for it: a network that fails for a while costs no round."""
+        """Send until it has arrived, or until nobody waits for it: a network that fails for a while costs no
+        round."""
         while True:
             try:
                 self._link.send(reply)
@@ -194,7 +208,10 @@ class Agent:
         wanted = (self._link.node, settings.threads, config)
         if self._worker is None or self._worker_is != wanted or not self._worker.alive:
             self._stop_worker()
-            self._worker, self._worker_is = Worker(self._app, {self._link.node: config}, settings.threads), wanted
+            self._worker, self._worker_is = (
+                Worker(self._app, {self._link.node: config}, settings.threads),
+                wanted,
+            )
         return self._worker
 
     def _stop_worker(self) -> None:
@@ -207,15 +224,18 @@ def serve(path: Path) -> None:
     """`pneumofed client up`: serve the site in `path` until SIGTERM or SIGINT.
 
     Raises:
-        ConfigError: the folder is not a site's, or a key or certificate is missing, wrong, or readable by others.
-        RunError: an agent runs in it already, a port is taken, or Flower is not the version that this was made for.
+        ConfigError: the folder is not a site's, or a key or certificate is missing, wrong, or readable by
+        others.
+        RunError: an agent runs in it already, a port is taken, or Flower is not the version that this was
+        made for.
     """
     folder = SiteFolder(path)
     settings = folder.settings()
     require_flower()
     if not folder.certificate.is_file():
         raise ConfigError(
-            f"{folder.certificate}: not there yet; bring the coordinator's answer in with: pneumofed client join FILE"
+            f"{folder.certificate}: not there yet; bring the coordinator's answer in with: pneumofed client "
+            "join FILE"
         )
     tls = client_tls(folder.ca, folder.certificate, folder.key)
     with held(folder.lock, f"{path}: an agent is running in it already"):

@@ -1,8 +1,10 @@
-"""The Flower ClientApp: `query` (who is there), `train` and `evaluate`, under the one plan that the site approved.
+"""The Flower ClientApp: `query` (who is there), `train` and `evaluate`, under the one plan that the site
+approved.
 
-Node configuration: `site` (name), `cohorts` (cohort folders, separated as in PATH), `plan` (the approved plan's file),
-`device` (auto, cpu, cuda, cuda:n). Optional: `min-patients` (the site's own minimum); `memory` (folder for what methods keep
-here); and for plans with privacy `ledger` (its file), `budget-epsilon` and `budget-delta`.
+Node configuration: `site` (name), `cohorts` (cohort folders, separated as in PATH), `plan` (the approved
+plan's file), `device` (auto, cpu, cuda, cuda:n). Optional: `min-patients` (the site's own minimum); `memory`
+(folder for what methods keep here); and for plans with privacy `ledger` (its file), `budget-epsilon` and
+`budget-delta`.
 """
 
 import os
@@ -15,9 +17,9 @@ import torch
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.compute.device import choose_device, describe
 from client.imaging.cohort import Cohort, require_trainable
 from client.imaging.survey import survey
-from client.training.device import choose_device, describe
 from client.training.evaluate import numbers_for, predict_logits
 from client.training.local import Trained
 from client.training.memory import SiteMemory
@@ -50,10 +52,13 @@ class Site:
     @classmethod
     def of(cls, context: Context) -> "Site":
         node = context.node_config
-        budget = (float(node["budget-epsilon"]), float(node["budget-delta"])) if "budget-epsilon" in node else None
+        budget = (
+            (float(node["budget-epsilon"]), float(node["budget-delta"])) if "budget-epsilon" in node else None
+        )
         least = int(node.get("min-patients", 0))
         return _open_site(
-            str(node["site"]), str(node["cohorts"]), str(node["plan"]), str(node.get("device", "auto")), budget, least,
+            str(node["site"]), str(node["cohorts"]), str(node["plan"]), str(node.get("device", "auto")),
+            budget, least,
             str(node["memory"]) if "memory" in node else None,
         )  # fmt: skip
 
@@ -84,12 +89,20 @@ class Site:
 
 @lru_cache(maxsize=64)
 def _open_site(
-    name: str, cohorts: str, plan_file: str, device_name: str, budget: tuple[float, float] | None, least: int, memory: str | None
+    name: str,
+    cohorts: str,
+    plan_file: str,
+    device_name: str,
+    budget: tuple[float, float] | None,
+    least: int,
+    memory: str | None,
 ) -> Site:
     plan = load_yaml(Path(plan_file), Plan)
     cohort = Cohort.open(*(Path(folder) for folder in cohorts.split(os.pathsep)))
     if cohort.contract != plan.input or cohort.findings != plan.findings:
-        raise DataError(f"{name}: the cohort was ingested for another input contract or other findings; ingest it again")
+        raise DataError(
+            f"{name}: the cohort was ingested for another input contract or other findings; ingest it again"
+        )
     require_trainable(cohort, plan.split, max(plan.min_patients, least), name)
     device = choose_device(device_name)
     model = build_model(plan).to(device)
@@ -107,11 +120,14 @@ def _budget(given: tuple[float, float] | None) -> "Budget | None":
 
 @app.query()
 def query(message: Message, context: Context) -> Message:
-    """Name, device and counts of patients: what the server needs to greet a site, and its coordinator before round 1."""
+    """Name, device and counts of patients: what the server needs to greet a site, and its coordinator before
+    round 1."""
     site = Site.of(context)
     site.require_plan(message.content)
     split = site.cohort.split(site.plan.split)
-    counts: dict[str, float] = {number: site.cohort.count_patients(split[part]) for number, part in _COUNTS.items()}
+    counts: dict[str, float] = {
+        number: site.cohort.count_patients(split[part]) for number, part in _COUNTS.items()
+    }
     counts |= survey(site.cohort, split["train"])
     if site.plan.privacy is not None:
         counts = dict.fromkeys(counts, float("nan"))
@@ -134,26 +150,39 @@ def train(message: Message, context: Context) -> Message:
         update = {name: local - start[name] for name, local in wire.get_weights(site.model).items()}
     else:
         number, memory = wire.get_round(message.content), site.memory_of(message.content)
-        done, update = train_site(site.model, site.cohort, site.plan, site.name, number, site.device, start, memory)
-    n_examples, seconds = site.cohort.count_patients(site.cohort.split(site.plan.split)["train"]), done.seconds
+        done, update = train_site(
+            site.model, site.cohort, site.plan, site.name, number, site.device, start, memory
+        )
+    n_examples, seconds = (
+        site.cohort.count_patients(site.cohort.split(site.plan.split)["train"]),
+        done.seconds,
+    )
     if site.plan.privacy is not None:
-        n_examples, seconds = wire.PRIVATE_WEIGHT, float("nan")  # both would tell of the patients, without noise
-    numbers = MetricRecord({wire.N_EXAMPLES: n_examples, wire.LOSS: done.loss, wire.STEPS: done.steps, wire.SECONDS: seconds})
+        # both would tell of the patients, without noise
+        n_examples, seconds = wire.PRIVATE_WEIGHT, float("nan")
+    numbers = MetricRecord(
+        {wire.N_EXAMPLES: n_examples, wire.LOSS: done.loss, wire.STEPS: done.steps, wire.SECONDS: seconds}
+    )
     return Message(RecordDict({wire.ARRAYS: wire.pack(update), wire.METRICS: numbers}), reply_to=message)
 
 
 def _train_privately(site: Site, content: RecordDict, ledger_file: str) -> Trained:
-    """A private round: what it costs is in the site's ledger before the first step, and within the site's budget."""
+    """A private round: what it costs is in the site's ledger before the first step, and within the site's
+    budget."""
+    from client.governance.accounting import RoundCost
     from client.governance.ledger import Ledger, Purpose  # takes seconds: only where it is needed
-    from client.training.private.round import Terms, train_private_round
+    from client.training.private.round import train_private_round
 
     plan, cohort, number = site.plan, site.cohort, wire.get_round(content)
     indices = cohort.split(plan.split)["train"]
     patients = sorted(set(cohort.patients[indices].tolist()))
-    terms = Terms.of(plan, len(patients))
-    ledger, purpose = Ledger(Path(ledger_file)), Purpose(plan.sha256, wire.get_text(content, wire.RUN), number)
-    reservation = ledger.reserve(patients, purpose, (terms.noise, terms.sample_rate, terms.steps), site.budget)
-    done = train_private_round(site.model, cohort, indices, plan, terms, number, site.device)
+    cost = RoundCost.of(plan, len(patients))
+    ledger, purpose = (
+        Ledger(Path(ledger_file)),
+        Purpose(plan.sha256, wire.get_text(content, wire.RUN), number),
+    )
+    reservation = ledger.reserve(patients, purpose, (cost.noise, cost.sample_rate, cost.steps), site.budget)
+    done = train_private_round(site.model, cohort, indices, plan, cost, number, site.device)
     ledger.settle(reservation, done.steps)
     return done
 
@@ -164,14 +193,22 @@ def evaluate(message: Message, context: Context) -> Message:
     site = Site.of(context)
     start = site.load(message.content)
     if site.plan.privacy is not None:
-        raise RefusedError("scores are computed without noise: under a plan with privacy this site keeps them")
+        raise RefusedError(
+            "scores are computed without noise: under a plan with privacy this site keeps them"
+        )
     # Judged as the site would use it: with what stays here, of this round too.
-    own = personal_weights(site.plan, site.model, site.memory_of(message.content), wire.get_round(message.content) + 1)
+    own = personal_weights(
+        site.plan, site.model, site.memory_of(message.content), wire.get_round(message.content) + 1
+    )
     if own:
         wire.set_weights(site.model, {**start, **own})
     indices = site.cohort.split(site.plan.split)["validation"]
     if len(indices) == 0:
         raise DataError(f"{site.name}: no validation patients to evaluate on")
-    numbers = numbers_for(site.cohort, indices, predict_logits(site.model, site.cohort, indices, site.device), site.plan)
+    numbers = numbers_for(
+        site.cohort, indices, predict_logits(site.model, site.cohort, indices, site.device), site.plan
+    )
     n_examples = site.cohort.count_patients(indices)
-    return Message(RecordDict({wire.METRICS: MetricRecord({wire.N_EXAMPLES: n_examples, **numbers})}), reply_to=message)
+    return Message(
+        RecordDict({wire.METRICS: MetricRecord({wire.N_EXAMPLES: n_examples, **numbers})}), reply_to=message
+    )

@@ -54,7 +54,9 @@ def _check_files(folder: SiteFolder) -> Iterator[Finding]:
     mode = stat.S_IMODE(folder.path.stat().st_mode)
     if mode & 0o077:
         yield Finding(
-            "fails", "folder", f"{folder.path}: its mode is {mode:o}, others can look inside; run: chmod 700 {folder.path}"
+            "fails",
+            "folder",
+            f"{folder.path}: its mode is {mode:o}, others can look inside; run: chmod 700 {folder.path}",
         )
     try:
         ca = read_certificate(folder.ca)
@@ -62,8 +64,8 @@ def _check_files(folder: SiteFolder) -> Iterator[Finding]:
     except PneumofedError as e:
         yield Finding("fails", "CA", str(e))
     if not folder.certificate.is_file():
-        yield Finding("fails", "admission", f"no certificate yet; send {folder.request} to the coordinator, then: "
-                      "pneumofed client join FILE")  # fmt: skip
+        advice = f"send {folder.request} to the coordinator, then: pneumofed client join FILE"
+        yield Finding("fails", "admission", f"no certificate yet; {advice}")
         return
     try:
         client_tls(folder.ca, folder.certificate, folder.key)
@@ -74,11 +76,15 @@ def _check_files(folder: SiteFolder) -> Iterator[Finding]:
     left = days_left(certificate)
     if left < 0:
         yield Finding(
-            "fails", "keys", f"the certificate ended {-left:.0f} days ago; send {folder.request} to the coordinator again"
+            "fails",
+            "keys",
+            f"the certificate ended {-left:.0f} days ago; send {folder.request} to the coordinator again",
         )
     else:
         outcome: Outcome = "note" if left < EXPIRES_SOON_DAYS else "ok"
-        yield Finding(outcome, "keys", f"private, and admitted as {common_name(certificate)} for {left:.0f} more days")
+        yield Finding(
+            outcome, "keys", f"private, and admitted as {common_name(certificate)} for {left:.0f} more days"
+        )
 
 
 def _check_network(folder: SiteFolder, settings: Hospital) -> Iterator[Finding]:
@@ -88,7 +94,11 @@ def _check_network(folder: SiteFolder, settings: Hospital) -> Iterator[Finding]:
             socket.getaddrinfo(host, None)
             yield Finding("ok", "name", f"{host} can be resolved")
         except OSError:
-            yield Finding("fails", "name", f"{host} cannot be resolved; check server in hospital.yaml and the DNS, or set proxy")
+            yield Finding(
+                "fails",
+                "name",
+                f"{host} cannot be resolved; check server in hospital.yaml and the DNS, or set proxy",
+            )
             return
     if not folder.certificate.is_file():
         return
@@ -102,7 +112,9 @@ def _check_network(folder: SiteFolder, settings: Hospital) -> Iterator[Finding]:
     except (httpx.HTTPError, OSError) as e:
         yield Finding("fails", "server", explain(e, settings.server))
         return
-    yield Finding("ok", "server", f"{settings.server} answers {way} over TLS 1.3 with a certificate of our CA")
+    yield Finding(
+        "ok", "server", f"{settings.server} answers {way} over TLS 1.3 with a certificate of our CA"
+    )
     yield from _check_clock(response)
     yield _check_admission(folder, settings)
 
@@ -113,13 +125,18 @@ def _check_clock(response: httpx.Response) -> Iterator[Finding]:
         yield Finding("note", "clock", "the server does not tell its time")
     elif abs(skew) > CLOCK_TOLERANCE_S:
         ahead = "ahead of" if skew > 0 else "behind"
-        yield Finding("fails", "clock", f"this machine's clock is {abs(skew):.0f} s {ahead} the server's; set it right (NTP)")
+        yield Finding(
+            "fails",
+            "clock",
+            f"this machine's clock is {abs(skew):.0f} s {ahead} the server's; set it right (NTP)",
+        )
     else:
         yield Finding("ok", "clock", f"within {max(1.0, abs(skew)):.0f} s of the server's")
 
 
 def _check_admission(folder: SiteFolder, settings: Hospital) -> Finding:
-    """Ask for the state of a node that does not exist: an admitted site is told so, others are turned away."""
+    """Ask for the state of a node that does not exist: an admitted site is told so, others are turned
+    away."""
     from base64 import b64encode
 
     from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
@@ -131,7 +148,11 @@ def _check_admission(folder: SiteFolder, settings: Hospital) -> Finding:
     with httpx.Client(verify=tls, timeout=10, proxy=settings.proxy, trust_env=False) as client:
         response = client.post(f"https://{settings.server}/v1/fleet/", content=b"", headers=header)
     if response.status_code == httpx.codes.UNAUTHORIZED:
-        return Finding("fails", "admission", "the server does not admit this site's key; was it revoked, or never admitted?")
+        return Finding(
+            "fails",
+            "admission",
+            "the server does not admit this site's key; was it revoked, or never admitted?",
+        )
     return Finding("ok", "admission", "the server admits this site's key")
 
 
@@ -145,7 +166,11 @@ def _check_pacs(folder: SiteFolder, pacs: Pacs) -> Finding:
     except PneumofedError as e:
         return Finding("fails", "pacs", str(e))
     except Unreachable as e:
-        return Finding("fails", "pacs", f"{where} does not answer ({e}); check data.pacs in hospital.yaml, and the PACS's firewall")
+        return Finding(
+            "fails",
+            "pacs",
+            f"{where} does not answer ({e}); check data.pacs in hospital.yaml, and the PACS's firewall",
+        )
     except Refused as e:
         known = f"; does the PACS know {pacs.own_title}?" if pacs.retrieve != "dicomweb" else ""
         return Finding("fails", "pacs", f"{where} refuses a question ({e}){known}")
@@ -155,12 +180,14 @@ def _check_pacs(folder: SiteFolder, pacs: Pacs) -> Finding:
 def _check_disk(path: Path) -> Finding:
     free = shutil.disk_usage(path).free / 1e9
     if free < MIN_FREE_GB:
-        return Finding("note", "disk", f"{free:.1f} GB free in {path}; {MIN_FREE_GB:.0f} GB or more are advisable")
+        return Finding(
+            "note", "disk", f"{free:.1f} GB free in {path}; {MIN_FREE_GB:.0f} GB or more are advisable"
+        )
     return Finding("ok", "disk", f"{free:.0f} GB free in {path}")
 
 
 def _check_device(settings: Hospital) -> Finding:
-    from client.training.device import choose_device, describe
+    from client.compute.device import choose_device, describe
 
     try:
         device = choose_device(settings.device)
@@ -178,12 +205,16 @@ def _check_plans(folder: SiteFolder, settings: Hospital) -> Iterator[Finding]:
     for sha256 in approvals.known():
         decision = approvals.decision(sha256)
         if decision is None:
-            yield Finding("note", "plan", f"{sha256[:12]} awaits a decision; look with: pneumofed client pending")
+            yield Finding(
+                "note", "plan", f"{sha256[:12]} awaits a decision; look with: pneumofed client pending"
+            )
         elif decision.approved:
             yield from _check_plan(folder, settings, approvals, sha256)
 
 
-def _check_plan(folder: SiteFolder, settings: Hospital, approvals: Approvals, sha256: str) -> Iterator[Finding]:
+def _check_plan(
+    folder: SiteFolder, settings: Hospital, approvals: Approvals, sha256: str
+) -> Iterator[Finding]:
     from client.imaging.cohort import Cohort, require_trainable
 
     try:
@@ -193,16 +224,24 @@ def _check_plan(folder: SiteFolder, settings: Hospital, approvals: Approvals, sh
         return
     name = f"{plan.name} {sha256[:12]}"
     objections = settings.policy.objections(plan)
-    yield Finding("fails" if objections else "ok", "policy", f"{name}: {'; '.join(objections) or 'the policy allows it'}")
+    yield Finding(
+        "fails" if objections else "ok",
+        "policy",
+        f"{name}: {'; '.join(objections) or 'the policy allows it'}",
+    )
     cohort = folder.cohort(plan)
     if not cohort.is_dir():
         yield Finding(
-            "fails", "cohort", f"{name}: there is none for its input contract; run: pneumofed client ingest {sha256[:12]}"
+            "fails",
+            "cohort",
+            f"{name}: there is none for its input contract; run: pneumofed client ingest {sha256[:12]}",
         )
         return
     try:
         opened = Cohort.open(cohort)
-        require_trainable(opened, plan.split, max(plan.min_patients, settings.policy.min_patients), "this site")
+        require_trainable(
+            opened, plan.split, max(plan.min_patients, settings.policy.min_patients), "this site"
+        )
         left_out = f", {opened.tally.skipped_files} files left out" if opened.tally.skipped_files else ""
         yield Finding("ok", "cohort", f"{name}: {len(opened)} sequences{left_out}; look at {cohort}.html")
     except PneumofedError as e:
@@ -215,5 +254,9 @@ def _check_audit(folder: SiteFolder) -> Finding:
     except PneumofedError as e:
         return Finding("fails", "audit", str(e))
     if not os.access(folder.path, os.W_OK):
-        return Finding("fails", "audit", f"{folder.path}: cannot be written to; is this the user that the service runs as?")
+        return Finding(
+            "fails",
+            "audit",
+            f"{folder.path}: cannot be written to; is this the user that the service runs as?",
+        )
     return Finding("ok", "audit", f"{n} entries, the chain is whole")

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client import model_cli
+from client.prediction import cli as prediction_cli
 
 if TYPE_CHECKING:
     from client.governance.approval import Approvals
     from common.plan import Plan
 
-app = typer.Typer(help="The hospital: join a federation, decide about plans, train beside the PACS.", no_args_is_help=True)
+app = typer.Typer(
+    help="The hospital: join a federation, decide about plans, train beside the PACS.", no_args_is_help=True
+)
 audit_app = typer.Typer(help="What came in, what was decided, and what left.", invoke_without_command=True)
 app.add_typer(audit_app, name="audit")
-for command in (model_cli.predict, model_cli.explain, model_cli.verify):
+for command in (prediction_cli.predict, prediction_cli.explain, prediction_cli.verify):
     app.command()(command)
 
 Dir = Annotated[Path, typer.Option("--dir", help="The site's folder.", envvar="PNEUMOFED_CLIENT_DIR")]
@@ -24,7 +26,9 @@ HERE = Path()
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for keys, settings, cohorts and the audit log.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="New folder for keys, settings, cohorts and the audit log.")
+    ],
     server: Annotated[str, typer.Option(help="HOST:PORT of the federation's server.")],
     ca: Annotated[Path, typer.Option(help="The CA certificate that the coordinator gave.")],
     proxy: Annotated[str | None, typer.Option(help="The hospital's forward proxy, http://HOST:PORT.")] = None,
@@ -40,11 +44,16 @@ def init(
     typer.echo(f"The site's folder is {folder}. Its private keys stay there; nobody else needs them.")
     typer.echo("Compare the CA's SHA-256 fingerprint with the coordinator's, by telephone:")
     typer.echo(f"  {sha256_fingerprint(read_certificate(place.ca))}")
-    typer.echo(f"Send {place.request} to the coordinator. With the answer: pneumofed client join FILE --dir {folder}")
+    typer.echo(
+        f"Send {place.request} to the coordinator. With the answer: pneumofed client join FILE --dir {folder}"
+    )
 
 
 @app.command()
-def join(certificate: Annotated[Path, typer.Argument(help="The certificate that the coordinator sent.")], dir_: Dir = HERE) -> None:
+def join(
+    certificate: Annotated[Path, typer.Argument(help="The certificate that the coordinator sent.")],
+    dir_: Dir = HERE,
+) -> None:
     """Take in the coordinator's answer."""
     from client.provision import join as take_in
     from client.settings import SiteFolder
@@ -53,7 +62,10 @@ def join(certificate: Annotated[Path, typer.Argument(help="The certificate that 
     folder = SiteFolder(dir_)
     folder.settings()
     take_in(folder, certificate)
-    typer.echo(f"This site is {common_name(read_certificate(folder.certificate))}. Next: pneumofed client check --dir {dir_}")
+    typer.echo(
+        f"This site is {common_name(read_certificate(folder.certificate))}. Next: pneumofed client check "
+        f"--dir {dir_}"
+    )
 
 
 @app.command()
@@ -115,7 +127,9 @@ def _show(dir_: Path, sha256: str) -> None:
 
 
 @app.command()
-def approve(plan: Annotated[str, typer.Argument(help="The plan's hash, or its beginning.")], dir_: Dir = HERE) -> None:
+def approve(
+    plan: Annotated[str, typer.Argument(help="The plan's hash, or its beginning.")], dir_: Dir = HERE
+) -> None:
     """Allow one run of a plan (or one more)."""
     from client.settings import SiteFolder
     from common.errors import ConfigError
@@ -124,7 +138,9 @@ def approve(plan: Annotated[str, typer.Argument(help="The plan's hash, or its be
     sha256 = approvals.find(plan)
     objections = SiteFolder(dir_).settings().policy.objections(approvals.plan(sha256))
     if objections:
-        raise ConfigError(f"{sha256[:12]}: against this site's policy: {'; '.join(objections)}; change hospital.yaml first")
+        raise ConfigError(
+            f"{sha256[:12]}: against this site's policy: {'; '.join(objections)}; change hospital.yaml first"
+        )
     _show(dir_, sha256)
     decision = approvals.approve(sha256)
     typer.echo(f"Approved by {decision.by} for {decision.runs} run{'s' * (decision.runs != 1)} in all.")
@@ -134,7 +150,9 @@ def approve(plan: Annotated[str, typer.Argument(help="The plan's hash, or its be
 
 
 @app.command()
-def deny(plan: Annotated[str, typer.Argument(help="The plan's hash, or its beginning.")], dir_: Dir = HERE) -> None:
+def deny(
+    plan: Annotated[str, typer.Argument(help="The plan's hash, or its beginning.")], dir_: Dir = HERE
+) -> None:
     """Refuse a plan, or take an approval back; effective at once."""
     approvals = _approvals(dir_)
     sha256 = approvals.find(plan)
@@ -172,13 +190,20 @@ def _quality_summary(about: dict[str, Any], place: Path, page: Path) -> str:
         lines.append(f"  look at them: {shared} images with the same pixels under two patients")
     if about["removed"]:
         names = sorted(about["removed"], key=about["removed"].__getitem__, reverse=True)
-        lines.append(f"  left behind at the door: {', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}")
+        lines.append(
+            f"  left behind at the door: "
+            f"{', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"
+        )
     return "\n".join([*lines, f"What it is like, with pictures: {page}"])
 
 
 @app.command()
-def pull(plan: Annotated[str, typer.Argument(help="The plan's hash or its beginning, or a plan file.")], dir_: Dir = HERE) -> None:
-    """Fetch the images that the labels are about from the PACS. What is there already is not fetched again."""
+def pull(
+    plan: Annotated[str, typer.Argument(help="The plan's hash or its beginning, or a plan file.")],
+    dir_: Dir = HERE,
+) -> None:
+    """Fetch the images that the labels are about from the PACS. What is there already is not fetched
+    again."""
     from rich.progress import BarColumn, Progress, TextColumn
 
     from client.pacs.pull import Outcome
@@ -187,14 +212,19 @@ def pull(plan: Annotated[str, typer.Argument(help="The plan's hash or its beginn
 
     folder = SiteFolder(dir_)
     given = _given_plan(plan, dir_)
-    with pulling(folder, given) as (work, wanted), Progress(TextColumn("{task.description}"), BarColumn(), transient=True) as bar:
+    with (
+        pulling(folder, given) as (work, wanted),
+        Progress(TextColumn("{task.description}"), BarColumn(), transient=True) as bar,
+    ):
         task = bar.add_task("studies", total=None)
         for _ in work.run(wanted):
             bar.update(task, advance=1, description=f"{work.outcomes.total()} studies")
     for outcome in Outcome:
         typer.echo(f"{work.outcomes[outcome]:>6} {outcome.value}")
     if work.outcomes[Outcome.FAILED]:
-        typer.echo(f"Which failed, and why: {folder.logs / 'pull.log'}. Run this again to try them once more.")
+        typer.echo(
+            f"Which failed, and why: {folder.logs / 'pull.log'}. Run this again to try them once more."
+        )
     typer.echo(f"Next: pneumofed client ingest {plan}")
 
 
@@ -208,21 +238,31 @@ def receive(dir_: Dir = HERE) -> None:
     pacs = folder.settings().data.pacs
     with receiving(folder):
         assert pacs is not None  # receiving said so
-        typer.echo(f"Listening on {pacs.listen}:{pacs.own_port} as {pacs.own_title}, for {pacs.title} alone. Ctrl-C ends.")
+        typer.echo(
+            f"Listening on {pacs.listen}:{pacs.own_port} as {pacs.own_title}, for {pacs.title} alone. Ctrl-C "
+            "ends."
+        )
         until_told_to_end()
 
 
 @app.command()
-def forget(patient: Annotated[str, typer.Argument(help="Patient ID, as in the files.")], dir_: Dir = HERE) -> None:
+def forget(
+    patient: Annotated[str, typer.Argument(help="Patient ID, as in the files.")], dir_: Dir = HERE
+) -> None:
     """Remove a patient from everything that this site keeps for learning, for ever."""
     from client.ingest import forget_patient
     from client.settings import SiteFolder
 
     gone = forget_patient(SiteFolder(dir_), patient)
-    typer.echo(f"Removed {gone.sequences} sequences with {gone.frames} images from {gone.cohorts} cohorts, and their pages.")
+    typer.echo(
+        f"Removed {gone.sequences} sequences with {gone.frames} images from {gone.cohorts} cohorts, and "
+        "their pages."
+    )
     typer.echo(f"Deleted {len(gone.files)} fetched files. The next ingest will leave the patient out.")
     if gone.elsewhere:
-        still = f"{len(gone.elsewhere)} files with this Patient ID are still in the folder that data.dicom names"
+        still = (
+            f"{len(gone.elsewhere)} files with this Patient ID are still in the folder that data.dicom names"
+        )
         typer.echo(f"{still}, which pneumofed never changes.")
     typer.echo("Models that were trained already are not changed: they cannot forget (docs/privacy.md).")
 
@@ -240,15 +280,25 @@ def ledger(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = 
         typer.echo(json.dumps(found, indent=2))
         return
     spent, left = f"{found['epsilon_spent']:.3f}", f"{found['epsilon_left']:.3f}"
-    typer.echo(f"A patient who was in everything: epsilon {spent} spent or reserved, {left} left of {policy.epsilon:g}")
+    typer.echo(
+        f"A patient who was in everything: epsilon {spent} spent or reserved, {left} left of "
+        f"{policy.epsilon:g}"
+    )
     typer.echo(f"(at delta {policy.delta:g}; {found['entries']} entries, the chain is whole)")
     for run in found["runs"]:
-        typer.echo(f"  plan {run['plan'][:12]} run {run['run'][:12]}: {run['rounds']} rounds, {run['settled_steps']} steps, "
-                   f"{run['reserved_steps']} more reserved; alone epsilon {run['epsilon']:.3f}")  # fmt: skip
+        steps = f"{run['settled_steps']} steps, {run['reserved_steps']} more reserved"
+        typer.echo(
+            f"  plan {run['plan'][:12]} run {run['run'][:12]}: {run['rounds']} rounds, {steps}; "
+            f"alone epsilon {run['epsilon']:.3f}"
+        )
 
 
 @audit_app.callback()
-def audit(context: typer.Context, dir_: Dir = HERE, last: Annotated[int, typer.Option(help="How many entries.")] = 20) -> None:
+def audit(
+    context: typer.Context,
+    dir_: Dir = HERE,
+    last: Annotated[int, typer.Option(help="How many entries.")] = 20,
+) -> None:
     """Show the last entries of the audit log."""
     from client.governance.audit import read_entries
     from client.settings import SiteFolder
@@ -258,7 +308,11 @@ def audit(context: typer.Context, dir_: Dir = HERE, last: Annotated[int, typer.O
     folder = SiteFolder(dir_)
     folder.settings()
     for entry in list(read_entries(folder.audit))[-last:]:
-        about = " ".join(f"{k}={json.dumps(v)}" for k, v in entry.items() if k not in ("n", "time", "event", "previous", "hash"))
+        about = " ".join(
+            f"{k}={json.dumps(v)}"
+            for k, v in entry.items()
+            if k not in ("n", "time", "event", "previous", "hash")
+        )
         typer.echo(f"{entry.get('n', '?'):>6} {entry.get('time', '?')} {entry.get('event', '?'):<9} {about}")
 
 

@@ -1,4 +1,5 @@
-"""`pneumofed client ingest` and `client forget`: the hospital's images, brought to cohorts under the site's own secret."""
+"""`pneumofed client ingest` and `client forget`: the hospital's images, brought to cohorts under the site's
+own secret."""
 
 import json
 import logging
@@ -35,14 +36,20 @@ def ingest_site(folder: SiteFolder, plan: Plan) -> Path:
 
 
 def images_of(folder: SiteFolder) -> DicomFolder:
-    """The site's images: the folder that hospital.yaml names, else where its PACS's images arrive. Raises ConfigError."""
+    """The site's images: the folder that hospital.yaml names, else where its PACS's images arrive. Raises
+    ConfigError."""
     data = folder.settings().data
     if data.dicom is None and data.pacs is None:
-        raise ConfigError(f"{folder.settings_file}: data.dicom: expected the folder with the DICOM files and labels.csv")
+        raise ConfigError(
+            f"{folder.settings_file}: data.dicom: expected the folder with the DICOM files and labels.csv"
+        )
     path = Path(data.dicom).expanduser() if data.dicom else folder.images
     if not path.is_dir():
         advice = "" if data.dicom else "; fetch them first: pneumofed client pull, or client receive"
-        raise ConfigError(f"{folder.settings_file}: data.{'dicom' if data.dicom else 'pacs'}: {path}: no such folder{advice}")
+        raise ConfigError(
+            f"{folder.settings_file}: data.{'dicom' if data.dicom else 'pacs'}: {path}: no such "
+            f"folder{advice}"
+        )
     return DicomFolder(path, Path(data.labels).expanduser() if data.labels else None)
 
 
@@ -63,7 +70,8 @@ class Forgotten:
 
 
 def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
-    """Remove a patient from every cohort, with the pages that show them, and from images that were fetched; for ever.
+    """Remove a patient from every cohort, with the pages that show them, and from images that were fetched;
+    for ever.
 
     The patient's pseudonym is kept, so that no later ingest takes the patient in again.
     """
@@ -94,4 +102,6 @@ def _forgotten(folder: SiteFolder) -> frozenset[str]:
     try:
         return frozenset(json.loads(folder.forgotten.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        raise ConfigError(f"{folder.forgotten}: not readable: who asked to be left out is not known; restore it") from None
+        raise ConfigError(
+            f"{folder.forgotten}: not readable: who asked to be left out is not known; restore it"
+        ) from None

@@ -1,7 +1,8 @@
 """A site's connection: Flower's Fleet protocol over mutual TLS, through the hospital's proxy if it has one.
 
-Only what is needed: activate, heartbeat, pull, push, deactivate. Bundles are never asked for. Uses Flower's internals
-(Fleet client, inflatable objects, node authentication): held to one version by pyproject.toml and by tests/server/test_fleet.py.
+Only what is needed: activate, heartbeat, pull, push, deactivate. Bundles are never asked for. Uses Flower's
+internals (Fleet client, inflatable objects, node authentication): held to one version by pyproject.toml and
+by tests/server/test_fleet.py.
 """
 
 import email.utils
@@ -21,7 +22,12 @@ from flwr.app import Message
 from flwr.app.message import remove_content_from_message
 from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL
 from flwr.common.serde import message_to_proto
-from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest, PullMessagesRequest, PushMessagesRequest
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PushMessagesRequest,
+)
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.node_pb2 import Node
@@ -31,7 +37,10 @@ from flwr.supercore.inflatable.inflatable_object import (
     iterate_object_tree,
     no_object_id_recompute,
 )
-from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf, make_push_object_fn_protobuf
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+)
 from flwr.supercore.inflatable.inflatable_utils import (
     ObjectPullError,
     ObjectPushError,
@@ -56,7 +65,9 @@ CLOCK_TOLERANCE_S = 300.0
 T = TypeVar("T")
 
 # Flower waits 1 s, then twice as long and so on, for an object that is on its way.
-_pull = functools.partial(pull_objects, initial_backoff=0.05, backoff_cap=0.5, max_time=120.0, max_tries_per_object=None)
+_pull = functools.partial(
+    pull_objects, initial_backoff=0.05, backoff_cap=0.5, max_time=120.0, max_tries_per_object=None
+)
 
 
 class OverError(LinkError):
@@ -64,10 +75,19 @@ class OverError(LinkError):
 
 
 class FleetLink:
-    """One site's session with the server. `connect` may be called again and again; it keeps the session if it can."""
+    """One site's session with the server. `connect` may be called again and again; it keeps the session if it
+    can."""
 
-    def __init__(self, server: str, tls: ssl.SSLContext, key: ec.EllipticCurvePrivateKey, proxy: str | None, memory: Path) -> None:
-        """`memory` is a file that keeps the session's number, so that a restarted agent can end what its predecessor left."""
+    def __init__(
+        self,
+        server: str,
+        tls: ssl.SSLContext,
+        key: ec.EllipticCurvePrivateKey,
+        proxy: str | None,
+        memory: Path,
+    ) -> None:
+        """`memory` is a file that keeps the session's number, so that a restarted agent can end what its
+        predecessor left."""
         self._server, self._memory = server, memory
         self._public_key = public_key_to_bytes(key.public_key())
         self._client = FleetHttpClient(
@@ -95,12 +115,15 @@ class FleetLink:
         """Be an active node: keep the session, or begin one.
 
         Raises:
-            LinkError: the server cannot be reached, or does not let us in (for up to a minute after a crash: try again).
+            LinkError: the server cannot be reached, or does not let us in (for up to a minute after a crash:
+            try again).
         """
         if self._node is not None and self._beat():
             return
         self._end_predecessor()
-        request = ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT_DEFAULT_INTERVAL)
+        request = ActivateNodeRequest(
+            public_key=self._public_key, heartbeat_interval=HEARTBEAT_DEFAULT_INTERVAL
+        )
         self._node = Node(node_id=self._call(self._client.ActivateNode, request).node_id)
         write_atomically(self._memory, json.dumps({"node": self.node}).encode())
         self.lost.clear()
@@ -109,7 +132,8 @@ class FleetLink:
             self._beating.start()
 
     def _end_predecessor(self) -> None:
-        """Tell the server that the process before this one, if it crashed, is gone: it need not wait for its answers."""
+        """Tell the server that the process before this one, if it crashed, is gone: it need not wait for its
+        answers."""
         try:
             node = int(json.loads(self._memory.read_text(encoding="utf-8"))["node"])
             self._call(self._client.DeactivateNode, DeactivateNodeRequest(node_id=node))
@@ -140,7 +164,8 @@ class FleetLink:
                 self._beat()
                 pause = HEARTBEAT_S
             except LinkError:
-                pause = MISSED_HEARTBEAT_S  # to learn quickly whether the server, when it is back, still knows us
+                # To learn quickly whether the server, when it is back, still knows us.
+                pause = MISSED_HEARTBEAT_S
 
     def receive(self) -> Message | None:
         """The next request, whole; None if there is none now. Raises LinkError."""
@@ -148,13 +173,17 @@ class FleetLink:
         if not found.messages_list:
             return None
         run_id, tree = found.messages_list[0].metadata.run_id, found.message_object_trees[0]
-        pull_one = make_pull_object_fn_protobuf(lambda r: self._call(self._client.PullObject, r), cast(Node, self._node), run_id)
+        pull_one = make_pull_object_fn_protobuf(
+            lambda r: self._call(self._client.PullObject, r), cast(Node, self._node), run_id
+        )
         try:
             contents = _pull([node.object_id for node in iterate_object_tree(tree)], pull_one)
             message = inflate_object_from_contents(tree.object_id, contents)
         except (ObjectPullError, ValueError, KeyError, TypeError) as e:
             raise OverError(f"a request could not be read ({type(e).__name__})") from None
-        confirm = ConfirmMessageReceivedRequest(node=self._node, run_id=run_id, message_object_id=tree.object_id)
+        confirm = ConfirmMessageReceivedRequest(
+            node=self._node, run_id=run_id, message_object_id=tree.object_id
+        )
         self._call(self._client.ConfirmMessageReceived, confirm)
         if not isinstance(message, Message):
             raise OverError("what came is not a message")
@@ -174,13 +203,19 @@ class FleetLink:
             tree, objects = get_object_tree(reply), get_all_nested_objects(reply)
             head = message_to_proto(remove_content_from_message(reply) if reply.has_content() else reply)
             request = PushMessagesRequest(
-                node=self._node, messages_list=[head], message_object_trees=[tree], clientapp_runtime_list=[0.0]
+                node=self._node,
+                messages_list=[head],
+                message_object_trees=[tree],
+                clientapp_runtime_list=[0.0],
             )
             answer = self._call(self._client.PushMessages, request)
             if not answer.objects_to_push:
                 raise OverError("the server does not wait for this answer any more")
             push_one = make_push_object_fn_protobuf(
-                lambda r: self._call(self._client.PushObject, r), cast(Node, self._node), run_id, answer.session_id
+                lambda r: self._call(self._client.PushObject, r),
+                cast(Node, self._node),
+                run_id,
+                answer.session_id,
             )
             try:
                 push_objects(objects, push_one, object_ids_to_push=set(answer.objects_to_push))
@@ -224,11 +259,16 @@ def explain(error: Exception, server: str) -> str:
     if isinstance(error, httpx.ProxyError):
         return f"the proxy does not let us through to {server}: {text[:120]}; ask for outbound CONNECT to it"
     if isinstance(error, httpx.TimeoutException):
-        return f"{server}: no answer in time; is outbound traffic to it allowed, or is a proxy needed (proxy in hospital.yaml)?"
+        advice = "is outbound traffic to it allowed, or is a proxy needed (proxy in hospital.yaml)?"
+        return f"{server}: no answer in time; {advice}"
     if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
-        return f"{server}: its certificate is not from our CA (ca.crt), or not for this name: {_after(text, 'failed: ')}"
+        reason = _after(text, "failed: ")
+        return f"{server}: its certificate is not from our CA (ca.crt), or not for this name: {reason}"
     if "alert" in text.lower() or "SSL" in text:
-        return f"{server}: does not accept our certificate ({_after(text, '] ')}); has the coordinator admitted this site?"
+        reason = _after(text, "] ")
+        return (
+            f"{server}: does not accept our certificate ({reason}); has the coordinator admitted this site?"
+        )
     if "Name or service not known" in text or "getaddrinfo" in text or "name resolution" in text:
         return f"{server}: its name cannot be resolved; check server in hospital.yaml and the DNS"
     if "refused" in text:

@@ -1,4 +1,5 @@
-"""A hospital's keys: made here, never sent. What goes out is a request; what comes back is a certificate for it."""
+"""A hospital's keys: made here, never sent. What goes out is a request; what comes back is a certificate for
+it."""
 
 import secrets
 from pathlib import Path
@@ -16,7 +17,8 @@ from common.files import write_atomically
 
 
 def init_site(folder: SiteFolder, settings: Hospital, ca: Path) -> None:
-    """Make a site's folder (mode 0700): its key, the secret behind its pseudonyms, hospital.yaml and request.pem.
+    """Make a site's folder (mode 0700): its key, the secret behind its pseudonyms, hospital.yaml and
+    request.pem.
 
     Raises:
         ConfigError: the folder holds something already, or `ca` is not a certificate.
@@ -32,7 +34,9 @@ def init_site(folder: SiteFolder, settings: Hospital, ca: Path) -> None:
     write_atomically(folder.secret, secrets.token_hex(32).encode())
     folder.secret.chmod(0o600)
     write_atomically(folder.ca, ca.read_bytes())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a hospital's request")])  # the coordinator gives the name
+    name = x509.Name(
+        [x509.NameAttribute(NameOID.COMMON_NAME, "a hospital's request")]
+    )  # the coordinator gives the name
     request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA384())
     write_atomically(folder.request, request.public_bytes(Encoding.PEM))
     write_atomically(folder.settings_file, dump_yaml(settings).encode())
@@ -46,9 +50,14 @@ def join(folder: SiteFolder, certificate: Path) -> None:
     """
     found, ca = read_certificate(certificate), read_certificate(folder.ca)
     if public_pem(found.public_key()) != public_pem(read_key(folder.key)):
-        raise ConfigError(f"{certificate}: is for another key than this site's; did the coordinator sign this site's request.pem?")
+        raise ConfigError(
+            f"{certificate}: is for another key than this site's; did the coordinator sign this site's "
+            "request.pem?"
+        )
     try:
         found.verify_directly_issued_by(ca)
     except Exception:  # cryptography raises several kinds, all meaning no
-        raise ConfigError(f"{certificate}: was not signed by {folder.ca}; ask the coordinator for the right CA") from None
+        raise ConfigError(
+            f"{certificate}: was not signed by {folder.ca}; ask the coordinator for the right CA"
+        ) from None
     write_atomically(folder.certificate, found.public_bytes(Encoding.PEM))

@@ -15,15 +15,23 @@ class Pacs(Settings):
     """The PACS that images are fetched from, or that sends them."""
 
     retrieve: Literal["dicomweb", "get", "move"] = "dicomweb"
-    url: str | None = Field(default=None, description="of DICOMweb, for example https://pacs.example.org/dicom-web")
+    url: str | None = Field(
+        default=None, description="of DICOMweb, for example https://pacs.example.org/dicom-web"
+    )
     token: str | None = Field(default=None, description="file with a bearer token for DICOMweb")
     host: str | None = Field(default=None, description="of the PACS, for get and move")
     port: int = Field(default=104, ge=1, le=65535)
     title: str | None = Field(default=None, description="the PACS's application entity title")
-    own_title: str = Field(default="PNEUMOFED", min_length=1, max_length=16, description="ours, as the PACS knows it")
-    listen: str = Field(default="127.0.0.1", description="address on which we take images, for move and client receive")
+    own_title: str = Field(
+        default="PNEUMOFED", min_length=1, max_length=16, description="ours, as the PACS knows it"
+    )
+    listen: str = Field(
+        default="127.0.0.1", description="address on which we take images, for move and client receive"
+    )
     own_port: int = Field(default=11112, ge=1, le=65535)
-    images_per_second: float = Field(default=50.0, gt=0.0, description="at most, so that the PACS's users notice nothing")
+    images_per_second: float = Field(
+        default=50.0, gt=0.0, description="at most, so that the PACS's users notice nothing"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> "Pacs":
@@ -37,8 +45,12 @@ class Pacs(Settings):
 class Data(Settings):
     """Where the hospital's images are (docs/data.md)."""
 
-    dicom: str | None = Field(default=None, description="folder with DICOM files and labels.csv; default images/ of this folder")
-    labels: str | None = Field(default=None, description="CSV or parquet; default labels.csv or labels.parquet beside the images")
+    dicom: str | None = Field(
+        default=None, description="folder with DICOM files and labels.csv; default images/ of this folder"
+    )
+    labels: str | None = Field(
+        default=None, description="CSV or parquet; default labels.csv or labels.parquet beside the images"
+    )
     pacs: Pacs | None = None
 
 
@@ -48,11 +60,15 @@ class Hospital(Settings):
     server: str = Field(description="host:port of the federation's server")
     proxy: str | None = Field(default=None, description="the hospital's forward proxy, http://host:port")
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:n")
-    threads: int | None = Field(default=None, ge=1, le=1024, description="of training on a CPU; default all cores")
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="of training on a CPU; default all cores"
+    )
     data: Data = Data()
     policy: Policy = Policy()
     health_port: int | None = Field(default=None, ge=1, le=65535, description="gRPC health on loopback")
-    metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Prometheus /metrics on loopback")
+    metrics_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Prometheus /metrics on loopback"
+    )
 
     @field_validator("server")
     @classmethod

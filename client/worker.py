@@ -1,9 +1,10 @@
 """The process that trains: it answers messages with the ClientApp, apart from whoever talks to the server.
 
-A crash in it (CUDA out of memory, a bad driver, the kernel's OOM killer) costs the messages it held, nothing else.
-Messages cross as Flower's protobuf, not as pickles.
+A crash in it (CUDA out of memory, a bad driver, the kernel's OOM killer) costs the messages it held, nothing
+else. Messages cross as Flower's protobuf, not as pickles.
 
-Uses Flower's internals (protobuf serde): held to one version by pyproject.toml and by tests/deployment/test_boundary.py.
+Uses Flower's internals (protobuf serde): held to one version by pyproject.toml and by
+tests/deployment/test_boundary.py.
 """
 
 import contextlib
@@ -31,11 +32,14 @@ class Worker:
     """One process, the messages it holds, and the pipe between."""
 
     def __init__(self, app: str, node_configs: Mapping[int, NodeConfig], threads: int | None) -> None:
-        """`app` names the ClientApp as Flower does, "client.app:app"; `node_configs` are the nodes that it answers for."""
+        """`app` names the ClientApp as Flower does, "client.app:app"; `node_configs` are the nodes that it
+        answers for."""
         context = mp.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.held: dict[str, Message] = {}  # in order; the first is with the process, the others wait here
-        self.process = context.Process(target=_work, args=(theirs, app, dict(node_configs), threads), daemon=True)
+        self.process = context.Process(
+            target=_work, args=(theirs, app, dict(node_configs), threads), daemon=True
+        )
         self.process.start()
         theirs.close()
 
@@ -51,7 +55,8 @@ class Worker:
             self.pipe.send_bytes(message_to_proto(message).SerializeToString())
 
     def take(self, timeout: float = 0.0) -> list[Message]:
-        """The replies that are there, waiting up to `timeout` seconds for the first. Errors, if the process has died."""
+        """The replies that are there, waiting up to `timeout` seconds for the first. Errors, if the process
+        has died."""
         replies: list[Message] = []
         try:
             while self.held and self.pipe.poll(0.0 if replies else timeout):
@@ -80,11 +85,13 @@ class Worker:
             self.process.join()
 
 
-def _work(pipe: Connection, app_name: str, node_configs: Mapping[int, NodeConfig], threads: int | None) -> None:
+def _work(
+    pipe: Connection, app_name: str, node_configs: Mapping[int, NodeConfig], threads: int | None
+) -> None:
     """A worker: answers messages until its pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; the pipe closes with it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    from client.training.device import set_up_process
+    from client.compute.device import set_up_process
 
     set_up_process(threads)
     module, _, attribute = app_name.partition(":")
@@ -105,7 +112,8 @@ def make_context(node: int, config: NodeConfig) -> Context:
 
 
 def answer(app: ClientApp, message: Message, context: Context) -> Message:
-    """The app's reply; what it raises becomes an error reply, whose code tells who may read its reason (common/wire.py)."""
+    """The app's reply; what it raises becomes an error reply, whose code tells who may read its reason
+    (common/wire.py)."""
     try:
         return app(message, context)
     except PneumofedError as e:

@@ -1,8 +1,10 @@
-"""Temperature scaling (Guo et al., 2017, "On Calibration of Modern Neural Networks"), fitted without moving a score.
+"""Temperature scaling (Guo et al., 2017, "On Calibration of Modern Neural Networks"), fitted without moving a
+score.
 
-A probability sigmoid(z) becomes sigmoid(z / T), with the T of the smallest cross-entropy on validation patients. Sites report their
-mean cross-entropy at fixed temperatures; the pooled one is their mean weighted by patients, and convex in 1/T. Its minimum is read
-off a parabola in log T through the lowest point and its neighbours: one number for all, in one message.
+A probability sigmoid(z) becomes sigmoid(z / T), with the T of the smallest cross-entropy on validation
+patients. Sites report their mean cross-entropy at fixed temperatures; the pooled one is their mean weighted
+by patients, and convex in 1/T. Its minimum is read off a parabola in log T through the lowest point and its
+neighbours: one number for all, in one message.
 """
 
 import math
@@ -24,7 +26,8 @@ NUMBERS = tuple(loss_at(t) for t in TEMPERATURES)
 
 
 def losses(logits: NDArray[np.floating], labels: NDArray[np.floating]) -> dict[str, float]:
-    """NUMBERS of one site: (N, K) logits and labels (NaN where unknown), the mean over known labels; NaN if none is known."""
+    """NUMBERS of one site: (N, K) logits and labels (NaN where unknown), the mean over known labels; NaN if
+    none is known."""
     known = ~np.isnan(labels)
     if not known.any():
         return dict.fromkeys(NUMBERS, math.nan)
@@ -33,7 +36,8 @@ def losses(logits: NDArray[np.floating], labels: NDArray[np.floating]) -> dict[s
 
 
 def fit_temperature(pooled: Mapping[str, float]) -> float:
-    """The T of the smallest pooled loss; within 1 % of an exact fit inside the grid. NaN if the losses are not known."""
+    """The T of the smallest pooled loss; within 1 % of an exact fit inside the grid. NaN if the losses are
+    not known."""
     values = np.array([pooled[name] for name in NUMBERS])
     if not np.isfinite(values).all():
         return math.nan

@@ -14,7 +14,8 @@ from common.errors import ConfigError
 
 
 class Settings(BaseModel):
-    """Frozen settings that know all their keys: a number is a number, a text a text, and nothing is guessed."""
+    """Frozen settings that know all their keys: a number is a number, a text a text, and nothing is
+    guessed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -30,17 +31,19 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"found the key {key!r}, expected text", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"found the key {key!r}, expected text", key_node.start_mark
+                )
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
 
@@ -65,12 +68,15 @@ def load_yaml(path: Path, model: type[S], overrides: Iterable[str] = ()) -> S:
     """Read `path`, apply `key.sub=value` overrides, validate against `model`.
 
     Raises:
-        ConfigError: the file is missing or unreadable, or a key is unknown or out of range; names file and key.
+        ConfigError: the file is missing or unreadable, or a key is unknown or out of range; names file and
+        key.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; expected a YAML plan (see configs/quickstart.yaml)") from None
+        raise ConfigError(
+            f"{path}: no such file; expected a YAML plan (see configs/quickstart.yaml)"
+        ) from None
     except (OSError, UnicodeDecodeError) as e:
         reason = e.strerror if isinstance(e, OSError) else "not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {reason}") from None
@@ -106,13 +112,16 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--set {override}: expected key=value, for example training.learning_rate=0.05")
+            raise ConfigError(
+                f"--set {override}: expected key=value, for example training.learning_rate=0.05"
+            )
         found[key.strip()] = parse_yaml(value, f"--set {override}")
     return found
 
 
 def set_value(tree: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """tree[a][b] = value for the key `a.b`. Raises ConfigError, naming `where`, if a holds something else than further keys."""
+    """tree[a][b] = value for the key `a.b`. Raises ConfigError, naming `where`, if a holds something else
+    than further keys."""
     *parents, leaf = key.split(".")
     for name in parents:
         branch = tree.setdefault(name, {})
@@ -139,7 +148,8 @@ def _explain(error: ErrorDetails, model: type[Settings]) -> str:
 
 
 def _resolve(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[str], list[str]]:
-    """The key as the user wrote it (pydantic puts a union's tag between), and the keys that are known beside its last part."""
+    """The key as the user wrote it (pydantic puts a union's tag between), and the keys that are known beside
+    its last part."""
     names: list[str] = []
     inside: list[type[BaseModel]] = [model]
     known = list(model.model_fields)
@@ -150,7 +160,12 @@ def _resolve(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[s
             continue
         known = [name for m in inside for name in m.model_fields]
         names.append(part)
-        inside = [nested for m in inside if part in m.model_fields for nested in _models_in(m.model_fields[part].annotation)]
+        inside = [
+            nested
+            for m in inside
+            if part in m.model_fields
+            for nested in _models_in(m.model_fields[part].annotation)
+        ]
     return names, known
 
 

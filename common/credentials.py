@@ -1,7 +1,9 @@
-"""Keys and certificates: made where they are used, written so that only their owner reads them, checked before use.
+"""Keys and certificates: made where they are used, written so that only their owner reads them, checked
+before use.
 
-One key pair a site serves both TLS and Flower's node authentication, which ties the two together: a certificate of one
-site is worthless with the key of another. Curve P-384, as Flower's node authentication wants it.
+One key pair a site serves both TLS and Flower's node authentication, which ties the two together: a
+certificate of one site is worthless with the key of another. Curve P-384, as Flower's node authentication
+wants it.
 """
 
 import datetime
@@ -25,8 +27,11 @@ def make_key() -> ec.EllipticCurvePrivateKey:
 
 
 def write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    """Write the key as PEM with mode 0600. It is never readable by others, not even for a moment; never overwrites."""
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    """Write the key as PEM with mode 0600. It is never readable by others, not even for a moment; never
+    overwrites."""
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(pem)
 
@@ -35,13 +40,16 @@ def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """The private key in `path`.
 
     Raises:
-        ConfigError: it is missing, not a P-384 key, or others may read it. The text never holds the file's contents.
+        ConfigError: it is missing, not a P-384 key, or others may read it. The text never holds the file's
+        contents.
     """
     require_private(path)
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm, OSError):
-        raise ConfigError(f"{path}: not a readable private key; restore it, or make a new one and have it admitted") from None
+        raise ConfigError(
+            f"{path}: not a readable private key; restore it, or make a new one and have it admitted"
+        ) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP384R1):
         raise ConfigError(f"{path}: found another kind of key, expected one on the curve P-384")
     return key
@@ -54,7 +62,10 @@ def require_private(path: Path) -> None:
     except OSError as e:
         raise ConfigError(f"{path}: {e.strerror}; expected the file that init made") from None
     if mode & 0o077:
-        raise ConfigError(f"{path}: its mode is {mode:o}, others could read it; run: chmod 600 {path} (and consider it seen)")
+        raise ConfigError(
+            f"{path}: its mode is {mode:o}, others could read it; run: chmod 600 {path} (and consider it "
+            "seen)"
+        )
 
 
 def read_certificate(path: Path) -> x509.Certificate:
@@ -72,12 +83,23 @@ def read_request(path: Path) -> x509.CertificateSigningRequest:
     try:
         request = x509.load_pem_x509_csr(path.read_bytes())
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; expected the request.pem that `pneumofed client init` wrote") from None
+        raise ConfigError(
+            f"{path}: no such file; expected the request.pem that `pneumofed client init` wrote"
+        ) from None
     except (ValueError, OSError):
-        raise ConfigError(f"{path}: not a request; expected the request.pem that `pneumofed client init` wrote") from None
+        raise ConfigError(
+            f"{path}: not a request; expected the request.pem that `pneumofed client init` wrote"
+        ) from None
     key = request.public_key()
-    if not request.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
-        raise ConfigError(f"{path}: its signature or kind of key is wrong; have the hospital run `pneumofed client init` again")
+    if (
+        not request.is_signature_valid
+        or not isinstance(key, ec.EllipticCurvePublicKey)
+        or key.curve.name != "secp384r1"
+    ):
+        raise ConfigError(
+            f"{path}: its signature or kind of key is wrong; have the hospital run `pneumofed client init` "
+            "again"
+        )
     return request
 
 

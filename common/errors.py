@@ -1,4 +1,5 @@
-"""The one tree of exceptions. Each carries a single line that a user can act on; `common.cli` turns it into exit code 2."""
+"""The one tree of exceptions. Each carries a single line that a user can act on; `pneumofed.cli` turns it
+into exit code 2."""
 
 
 class PneumofedError(Exception):
@@ -22,7 +23,8 @@ class RunError(PneumofedError):
 
 
 class RefusedError(PneumofedError):
-    """The site does not do what a message asks for: no approval, against its policy, or a replay. The text may leave the site."""
+    """The site does not do what a message asks for: no approval, against its policy, or a replay. The text
+    may leave the site."""
 
 
 class LinkError(PneumofedError):

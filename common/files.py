@@ -12,7 +12,8 @@ from common.errors import RunError
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside `path`, flush to the disk, rename over it, flush the folder. Raises OSError, leaving the old file."""
+    """Write beside `path`, flush to the disk, rename over it, flush the folder. Raises OSError, leaving the
+    old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.writing")
     try:

@@ -1,4 +1,5 @@
-"""The one version of Flower that the services were made for: they stand on parts of it that it does not promise to keep."""
+"""The one version of Flower that the services were made for: they stand on parts of it that it does not
+promise to keep."""
 
 from importlib.metadata import version
 

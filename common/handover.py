@@ -1,8 +1,10 @@
-"""A model as it is handed over: a folder with weights, plan and card, known by hashes and signed; what both ends agree on.
+"""A model as it is handed over: a folder with weights, plan and card, known by hashes and signed; what both
+ends agree on.
 
-Files: `model.safetensors`, `plan.yaml` (with the input contract: the preprocessing is part of the plan), `model.onnx`,
-`card.json` (what the model is, and the SHA-256 of each file), `card.html` (the same for people), `signature.json` (the
-coordinator's signature over card.json, and the certificate of the key). A simulated run's folder is read too: it has no card.
+Files: `model.safetensors`, `plan.yaml` (with the input contract: the preprocessing is part of the plan),
+`model.onnx`, `card.json` (what the model is, and the SHA-256 of each file), `card.html` (the same for
+people), `signature.json` (the coordinator's signature over card.json, and the certificate of the key). A
+simulated run's folder is read too: it has no card.
 """
 
 import base64
@@ -55,7 +57,8 @@ class Handed:
 
     @property
     def threshold(self) -> float | None:
-        """Chosen on validation patients, on the probability before calibration; None if nobody could choose one."""
+        """Chosen on validation patients, on the probability before calibration; None if nobody could choose
+        one."""
         value = self.card.get("threshold")
         return None if value is None else float(value)
 
@@ -68,13 +71,15 @@ def read_model(folder: Path) -> Handed:
     """
     if not (folder / MODEL).is_file() or not (folder / PLAN).is_file():
         raise ConfigError(
-            f"{folder}: not a model's folder: expected {MODEL} and {PLAN}; make one with: pneumofed server export RUN"
+            f"{folder}: not a model's folder: expected {MODEL} and {PLAN}; make one with: pneumofed server "
+            "export RUN"
         )
     card = read_card(folder) if (folder / CARD).exists() else _card_of_simulation(folder)
     for name, expected in card.get("files", {}).items():
         if sha256_of(folder / name) != expected:
             raise ConfigError(
-                f"{folder / name}: is not the file that the card describes: its hash differs; get the whole folder again"
+                f"{folder / name}: is not the file that the card describes: its hash differs; get the whole "
+                "folder again"
             )
     plan = load_yaml(folder / PLAN, Plan)
     try:
@@ -116,17 +121,20 @@ def sha256_of(path: Path) -> str:
 
 
 def sign(card: bytes, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> bytes:
-    """signature.json: ECDSA with SHA-384 over the card's bytes, and the certificate of the key that made it."""
+    """signature.json: ECDSA with SHA-384 over the card's bytes, and the certificate of the key that made
+    it."""
     signature = base64.b64encode(key.sign(card, ec.ECDSA(hashes.SHA384()))).decode()
     pem = certificate.public_bytes(Encoding.PEM).decode()
     return (json.dumps({"signature": signature, "certificate": pem}, indent=2) + "\n").encode()
 
 
 def verify_model(folder: Path, ca: Path) -> str:
-    """Check that the folder's card was signed under the federation's CA, and every file against it; returns who signed.
+    """Check that the folder's card was signed under the federation's CA, and every file against it; returns
+    who signed.
 
     Raises:
-        ConfigError: a file is missing, was changed or is unsigned, or the signature is not of a key under the CA.
+        ConfigError: a file is missing, was changed or is unsigned, or the signature is not of a key under the
+        CA.
     """
     read_model(folder)
     card = read_card(folder)
@@ -138,7 +146,9 @@ def verify_model(folder: Path, ca: Path) -> str:
         signature, pem = base64.b64decode(found["signature"], validate=True), found["certificate"].encode()
         certificate = x509.load_pem_x509_certificate(pem)
     except FileNotFoundError:
-        raise ConfigError(f"{folder}: is not signed; the coordinator signs with: pneumofed server export RUN") from None
+        raise ConfigError(
+            f"{folder}: is not signed; the coordinator signs with: pneumofed server export RUN"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, binascii.Error):
         raise ConfigError(f"{path}: not a readable signature") from None
     try:
@@ -151,5 +161,7 @@ def verify_model(folder: Path, ca: Path) -> str:
             raise InvalidSignature
         public.verify(signature, (folder / CARD).read_bytes(), ec.ECDSA(hashes.SHA384()))
     except InvalidSignature:
-        raise ConfigError(f"{path}: is not the signature of this card: the card was changed after it was signed") from None
+        raise ConfigError(
+            f"{path}: is not the signature of this card: the card was changed after it was signed"
+        ) from None
     return common_name(certificate)

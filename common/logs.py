@@ -1,4 +1,5 @@
-"""Logs of a service: one JSON object a line, in files that rotate. They hold no patient identifier, because no room logs one."""
+"""Logs of a service: one JSON object a line, in files that rotate. They hold no patient identifier, because
+no room logs one."""
 
 import json
 import logging

@@ -1,8 +1,8 @@
 """How well probabilities agree with labels, with 95 % intervals by bootstrap over patients.
 
-Every metric takes the sorted scores once and a matrix of weights, one row a resample: a resample of patients only
-changes how often each sequence counts. So a thousand resamples cost a few cumulative sums, and the plain value is the
-row of ones. Undefined values (one class only) are NaN.
+Every metric takes the sorted scores once and a matrix of weights, one row a resample: a resample of patients
+only changes how often each sequence counts. So a thousand resamples cost a few cumulative sums, and the plain
+value is the row of ones. Undefined values (one class only) are NaN.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,8 @@ Metric = Callable[[Ranked, Floats], Floats]
 
 
 def auroc(ranked: Ranked, weights: Floats) -> Floats:
-    """Area under the ROC curve: P(score of a positive > of a negative) + P(equal) / 2 (Mann and Whitney, 1947)."""
+    """Area under the ROC curve: P(score of a positive > of a negative) + P(equal) / 2 (Mann and Whitney,
+    1947)."""
     positive, negative = ranked.group_sums(weights)
     below = np.cumsum(negative, axis=1) - negative
     with np.errstate(invalid="ignore"):
@@ -86,7 +87,8 @@ def brier(ranked: Ranked, weights: Floats) -> Floats:
 
 
 def ece(ranked: Ranked, weights: Floats, bins: int = 15) -> Floats:
-    """Expected calibration error: mean |observed - predicted| over equal bins of probability (Naeini et al., 2015)."""
+    """Expected calibration error: mean |observed - predicted| over equal bins of probability (Naeini et al.,
+    2015)."""
     chosen = np.minimum((ranked.scores * bins).astype(int), bins - 1)
     in_bin = (chosen[:, None] == np.arange(bins)).astype(np.float64)
     gap = (weights * (ranked.labels - ranked.scores)) @ in_bin
@@ -162,15 +164,19 @@ def macro_draws(
     return float(np.mean(values)), np.mean(draws, axis=0)
 
 
-def macro_estimate(metric: Metric, scores: NDArray[np.floating], labels: NDArray[np.floating], weights: Floats) -> Estimate:
+def macro_estimate(
+    metric: Metric, scores: NDArray[np.floating], labels: NDArray[np.floating], weights: Floats
+) -> Estimate:
     """The mean over findings of `metric`, with the interval of that mean; shapes as in `macro_draws`."""
     return Estimate.of(*macro_draws(metric, scores, labels, weights))
 
 
 def youden_threshold(scores: NDArray[np.floating], labels: NDArray[np.floating]) -> float:
-    """The threshold with the largest sensitivity + specificity (Youden, 1950), halfway to the next lower score.
+    """The threshold with the largest sensitivity + specificity (Youden, 1950), halfway to the next lower
+    score.
 
-    0.5 where only one class is present. To be chosen on validation patients, never on the ones it is judged on.
+    0.5 where only one class is present. To be chosen on validation patients, never on the ones it is judged
+    on.
     """
     ranked = Ranked.of(scores, labels)
     if not 0 < ranked.labels.sum() < len(ranked.labels):
@@ -183,15 +189,18 @@ def youden_threshold(scores: NDArray[np.floating], labels: NDArray[np.floating])
 
 
 def _threshold_below(ranked: Ranked, group: int) -> float:
-    """Between a group of equal scores and the next lower one; above all of them for the group behind the last."""
+    """Between a group of equal scores and the next lower one; above all of them for the group behind the
+    last."""
     values = np.r_[0.0, ranked.scores[ranked.starts], 1.0 if ranked.scores[-1] < 1.0 else 1.0 + 1e-9]
     return float((values[group] + values[group + 1]) / 2)
 
 
 def accuracy_threshold(scores: NDArray[np.floating], labels: NDArray[np.floating]) -> float:
-    """The threshold with the fewest errors, halfway to the next lower score; 0.5 where only one class is present.
+    """The threshold with the fewest errors, halfway to the next lower score; 0.5 where only one class is
+    present.
 
-    Of several that are as good the middle one, which depends least on single patients. For validation patients, as the above.
+    Of several that are as good the middle one, which depends least on single patients. For validation
+    patients, as the above.
     """
     ranked = Ranked.of(scores, labels)
     if not 0 < ranked.labels.sum() < len(ranked.labels):
@@ -204,18 +213,23 @@ def accuracy_threshold(scores: NDArray[np.floating], labels: NDArray[np.floating
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two AUROCs on the same sequences: their difference, its standard error, and p of no difference (two-sided)."""
+    """Two AUROCs on the same sequences: their difference, its standard error, and p of no difference
+    (two-sided)."""
 
     difference: float
     error: float
     p: float
 
 
-def delong(one: NDArray[np.floating], other: NDArray[np.floating], labels: NDArray[np.floating]) -> Comparison:
-    """DeLong, DeLong and Clarke-Pearson, 1988, by mid-ranks (Sun and Xu, 2014). Takes sequences as independent.
+def delong(
+    one: NDArray[np.floating], other: NDArray[np.floating], labels: NDArray[np.floating]
+) -> Comparison:
+    """DeLong, DeLong and Clarke-Pearson, 1988, by mid-ranks (Sun and Xu, 2014). Takes sequences as
+    independent.
 
     Args:
-        one, other: (N,) scores of two models; labels (N,) 0 or 1. NaN throughout where a class has fewer than two.
+        one, other: (N,) scores of two models; labels (N,) 0 or 1. NaN throughout where a class has fewer than
+        two.
     """
     from scipy.stats import norm, rankdata
 
@@ -231,7 +245,10 @@ def delong(one: NDArray[np.floating], other: NDArray[np.floating], labels: NDArr
         areas.append(float(beyond[positive].sum() / (m * n)))
         by_positive.append(beyond[positive] / n)
         by_negative.append(1.0 - beyond[~positive] / m)
-    spread = float(np.var(by_positive[0] - by_positive[1], ddof=1) / m + np.var(by_negative[0] - by_negative[1], ddof=1) / n)
+    spread = float(
+        np.var(by_positive[0] - by_positive[1], ddof=1) / m
+        + np.var(by_negative[0] - by_negative[1], ddof=1) / n
+    )
     difference, error = areas[0] - areas[1], float(np.sqrt(spread))
     p = float(2.0 * norm.sf(abs(difference) / error)) if error > 0.0 else (1.0 if difference == 0.0 else 0.0)
     return Comparison(difference, error, p)

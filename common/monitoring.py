@@ -1,4 +1,5 @@
-"""What a monitoring system may ask a service, on loopback only: gRPC health (grpc.health.v1) and Prometheus' /metrics."""
+"""What a monitoring system may ask a service, on loopback only: gRPC health (grpc.health.v1) and Prometheus'
+/metrics."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,11 +26,16 @@ class Monitoring:
             try:
                 start_http_server(metrics_port, LOOPBACK, self.registry)
             except OSError as e:
-                raise RunError(f"metrics_port {metrics_port}: {e.strerror}; choose another in the settings") from None
+                raise RunError(
+                    f"metrics_port {metrics_port}: {e.strerror}; choose another in the settings"
+                ) from None
 
     def set_serving(self, serving: bool) -> None:
-        """Tell whether the service does its work: a site that reaches the server, a server that answers sites."""
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        """Tell whether the service does its work: a site that reaches the server, a server that answers
+        sites."""
+        status = (
+            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
         for name in ("", self._service):
             self._health.set(name, status)
 

@@ -25,15 +25,23 @@ class Input(Settings):
 
     modality: Literal["xray", "ct"] = "xray"
     size: int = Field(default=64, ge=16, le=1024, description="height and width of a frame, pixels")
-    min_frames: int = Field(default=1, ge=1, le=512, description="a shorter sequence is left out, and refused in prediction")
-    max_frames: int = Field(default=8, ge=1, le=512, description="an X-ray sequence keeps its latest, a CT is sampled evenly")
+    min_frames: int = Field(
+        default=1, ge=1, le=512, description="a shorter sequence is left out, and refused in prediction"
+    )
+    max_frames: int = Field(
+        default=8, ge=1, le=512, description="an X-ray sequence keeps its latest, a CT is sampled evenly"
+    )
     depth: Literal[8, 16] = Field(default=8, description="bits of a stored pixel")
-    window: Window | None = Field(default=None, description="overrides the window in the files; for CT, the lung window")
+    window: Window | None = Field(
+        default=None, description="overrides the window in the files; for CT, the lung window"
+    )
 
     @model_validator(mode="after")
     def _some_lengths_are_left(self) -> "Input":
         if self.min_frames > self.max_frames:
-            raise ValueError(f"found min_frames {self.min_frames}, expected at most max_frames, which is {self.max_frames}")
+            raise ValueError(
+                f"found min_frames {self.min_frames}, expected at most max_frames, which is {self.max_frames}"
+            )
         return self
 
 
@@ -41,20 +49,32 @@ class Model(Settings):
     """The CNN-LSTM (docs/model.md)."""
 
     encoder: Literal["cnn3", "resnet18", "efficientnet_b0"] = "cnn3"
-    width: int = Field(default=16, ge=4, le=512, description="of cnn3: channels of the first hidden layer; they double twice")
+    width: int = Field(
+        default=16, ge=4, le=512, description="of cnn3: channels of the first hidden layer; they double twice"
+    )
     embedding: int = Field(default=64, ge=4, le=4096, description="numbers that describe one frame")
-    context: int = Field(default=1, ge=0, le=8, description="neighbouring frames stacked as channels beside each frame")
-    time_gap: bool = Field(default=True, description="feed the log of the days (millimetres) since the previous frame")
+    context: int = Field(
+        default=1, ge=0, le=8, description="neighbouring frames stacked as channels beside each frame"
+    )
+    time_gap: bool = Field(
+        default=True, description="feed the log of the days (millimetres) since the previous frame"
+    )
     l2_normalise: bool = Field(default=True, description="embeddings of length one, times a learned scale")
     hidden: int = Field(default=64, ge=4, le=4096)
     layers: int = Field(default=1, ge=1, le=4)
     bidirectional: bool = False
-    recurrent: bool = Field(default=True, description="an LSTM follows the frames; without it the pooled embeddings are all")
+    recurrent: bool = Field(
+        default=True, description="an LSTM follows the frames; without it the pooled embeddings are all"
+    )
     pooling: Literal["last", "mean", "attention"] = "attention"
     pretrained: str | None = Field(
-        default=None, pattern="^[0-9a-f]{64}$", description="SHA-256 of the file of weights that the encoder starts from"
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 of the file of weights that the encoder starts from",
     )
-    frozen_stages: int = Field(default=0, ge=0, le=16, description="of the encoder, from the input on, that stay as they start")
+    frozen_stages: int = Field(
+        default=0, ge=0, le=16, description="of the encoder, from the input on, that stay as they start"
+    )
 
 
 class Schedule(Settings):
@@ -79,7 +99,9 @@ class Augmentation(Settings):
 class Training(Settings):
     """What one site does in one round."""
 
-    epochs: int = Field(default=1, ge=1, le=1000, description="passes over the site's training patients in a round")
+    epochs: int = Field(
+        default=1, ge=1, le=1000, description="passes over the site's training patients in a round"
+    )
     batch_size: int = Field(default=16, ge=1, le=65536, description="patients in a step")
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     learning_rate: Positive = 0.05
@@ -98,14 +120,26 @@ class Privacy(Settings):
     """Differential privacy of each patient at each site, over the whole run (docs/privacy.md)."""
 
     unit: Literal["patient"] = "patient"
-    epsilon: float | None = Field(default=None, ge=0.01, description="for all rounds together; the noise is solved for it")
-    noise_multiplier: Positive | None = Field(default=None, description="noise over clip, in place of epsilon")
+    epsilon: float | None = Field(
+        default=None, ge=0.01, description="for all rounds together; the noise is solved for it"
+    )
+    noise_multiplier: Positive | None = Field(
+        default=None, description="noise over clip, in place of epsilon"
+    )
     delta: float = Field(gt=0.0, lt=1.0, description="must be below one over a site's training patients")
     clip: Positive = Field(default=1.0, description="largest L2 norm of one patient's gradient")
-    steps: int = Field(default=10, ge=1, le=100_000, description="in a round; training.batch_size is the expected batch")
-    max_sequences: int = Field(default=8, ge=1, le=1000, description="of one patient that are used, the last ones")
-    augmentations: int = Field(default=1, ge=1, le=64, description="random versions of each sequence in a step: time, not epsilon")
-    chunk: int | None = Field(default=None, ge=1, description="patients in one pass: less memory, the same result")
+    steps: int = Field(
+        default=10, ge=1, le=100_000, description="in a round; training.batch_size is the expected batch"
+    )
+    max_sequences: int = Field(
+        default=8, ge=1, le=1000, description="of one patient that are used, the last ones"
+    )
+    augmentations: int = Field(
+        default=1, ge=1, le=64, description="random versions of each sequence in a step: time, not epsilon"
+    )
+    chunk: int | None = Field(
+        default=None, ge=1, description="patients in one pass: less memory, the same result"
+    )
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> "Privacy":
@@ -123,12 +157,15 @@ class Split(Settings):
     @model_validator(mode="after")
     def _leaves_training_patients(self) -> "Split":
         if self.validation + self.test >= 1.0:
-            raise ValueError(f"found validation + test = {self.validation + self.test:g}, expected less than 1")
+            raise ValueError(
+                f"found validation + test = {self.validation + self.test:g}, expected less than 1"
+            )
         return self
 
 
 class Strategy(Settings):
-    """A federated method by name, with its own options (`server_momentum`, `proximal_mu`, `beta`, …); see docs/methods.md."""
+    """A federated method by name, with its own options (`server_momentum`, `proximal_mu`, `beta`, …); see
+    docs/methods.md."""
 
     name: str = "FedAvg"
     options: dict[str, float | int] = Field(default_factory=dict)
@@ -152,21 +189,31 @@ STRATEGIES = (
 class Federation(Settings):
     """When a round counts, and what an update may look like."""
 
-    participation: float = Field(default=1.0, gt=0.0, le=1.0, description="share of the sites asked in a round")
-    quorum: float = Field(default=1.0, gt=0.0, le=1.0, description="share of the asked sites that must answer")
+    participation: float = Field(
+        default=1.0, gt=0.0, le=1.0, description="share of the sites asked in a round"
+    )
+    quorum: float = Field(
+        default=1.0, gt=0.0, le=1.0, description="share of the asked sites that must answer"
+    )
     deadline_s: Positive = Field(default=3600.0, description="seconds a round waits for its sites")
-    max_update_norm: float = Field(default=100.0, gt=0.0, le=1e6, description="largest L2 norm of a site's update")
+    max_update_norm: float = Field(
+        default=100.0, gt=0.0, le=1e6, description="largest L2 norm of a site's update"
+    )
 
 
 class Evaluation(Settings):
     """What is measured, and how surely."""
 
-    every: int = Field(default=1, ge=0, description="validate the global model every so many rounds; 0 is never")
+    every: int = Field(
+        default=1, ge=0, description="validate the global model every so many rounds; 0 is never"
+    )
     specificity: float = Field(default=0.9, gt=0.0, lt=1.0, description="at which sensitivity is stated")
     threshold: Literal["youden", "accuracy"] = Field(
         default="youden", description="what the threshold makes largest, on validation"
     )
-    bootstrap: int = Field(default=1000, ge=100, le=100_000, description="resamples of patients behind an interval")
+    bootstrap: int = Field(
+        default=1000, ge=100, le=100_000, description="resamples of patients behind an interval"
+    )
 
 
 class Plan(Settings):
@@ -175,7 +222,9 @@ class Plan(Settings):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     seed: int = Field(default=0, ge=0, lt=2**32)
     findings: tuple[str, ...] = Field(default=("pneumonia",), min_length=1, strict=False)
-    min_patients: int = Field(default=10, ge=2, description="a site with fewer training patients does not take part")
+    min_patients: int = Field(
+        default=10, ge=2, description="a site with fewer training patients does not take part"
+    )
     rounds: int = Field(default=10, ge=1, le=100_000)
     input: Input = Input()
     model: Model = Model()
@@ -203,20 +252,33 @@ class Plan(Settings):
     def _private_training_looks_at_nothing_else(self) -> "Plan":
         if self.privacy is not None:
             if self.training.early_stopping is not None:
-                raise ValueError("training.early_stopping looks at validation patients without noise; leave it out with privacy")
+                raise ValueError(
+                    "training.early_stopping looks at validation patients without noise; leave it out with "
+                    "privacy"
+                )
             if self.training.class_weighting != "none":
-                raise ValueError("training.class_weighting counts patients without noise; leave it out with privacy")
+                raise ValueError(
+                    "training.class_weighting counts patients without noise; leave it out with privacy"
+                )
         return self
 
     @model_validator(mode="after")
     def _strategy_fits(self) -> "Plan":
         name = self.strategy.name
         if name in STATEFUL and self.privacy is not None:
-            raise ValueError(f"strategy {name} keeps tensors at the sites that privacy does not account for; leave one of them out")
+            raise ValueError(
+                f"strategy {name} keeps tensors at the sites that privacy does not account for; leave one of "
+                "them out"
+            )
         if name == "SCAFFOLD" and (self.training.optimizer != "sgd" or self.training.momentum != 0.0):
-            raise ValueError("strategy SCAFFOLD is defined for plain SGD: set training.optimizer sgd and training.momentum 0.0")
+            raise ValueError(
+                "strategy SCAFFOLD is defined for plain SGD: set training.optimizer sgd and "
+                "training.momentum 0.0"
+            )
         if name == "SCAFFOLD" and self.training.early_stopping is not None:
-            raise ValueError("strategy SCAFFOLD needs all steps of a round: leave training.early_stopping out")
+            raise ValueError(
+                "strategy SCAFFOLD needs all steps of a round: leave training.early_stopping out"
+            )
         return self
 
     @property

@@ -1,4 +1,5 @@
-"""Every random choice has a seed of its own, derived by name: order of execution and restarts change nothing."""
+"""Every random choice has a seed of its own, derived by name: order of execution and restarts change
+nothing."""
 
 import hashlib
 

@@ -1,9 +1,11 @@
-"""What crosses between a site and the server: record names, what each number means, and the schema of an update.
+"""What crosses between a site and the server: record names, what each number means, and the schema of an
+update.
 
 server -> site, `train` and `evaluate`:  ARRAYS   the global weights (SCAFFOLD: and its control variates)
                                          CONFIG   PLAN_SHA256, RUN, ROUND
-server -> site, `query`:                 CONFIG   PLAN_SHA256, RUN, PLAN (the plan itself, for somebody there to approve)
-site -> server, `train`:                 ARRAYS   the update: local - global, one float32 tensor a weight; of what stays, zeros
+server -> site, `query`:                 CONFIG   PLAN_SHA256, RUN, PLAN (the plan itself, for somebody there
+to approve) site -> server, `train`:                 ARRAYS   the update: local - global, one float32 tensor a
+weight; of what stays, zeros
                                          METRICS  N_EXAMPLES and TRAIN_NUMBERS
 site -> server, `evaluate`:              METRICS  N_EXAMPLES and EVALUATE_NUMBERS
 site -> server, `query`:                 CONFIG   SITE;  METRICS  query_numbers(the plan's findings)
@@ -38,7 +40,8 @@ ROUND = "server-round"  # counted from 1; the name that Flower's strategies set
 SITE = "site"  # the hospital's name
 DEVICE = "device"  # what the site trains on: "cpu", "cuda:0 (NVIDIA H200)"
 
-N_EXAMPLES = "num-examples"  # training (validation) patients behind the numbers; the name that Flower's strategies read
+# training (validation) patients behind the numbers; the name that Flower's strategies read
+N_EXAMPLES = "num-examples"
 MAX_EXAMPLES = 2**24  # no hospital has more patients; bounds the exact sum in server/aggregate.py
 LOSS = "loss"  # mean binary cross-entropy per patient and finding
 STEPS = "steps"  # optimiser steps taken
@@ -51,10 +54,16 @@ TRAIN_NUMBERS = (LOSS, STEPS, SECONDS)
 EVALUATE_NUMBERS = (LOSS, AUROC, AUROC_SE, BRIER, *calibration.NUMBERS)
 SHARE = "share"  # in the server alone: which share of the sites an averaged reply holds
 PRIVATE_WEIGHT = 1
-"""N_EXAMPLES of every site under a plan with privacy: its real number of patients is not told, and all sites count alike."""
+"""N_EXAMPLES of every site under a plan with privacy: its real number of patients is not told, and all sites
+count alike."""
 N_TRAIN, N_VALIDATION, N_TEST = "n-train", "n-validation", "n-test"
 SPLITS = (N_TRAIN, N_VALIDATION, N_TEST)
-LENGTHS = ("length-1", "length-2-4", "length-5-8", "length-9+")  # training patients by images in their longest sequence
+LENGTHS = (
+    "length-1",
+    "length-2-4",
+    "length-5-8",
+    "length-9+",
+)  # training patients by images in their longest sequence
 
 Weights = dict[str, NDArray[np.float32]]
 CONTROL = "control/"
@@ -98,9 +107,14 @@ class Schema:
         if set(record) != {PACKED}:
             raise WireError(f"found the arrays {sorted(record)[:5]}, expected {PACKED} alone")
         data = record[PACKED].data
-        most = self.n_bytes + 64 + sum(len(name) + 128 for name in self.shapes)  # 128: a tensor's entry in the header
+        most = (
+            self.n_bytes + 64 + sum(len(name) + 128 for name in self.shapes)
+        )  # 128: a tensor's entry in the header
         if record[PACKED].stype != PACKED or len(data) > most:
-            raise WireError(f"found {len(data)} bytes of {record[PACKED].stype[:40]!r}, expected at most {most} of {PACKED}")
+            raise WireError(
+                f"found {len(data)} bytes of {record[PACKED].stype[:40]!r}, expected at most {most} of "
+                f"{PACKED}"
+            )
         try:
             weights = load(data)
         except (SafetensorError, ValueError, TypeError, KeyError, OverflowError):
@@ -111,7 +125,8 @@ class Schema:
         """The tensors in the schema's order, if they are exactly the agreed ones and finite.
 
         Raises:
-            WireError: a tensor is missing, extra, of another shape or type, or holds NaN or infinity; names it.
+            WireError: a tensor is missing, extra, of another shape or type, or holds NaN or infinity; names
+            it.
         """
         if missing := self.shapes.keys() - weights.keys():
             raise WireError(f"tensor {min(missing)} is missing")
@@ -120,7 +135,9 @@ class Schema:
         for name, expected in self.shapes.items():
             found = weights[name]
             if found.shape != expected or found.dtype != np.float32:
-                raise WireError(f"tensor {name}: found {found.dtype} {found.shape}, expected float32 {expected}")
+                raise WireError(
+                    f"tensor {name}: found {found.dtype} {found.shape}, expected float32 {expected}"
+                )
             if not np.isfinite(found).all():
                 raise WireError(f"tensor {name}: holds NaN or infinity")
         return {name: weights[name] for name in self.shapes}
@@ -144,8 +161,8 @@ def l2_norm(weights: Mapping[str, NDArray[np.float32]]) -> float:
 def pack(weights: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:
     """Named float32 arrays -> Flower's record with one safetensors file in it.
 
-    Flower moves every array as several objects, each a request of its own: one file instead of thirty arrays makes a round
-    several times faster. The same tensors always give the same bytes.
+    Flower moves every array as several objects, each a request of its own: one file instead of thirty arrays
+    makes a round several times faster. The same tensors always give the same bytes.
     """
     data = save({name: np.ascontiguousarray(w, dtype=np.float32) for name, w in weights.items()})
     return ArrayRecord({PACKED: Array("uint8", (len(data),), PACKED, data)})
@@ -156,18 +173,22 @@ def get_weights(model: "nn.Module") -> Weights:
     import torch
 
     # .clone(): on a CPU, .numpy() would share memory with weights that the next step changes.
-    return {name: t.detach().to("cpu", torch.float32).clone().numpy() for name, t in model.state_dict().items()}
+    return {
+        name: t.detach().to("cpu", torch.float32).clone().numpy() for name, t in model.state_dict().items()
+    }
 
 
 def set_weights(model: "nn.Module", weights: Mapping[str, NDArray[np.float32]]) -> None:
-    """Copy the arrays into the model, in place and on its device. What else a method sends beside them is passed over."""
+    """Copy the arrays into the model, in place and on its device. What else a method sends beside them is
+    passed over."""
     import torch
 
     model.load_state_dict({name: torch.tensor(w) for name, w in model_part(weights).items()})
 
 
 def check_numbers(content: RecordDict, names: tuple[str, ...]) -> dict[str, float]:
-    """The reply's numbers, if they are exactly `names` and N_EXAMPLES > 0. NaN is allowed for what may be undefined.
+    """The reply's numbers, if they are exactly `names` and N_EXAMPLES > 0. NaN is allowed for what may be
+    undefined.
 
     Raises:
         WireError: a number is missing, extra or not a plain number, or N_EXAMPLES is not a positive count.
@@ -192,7 +213,8 @@ def _metrics(content: RecordDict) -> MetricRecord:
 
 
 def query_numbers(findings: tuple[str, ...]) -> tuple[str, ...]:
-    """What the answer to a query counts, all of it patients: SPLITS, and of the training patients LENGTHS and labels."""
+    """What the answer to a query counts, all of it patients: SPLITS, and of the training patients LENGTHS and
+    labels."""
     return (*SPLITS, *LENGTHS, *(sign(finding) for finding in findings for sign in (positive, negative)))
 
 

@@ -1,4 +1,5 @@
-"""The weighted mean of updates, folded in as they arrive, and the same to the last bit in whatever order they do."""
+"""The weighted mean of updates, folded in as they arrive, and the same to the last bit in whatever order they
+do."""
 
 import math
 from collections.abc import Mapping
@@ -14,21 +15,26 @@ WEIGHT_BITS = 26
 
 
 class WeightedMean:
-    """sum(weight_i * update_i) / sum(weight_i) in memory for one set of weights, however many sites there are.
+    """sum(weight_i * update_i) / sum(weight_i) in memory for one set of weights, however many sites there
+    are.
 
-    Floating-point sums depend on the order of their terms, and replies arrive in any order. Each term is therefore
-    rounded to a multiple of a fixed unit and summed as a 64-bit integer, which is exact: 63 bits hold the largest
-    possible sum (updates are bounded by `max_norm`), and the unit is what is left, 2**-29 for a bound of 100. The mean
-    is off by at most half a unit per site over the total weight, far below float32's own rounding.
+    Floating-point sums depend on the order of their terms, and replies arrive in any order. Each term is
+    therefore rounded to a multiple of a fixed unit and summed as a 64-bit integer, which is exact: 63 bits
+    hold the largest possible sum (updates are bounded by `max_norm`), and the unit is what is left, 2**-29
+    for a bound of 100. The mean is off by at most half a unit per site over the total weight, far below
+    float32's own rounding.
     """
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], max_norm: float) -> None:
         self._units = 2.0 ** (62 - WEIGHT_BITS - math.ceil(math.log2(max_norm)))
-        self._sums: dict[str, NDArray[np.int64]] = {name: np.zeros(shape, np.int64) for name, shape in shapes.items()}
+        self._sums: dict[str, NDArray[np.int64]] = {
+            name: np.zeros(shape, np.int64) for name, shape in shapes.items()
+        }
         self.weight = 0.0
 
     def add(self, update: Weights, weight: float) -> None:
-        """Fold in one update whose entries are at most `max_norm`. Raises WireError if all weights exceed 2**26."""
+        """Fold in one update whose entries are at most `max_norm`. Raises WireError if all weights exceed
+        2**26."""
         if self.weight + weight > 2.0**WEIGHT_BITS:
             raise WireError(f"with it, the sites' weights exceed {2**WEIGHT_BITS} in total")
         for name, total in self._sums.items():

@@ -1,6 +1,7 @@
 """The Flower ServerApp: one federated run of one plan.
 
-Run configuration: `plan` (the plan's file), `out` (where the checkpoint goes), and `pretrained` if the plan names such a file.
+Run configuration: `plan` (the plan's file), `out` (where the checkpoint goes), and `pretrained` if the plan
+names such a file.
 """
 
 from pathlib import Path
@@ -13,12 +14,12 @@ from common import wire
 from common.config import load_yaml
 from common.models.pretrained import starting_model
 from common.plan import Plan
-from server.roster import Terms
+from server.roster import Deployment
 from server.rounds import Observer, RoundLoop, Silent
 
 
-def build_app(observer: Observer, terms: Terms | None = None) -> ServerApp:
-    """A ServerApp whose rounds `observer` watches; `terms` are a deployment's."""
+def build_app(observer: Observer, deployment: Deployment | None = None) -> ServerApp:
+    """A ServerApp whose rounds `observer` watches; `deployment` is a deployment's."""
     app = ServerApp()
 
     @app.main()
@@ -27,7 +28,7 @@ def build_app(observer: Observer, terms: Terms | None = None) -> ServerApp:
         given = context.run_config.get("pretrained")
         model = starting_model(plan, Path(str(given)) if given else None)
         schema = wire.Schema.exchanged(plan, model)
-        loop = RoundLoop(grid, plan, schema, Path(str(context.run_config["out"])), observer, terms)
+        loop = RoundLoop(grid, plan, schema, Path(str(context.run_config["out"])), observer, deployment)
         zeros = {name: np.zeros(shape, np.float32) for name, shape in schema.shapes.items()}
         loop.run(zeros | wire.get_weights(model))
 

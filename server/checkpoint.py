@@ -1,4 +1,5 @@
-"""One file a round, whole or not there: weights, the strategy's state and the history. What `--resume` continues from."""
+"""One file a round, whole or not there: weights, the strategy's state and the history. What `--resume`
+continues from."""
 
 import json
 from dataclasses import dataclass, field
@@ -57,15 +58,21 @@ def load_checkpoint(folder: Path, plan_sha256: str) -> Checkpoint | None:
                 raise RunError(f"{path}: found format {about.get('format')!r}, expected {FORMAT}")
             if about["plan_sha256"] != plan_sha256:
                 raise RunError(
-                    f"{path}: belongs to plan {about['plan_sha256'][:12]}, the plan given is {plan_sha256[:12]}; "
+                    f"{path}: belongs to plan {about['plan_sha256'][:12]}, the plan given is "
+                    f"{plan_sha256[:12]}; "
                     "resume with the plan that the run was started with, or use another directory"
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             return Checkpoint(
-                int(about["round"]), _under("weights/", tensors), _under("strategy/", tensors), json.loads(about["history"])
+                int(about["round"]),
+                _under("weights/", tensors),
+                _under("strategy/", tensors),
+                json.loads(about["history"]),
             )
     except (SafetensorError, OSError, KeyError, ValueError) as e:
-        raise RunError(f"{path}: not a readable checkpoint ({type(e).__name__}); use another directory") from None
+        raise RunError(
+            f"{path}: not a readable checkpoint ({type(e).__name__}); use another directory"
+        ) from None
 
 
 def _under(prefix: str, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

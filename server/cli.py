@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="The coordinator: run the server, admit hospitals, start and resume runs.", no_args_is_help=True)
+app = typer.Typer(
+    help="The coordinator: run the server, admit hospitals, start and resume runs.", no_args_is_help=True
+)
 
 Dir = Annotated[Path, typer.Option("--dir", help="The server's folder.", envvar="PNEUMOFED_SERVER_DIR")]
 HERE = Path()
@@ -27,8 +29,13 @@ def init(
 
     place = ServerFolder(folder)
     init_server(place, validate({"host": host, "port": port}, ServerSettings, "server init"))
-    typer.echo(f"Server for {host}:{port} in {folder}. Keep {place.ca_key} safe: who has it can admit hospitals.")
-    typer.echo(f"Give every hospital {place.ca_certificate} and, on another way (telephone), its SHA-256 fingerprint:")
+    typer.echo(
+        f"Server for {host}:{port} in {folder}. Keep {place.ca_key} safe: who has it can admit hospitals."
+    )
+    typer.echo(
+        f"Give every hospital {place.ca_certificate} and, on another way (telephone), its SHA-256 "
+        "fingerprint:"
+    )
     typer.echo(f"  {sha256_fingerprint(read_certificate(place.ca_certificate))}")
     typer.echo(f"Next: pneumofed server up --dir {folder}")
 
@@ -36,7 +43,7 @@ def init(
 @app.command()
 def up(dir_: Dir = HERE) -> None:
     """Run the server until it is told to end (Ctrl-C, SIGTERM)."""
-    from server.service import serve
+    from server.serve import serve
     from server.settings import ServerFolder
 
     serve(ServerFolder(dir_))
@@ -85,7 +92,10 @@ def sites(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = F
     except RunError:
         connected = None  # the server is not running; who is admitted is known all the same
     entries = read_sites(folder.sites)
-    rows = [{"site": e.name, "state": _state(e.name, e.revoked, connected), "admitted": e.admitted} for e in entries]
+    rows = [
+        {"site": e.name, "state": _state(e.name, e.revoked, connected), "admitted": e.admitted}
+        for e in entries
+    ]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -106,11 +116,16 @@ def _state(name: str, revoked: str | None, connected: list[str] | None) -> str:
 @app.command()
 def run(
     plan: Path,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the plan.")] = None,
-    at_least: Annotated[
-        int | None, typer.Option("--sites", min=1, help="Sites to wait for.", show_default="all that are admitted")
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the plan.")
     ] = None,
-    pretrained: Annotated[Path | None, typer.Option(help="The file that the plan's model.pretrained names.")] = None,
+    at_least: Annotated[
+        int | None,
+        typer.Option("--sites", min=1, help="Sites to wait for.", show_default="all that are admitted"),
+    ] = None,
+    pretrained: Annotated[
+        Path | None, typer.Option(help="The file that the plan's model.pretrained names.")
+    ] = None,
     dir_: Dir = HERE,
 ) -> None:
     """Start a run: sites that have not approved the plan are shown it first."""
@@ -128,7 +143,10 @@ def run(
         "pretrained": str(pretrained.resolve()) if pretrained else None,
     }
     answer = ask(ServerFolder(dir_), "/run", body)
-    typer.echo(f"Run {answer['run']} is started, plan {given.sha256[:12]}. Follow it with: pneumofed server status --watch")
+    typer.echo(
+        f"Run {answer['run']} is started, plan {given.sha256[:12]}. Follow it with: pneumofed server status "
+        "--watch"
+    )
 
 
 @app.command()
@@ -155,22 +173,28 @@ def _lines(found: dict[str, Any]) -> list[str]:
     lines = [f"connected: {', '.join(found['connected']) or 'no site'}"]
     running = found["running"]
     if running:
-        lines.append(f"{running['name']}: round {running['round']} of {running['rounds']} done, {running['doing']}"
-                     f" ({len(running['here'])} of {running['needed']} sites are in)")  # fmt: skip
+        lines.append(
+            f"{running['name']}: round {running['round']} of {running['rounds']} done, {running['doing']}"
+            f" ({len(running['here'])} of {running['needed']} sites are in)"
+        )
         lines += [f"  {site}: {why}" for site, why in sorted(running["refused"].items())]
         lines += [
-            f"  {site} failed in the last round: {why}" for site, why in ((running["last"] or {}).get("failed") or {}).items()
+            f"  {site} failed in the last round: {why}"
+            for site, why in ((running["last"] or {}).get("failed") or {}).items()
         ]
     for name, about in found["runs"].items():
         if not (running and running["name"] == name):
             again = "" if about["state"] == "finished" else f"  (go on with: pneumofed server resume {name})"
-            lines.append(f"{name}: {about['state']}{': ' + about['problem'] if about['problem'] else ''}{again}")
+            lines.append(
+                f"{name}: {about['state']}{': ' + about['problem'] if about['problem'] else ''}{again}"
+            )
     return lines
 
 
 @app.command()
 def survey(run: str, dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """What the sites of a run say of their patients, pooled. It is there from when the first site is in, before round 1."""
+    """What the sites of a run say of their patients, pooled. It is there from when the first site is in,
+    before round 1."""
     from common.errors import RunError
     from server.settings import ServerFolder
     from server.survey import table
@@ -207,7 +231,9 @@ def resume(run: str, dir_: Dir = HERE) -> None:
 @app.command()
 def export(
     run: Annotated[str, typer.Argument(help="A finished run's name, or the folder of a simulated run.")],
-    out: Annotated[Path | None, typer.Option(help="New folder to hand over.", show_default="RUN-model")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="New folder to hand over.", show_default="RUN-model")
+    ] = None,
     dir_: Dir = HERE,
 ) -> None:
     """Hand a trained model over: weights, plan, ONNX, and a card that is signed with the server's key."""
@@ -218,9 +244,15 @@ def export(
     signer = folder if folder.settings_file.is_file() else None
     if signer is not None:
         folder.settings()  # refuses keys that others can read
-    place = folder.runs / run if signer is not None and "/" not in run and (folder.runs / run).is_dir() else Path(run)
+    place = (
+        folder.runs / run
+        if signer is not None and "/" not in run and (folder.runs / run).is_dir()
+        else Path(run)
+    )
     target = export_run(place, out or Path(f"{place.name}-model"), signer)
     typer.echo(f"{target}: {', '.join(sorted(p.name for p in target.iterdir()))}")
     typer.echo(
-        "Signed; who gets it checks with: pneumofed client verify DIR --ca ca.crt" if signer else "Not signed: --dir is no server."
+        "Signed; who gets it checks with: pneumofed client verify DIR --ca ca.crt"
+        if signer
+        else "Not signed: --dir is no server."
     )

@@ -1,4 +1,5 @@
-"""What the coordinator's commands ask of the running server: HTTP over a Unix socket that only its owner can open."""
+"""What the coordinator's commands ask of the running server: HTTP over a Unix socket that only its owner can
+open."""
 
 import contextlib
 import os
@@ -15,18 +16,18 @@ from fastapi.responses import JSONResponse
 from common.config import validate
 from common.errors import PneumofedError, RunError
 from common.plan import Plan
-from server.engine import Engine
+from server.runner import Runner
 from server.settings import ServerFolder
 
 MAX_PATH = 100  # bytes in the address of a Unix socket, with some to spare
 
 
 class ControlService:
-    """Serves the engine's operations on `control.sock`."""
+    """Serves the runner's operations on `control.sock`."""
 
-    def __init__(self, folder: ServerFolder, engine: Engine) -> None:
+    def __init__(self, folder: ServerFolder, runner: Runner) -> None:
         self._socket = _listen(folder)
-        config = uvicorn.Config(_make_app(engine), log_config=None, access_log=False, lifespan="off")
+        config = uvicorn.Config(_make_app(runner), log_config=None, access_log=False, lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
@@ -45,10 +46,15 @@ class ControlService:
 def _listen(folder: ServerFolder) -> socket.socket:
     path = str(folder.socket.resolve())
     if len(path.encode()) > MAX_PATH:
-        raise RunError(f"{path}: too long for a socket ({MAX_PATH} bytes at most); move the server's folder up")
+        raise RunError(
+            f"{path}: too long for a socket ({MAX_PATH} bytes at most); move the server's folder up"
+        )
     mode = stat.S_IMODE(folder.path.stat().st_mode)
     if mode & 0o077:
-        raise RunError(f"{folder.path}: its mode is {mode:o}, others could open the control socket; run: chmod 700 {folder.path}")
+        raise RunError(
+            f"{folder.path}: its mode is {mode:o}, others could open the control socket; run: chmod 700 "
+            f"{folder.path}"
+        )
     folder.socket.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
@@ -56,7 +62,7 @@ def _listen(folder: ServerFolder) -> socket.socket:
     return listener
 
 
-def _make_app(engine: Engine) -> FastAPI:
+def _make_app(runner: Runner) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.exception_handler(PneumofedError)
@@ -65,7 +71,7 @@ def _make_app(engine: Engine) -> FastAPI:
 
     @app.get("/status")
     def status() -> dict[str, Any]:
-        return engine.status()
+        return runner.status()
 
     @app.post("/run")
     def run(
@@ -73,15 +79,17 @@ def _make_app(engine: Engine) -> FastAPI:
         sites: int | None = Body(default=None),
         pretrained: str | None = Body(default=None),
     ) -> dict[str, Any]:
-        return {"run": engine.start(validate(plan, Plan, "plan"), sites, Path(pretrained) if pretrained else None)}
+        return {
+            "run": runner.start(validate(plan, Plan, "plan"), sites, Path(pretrained) if pretrained else None)
+        }
 
     @app.post("/resume")
     def resume(run: str = Body(embed=True)) -> dict[str, Any]:
-        engine.resume(run)
+        runner.resume(run)
         return {"run": run}
 
     @app.post("/stop")
     def stop() -> dict[str, Any]:
-        return {"run": engine.stop()}
+        return {"run": runner.stop()}
 
     return app

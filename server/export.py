@@ -1,4 +1,5 @@
-"""`pneumofed server export`: a finished run as a folder to hand over, with a card that says what the model is and is not."""
+"""`pneumofed server export`: a finished run as a folder to hand over, with a card that says what the model is
+and is not."""
 
 import datetime
 import json
@@ -22,7 +23,7 @@ from common.handover import CARD, FORMAT, MODEL, ONNX, PAGE, PLAN, RESEARCH_USE,
 from common.models import CNNLSTM, build_model
 from common.models.whole import WholeSequences
 from common.plan import Plan
-from server.report.card import render_card
+from common.report.card import render_card
 from server.settings import ServerFolder
 
 OPSET = 17
@@ -34,7 +35,8 @@ def export_run(run: Path, out: Path, signer: ServerFolder | None) -> Path:
     """Write the folder `out` for the run in `run`: a deployed one's folder, or a simulated one's.
 
     Raises:
-        RunError: the run is not finished, `out` exists, or the exported model does not give what the trained one gives.
+        RunError: the run is not finished, `out` exists, or the exported model does not give what the trained
+        one gives.
     """
     if out.exists():
         raise RunError(f"{out}: exists already; choose another --out")
@@ -50,11 +52,16 @@ def export_run(run: Path, out: Path, signer: ServerFolder | None) -> Path:
         write_atomically(building / MODEL, save(weights, metadata={"plan_sha256": plan.sha256}))
         write_atomically(building / PLAN, dump_yaml(plan).encode())
         export_onnx(model, plan, building / ONNX)
-        card = {**describe(run, plan), "files": {name: sha256_of(building / name) for name in (MODEL, PLAN, ONNX)}}
+        card = {
+            **describe(run, plan),
+            "files": {name: sha256_of(building / name) for name in (MODEL, PLAN, ONNX)},
+        }
         text = (json.dumps(without_nan(card), indent=2, allow_nan=False) + "\n").encode()
         write_atomically(building / CARD, text)
         if signer is not None:
-            write_atomically(building / SIGNATURE, sign(text, read_key(signer.key), read_certificate(signer.certificate)))
+            write_atomically(
+                building / SIGNATURE, sign(text, read_key(signer.key), read_certificate(signer.certificate))
+            )
         write_atomically(building / PAGE, render_card(without_nan(card), signer is not None).encode())
         building.rename(out)
     except BaseException:
@@ -77,15 +84,21 @@ def export_onnx(model: CNNLSTM, plan: Plan, path: Path) -> None:
     frames, gaps = _example(2, max(2, plan.input.min_frames), side)
     some = {0: "batch", 1: "time"}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a newer exporter exists; it does not take a length that varies through an LSTM
+        warnings.simplefilter(
+            "ignore"
+        )  # that a newer exporter exists; it does not take a length that varies through an LSTM
         torch.onnx.export(
             WholeSequences(model, side), (frames, gaps), str(path), 
             input_names=["frames", "gaps"], output_names=["logits", "weights"],
-            dynamic_axes={"frames": some, "gaps": some, "logits": {0: "batch"}, "weights": some}, opset_version=OPSET, dynamo=False,
+            dynamic_axes={"frames": some, "gaps": some, "logits": {0: "batch"}, "weights": some},
+            opset_version=OPSET, dynamo=False,
         )  # fmt: skip
     worst = difference_to_onnx(model, plan, path)
     if worst > TOLERANCE:
-        raise RunError(f"{path}: the exported model differs from the trained one by {worst:.1e}, at most {TOLERANCE:g} is allowed")
+        raise RunError(
+            f"{path}: the exported model differs from the trained one by {worst:.1e}, at most {TOLERANCE:g} "
+            "is allowed"
+        )
 
 
 def difference_to_onnx(model: CNNLSTM, plan: Plan, path: Path) -> float:
@@ -113,12 +126,24 @@ def _example(n: int, t: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
 def describe(run: Path, plan: Plan) -> dict[str, Any]:
     """The card, but for the files' hashes: what is known of the run, and nothing that is not."""
     simulated = _read(run / "metrics.json")
-    history, survey, record = _read(run / "history.json") or [], _read(run / "survey.json") or {}, _read(run / "run.json") or {}
+    history, survey, record = (
+        _read(run / "history.json") or [],
+        _read(run / "survey.json") or {},
+        _read(run / "run.json") or {},
+    )
     known = _of_simulation(simulated) if simulated else _of_deployment(history, survey, plan)
     privacy = None
     if plan.privacy is not None:
-        promised = {"epsilon": plan.privacy.epsilon, "noise_multiplier": plan.privacy.noise_multiplier, "delta": plan.privacy.delta}
-        privacy = {**promised, "unit": "patient", "what": "of each patient at each site, for the whole run; sites keep the account"}
+        promised = {
+            "epsilon": plan.privacy.epsilon,
+            "noise_multiplier": plan.privacy.noise_multiplier,
+            "delta": plan.privacy.delta,
+        }
+        privacy = {
+            **promised,
+            "unit": "patient",
+            "what": "of each patient at each site, for the whole run; sites keep the account",
+        }
     return {
         "format": FORMAT,
         "name": plan.name,
@@ -126,7 +151,8 @@ def describe(run: Path, plan: Plan) -> dict[str, Any]:
         "kind": "simulation" if simulated else "deployment",
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "use": RESEARCH_USE,
-        "intended_use": "Estimating, for research, the probability of the findings below from a sequence of chest images.",
+        "intended_use": "Estimating, for research, the probability of the findings below from a sequence of "
+        "chest images.",
         "limits": _limits(plan, simulated is not None),
         "plan_sha256": plan.sha256,
         "findings": list(plan.findings),
@@ -153,25 +179,37 @@ def _limits(plan: Plan, simulated: bool) -> list[str]:
     kind = "frontal chest X-rays" if contract.modality == "xray" else "CT of the chest"
     found = [
         f"Only {kind}, {lengths} images; others are refused.",
-        "Judged on patients of the hospitals that trained it; elsewhere it may be worse, and nobody knows by how much.",
+        "Judged on patients of the hospitals that trained it; elsewhere it may be worse, and nobody knows by "
+        "how much.",
         "Probabilities hold where the finding is as frequent as among the validation patients.",
     ]
     if simulated:
         found.append("Trained in a simulation: no hospital took part.")
     if plan.privacy is None:
-        found.append("Trained without differential privacy: it may tell something of its training patients (docs/threat-model.md).")
+        found.append(
+            "Trained without differential privacy: it may tell something of its training patients "
+            "(docs/threat-model.md)."
+        )
     return found
 
 
 def _of_simulation(found: Mapping[str, Any]) -> dict[str, Any]:
     sites = {
-        name: {"patients": site["n_patients"], "split": site["split"], "prevalence": site["prevalence"], "test": site["federated"]}
+        name: {
+            "patients": site["n_patients"],
+            "split": site["split"],
+            "prevalence": site["prevalence"],
+            "test": site["federated"],
+        }
         for name, site in found["sites"].items()
     }
     federated = found["test"]["federated"]
     return {
         "sites": sites,
-        "metrics": {"on": "test patients", **{k: v for k, v in federated.items() if k not in ("mean", "calibrated")}},
+        "metrics": {
+            "on": "test patients",
+            **{k: v for k, v in federated.items() if k not in ("mean", "calibrated")},
+        },
         "subgroups": found.get("subgroups", {}),
         "threshold": found["confusion"]["threshold"],
         "temperature": federated["calibrated"]["temperature"],
@@ -179,7 +217,8 @@ def _of_simulation(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_deployment(history: list[dict[str, Any]], survey: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
-    """Test patients stay at the sites: what is known are the counts that they told, and validation after the last round."""
+    """Test patients stay at the sites: what is known are the counts that they told, and validation after the
+    last round."""
     judged: dict[str, Any] = next((r["evaluation"] for r in reversed(history) if r.get("evaluation")), {})
     trained = {site for report in history for site in report["sites"]}
     about = survey.get("sites", {})
@@ -188,7 +227,9 @@ def _of_deployment(history: list[dict[str, Any]], survey: Mapping[str, Any], pla
             "patients": about.get(name, {}).get(wire.N_TRAIN),
             "rounds": sum(name in report["sites"] for report in history),
             "validation": {
-                k: v for k, v in judged.get("sites", {}).get(name, {}).items() if k in (wire.AUROC, wire.AUROC_SE, wire.BRIER)
+                k: v
+                for k, v in judged.get("sites", {}).get(name, {}).items()
+                if k in (wire.AUROC, wire.AUROC_SE, wire.BRIER)
             },
         }
         for name in sorted(trained)
@@ -205,7 +246,13 @@ def _of_deployment(history: list[dict[str, Any]], survey: Mapping[str, Any], pla
         "auroc_ci": interval,
         "brier": judged.get(wire.BRIER),
     }
-    return {"sites": sites, "metrics": metrics, "subgroups": {}, "threshold": None, "temperature": judged.get("temperature")}
+    return {
+        "sites": sites,
+        "metrics": metrics,
+        "subgroups": {},
+        "threshold": None,
+        "temperature": judged.get("temperature"),
+    }
 
 
 _TOLD = (wire.AUROC, wire.AUROC_SE, wire.BRIER)

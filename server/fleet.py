@@ -1,7 +1,8 @@
-"""The one port that sites reach: Flower's Fleet service alone, under TLS 1.3 with mutual TLS and node authentication.
+"""The one port that sites reach: Flower's Fleet service alone, under TLS 1.3 with mutual TLS and node
+authentication.
 
-No Control API, no Runtime API, no registration, no bundles: those paths are not there. A request is let in only if the
-certificate of its connection, its node key and `sites.json` name the same site.
+No Control API, no Runtime API, no registration, no bundles: those paths are not there. A request is let in
+only if the certificate of its connection, its node key and `sites.json` name the same site.
 
 Uses Flower's internals (Fleet router, middleware, link state): held to one version by pyproject.toml and by
 tests/server/test_fleet.py.
@@ -49,7 +50,8 @@ MAX_BODY_BYTES = 32 * 2**20  # Flower cuts arrays into chunks of 5 MiB
 
 
 class FleetService:
-    """The Fleet service and the link state behind it, which is in memory: what must last is the run's checkpoint."""
+    """The Fleet service and the link state behind it, which is in memory: what must last is the run's
+    checkpoint."""
 
     def __init__(self, folder: ServerFolder, settings: ServerSettings) -> None:
         self.admissions = Admissions(folder.sites)
@@ -59,9 +61,11 @@ class FleetService:
         self._nodes: dict[str, int] = {}  # public key -> node
         self._lock = threading.Lock()
         config = uvicorn.Config(
-            _Door(self._make_app(), self), host=settings.listen, port=settings.port, http=_KnowsPeer, ws="none", lifespan="off",
+            _Door(self._make_app(), self), host=settings.listen, port=settings.port, http=_KnowsPeer,
+            ws="none", lifespan="off",
             ssl_certfile=folder.certificate, ssl_keyfile=folder.key, ssl_ca_certs=str(folder.ca_certificate),
-            ssl_cert_reqs=ssl.CERT_REQUIRED, log_config=None, access_log=False, server_header=False, proxy_headers=False,
+            ssl_cert_reqs=ssl.CERT_REQUIRED, log_config=None, access_log=False, server_header=False,
+            proxy_headers=False,
         )  # fmt: skip
         config.load()
         assert config.ssl is not None
@@ -97,7 +101,10 @@ class FleetService:
         self._thread.start()
         while not self._server.started:
             if not self._thread.is_alive():
-                raise RunError(f"cannot listen on {self._where}: in use, or not allowed; change listen or port in server.yaml")
+                raise RunError(
+                    f"cannot listen on {self._where}: in use, or not allowed; change listen or port in "
+                    "server.yaml"
+                )
             time.sleep(0.02)
 
     def stop(self) -> None:
@@ -123,7 +130,9 @@ class FleetService:
     def site_of(self, node: int) -> str | None:
         """The site's name; None for a node that is not (any longer) admitted."""
         admitted = self.admissions.current()
-        return next((admitted[key].name for key, n in self._nodes.items() if n == node and key in admitted), None)
+        return next(
+            (admitted[key].name for key, n in self._nodes.items() if n == node and key in admitted), None
+        )
 
     def let_in(self, certificate_key: str, header: str) -> str | None:
         """The site behind a request, if its certificate's key is admitted and is also its node key."""
@@ -152,8 +161,16 @@ class _Door:
         length = headers.get("content-length", "")
         if not length.isdigit() or int(length) > MAX_BODY_BYTES:
             await PlainTextResponse("request too large", 413)(scope, receive, send)
-        elif self._service.let_in(scope.get("peer_key", ""), headers.get(FLEET_HTTP_PUBLIC_KEY_HEADER.lower(), "")) is None:
-            log.warning("refused a request: its certificate is not that of an admitted site, or not that of its node key")
+        elif (
+            self._service.let_in(
+                scope.get("peer_key", ""), headers.get(FLEET_HTTP_PUBLIC_KEY_HEADER.lower(), "")
+            )
+            is None
+        ):
+            log.warning(
+                "refused a request: its certificate is not that of an admitted site, or not that of its node "
+                "key"
+            )
             await PlainTextResponse("not admitted", 401)(scope, receive, send)
         else:
             await self._app(scope, receive, send)

@@ -1,7 +1,9 @@
-"""A Flower Grid over the link state of the Fleet service in this process: messages to hospitals, replies from them.
+"""A Flower Grid over the link state of the Fleet service in this process: messages to hospitals, replies from
+them.
 
-Flower's own HttpGrid waits for the slowest upload inside one pull; here a reply is handed over when all of it is there, and
-the others are not held up. Uses Flower's internals (link state, inflatable objects): see tests/server/test_grid.py.
+Flower's own HttpGrid waits for the slowest upload inside one pull; here a reply is handed over when all of it
+is there, and the others are not held up. Uses Flower's internals (link state, inflatable objects): see
+tests/server/test_grid.py.
 """
 
 import threading
@@ -32,7 +34,10 @@ from flwr.supercore.task_identity import TaskIdentity
 from common.errors import RunError
 
 _HEARTBEAT_S = 15.0
-_WHY = {ErrorCode.NODE_UNAVAILABLE: "the site went away", ErrorCode.MESSAGE_UNAVAILABLE: "no answer before the deadline"}
+_WHY = {
+    ErrorCode.NODE_UNAVAILABLE: "the site went away",
+    ErrorCode.MESSAGE_UNAVAILABLE: "no answer before the deadline",
+}
 
 
 class FleetGrid(Grid):
@@ -42,7 +47,9 @@ class FleetGrid(Grid):
         self._state = state
         self._stopped = threading.Event()
         self._sent: dict[str, Message] = {}  # not answered yet
-        self._arriving: dict[str, tuple[str, ObjectTree]] = {}  # reply's id -> the message that it answers, its objects
+        self._arriving: dict[
+            str, tuple[str, ObjectTree]
+        ] = {}  # reply's id -> the message that it answers, its objects
         run_id = state.create_run(None, None, None, {}, NOOP_FEDERATION_ID, None, None, TaskType.SERVER_APP)
         (self._run,) = state.get_run_info(run_ids=[run_id])
         task = self._run.primary_task_id
@@ -80,7 +87,12 @@ class FleetGrid(Grid):
         return self._run
 
     def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
     ) -> Message:
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
@@ -89,7 +101,8 @@ class FleetGrid(Grid):
         return self._state.get_nodes(self._run.run_id)
 
     def push_messages(self, messages: Iterable[Message]) -> Sequence[str]:
-        """Offer messages to sites. What was sent before and is not answered counts no more: rounds follow one another."""
+        """Offer messages to sites. What was sent before and is not answered counts no more: rounds follow one
+        another."""
         self._require_running()
         self._forget(self._sent)
         messages = list(messages)
@@ -102,8 +115,12 @@ class FleetGrid(Grid):
             for message in messages:
                 message.metadata.__dict__["_message_id"] = message.object_id
                 bare = message_from_proto(message_to_proto(remove_content_from_message(message)))
-                stored, new = self._state.store_message_and_object_tree(bare, get_object_tree(message), session)
-                ids.append(message.metadata.message_id if stored else "")  # not, if the site was revoked a moment ago
+                stored, new = self._state.store_message_and_object_tree(
+                    bare, get_object_tree(message), session
+                )
+                ids.append(
+                    message.metadata.message_id if stored else ""
+                )  # not, if the site was revoked a moment ago
                 if stored:
                     self._sent[message.metadata.message_id] = message
                     objects = get_all_nested_objects(message)
@@ -136,7 +153,8 @@ class FleetGrid(Grid):
         return replies
 
     def _assemble(self, reply_id: str, request: str, tree: ObjectTree) -> Message | None:
-        """The reply, if every object of it has arrived; an error, if its upload broke off; None, if it is on the way."""
+        """The reply, if every object of it has arrived; an error, if its upload broke off; None, if it is on
+        the way."""
         ids = [node.object_id for node in iterate_object_tree(tree)]
         contents: dict[str, bytes] = {}
         for object_id in ids:
@@ -153,7 +171,9 @@ class FleetGrid(Grid):
         except Exception:  # what a hostile site may make Flower's decoders raise is not known
             return self._error_reply(request, Error(ErrorCode.UNKNOWN, "its reply cannot be decoded"))
         if not isinstance(reply, Message) or reply.metadata.reply_to_message_id != request:
-            return self._error_reply(request, Error(ErrorCode.UNKNOWN, "its reply is not a message that answers ours"))
+            return self._error_reply(
+                request, Error(ErrorCode.UNKNOWN, "its reply is not a message that answers ours")
+            )
         reply.metadata.__dict__["_message_id"] = reply_id
         del self._sent[request]
         return reply
@@ -186,7 +206,9 @@ class FleetGrid(Grid):
         if self.stopped:
             raise RunError("stopped by the coordinator")
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
         waiting = set(self.push_messages(messages))
         end = None if timeout is None else time.monotonic() + timeout
         replies: list[Message] = []

@@ -1,6 +1,7 @@
 """Who belongs to the federation: the CA, the server's certificate, and the admission and revocation of sites.
 
-`sites.json` is the whole truth about admission; a running server looks at it on every request, so `revoke` works at once.
+`sites.json` is the whole truth about admission; a running server looks at it on every request, so `revoke`
+works at once.
 """
 
 import datetime
@@ -62,14 +63,19 @@ def init_server(folder: ServerFolder, settings: ServerSettings) -> None:
 
 
 def _issue_server_certificate(
-    folder: ServerFolder, host: str, ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey, key: ec.EllipticCurvePrivateKey
+    folder: ServerFolder,
+    host: str,
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePrivateKey,
 ) -> None:
     certificate = _certificate(host, key.public_key(), ca, ca_key, CERTIFICATE_DAYS, server=True)
     write_atomically(folder.certificate, certificate.public_bytes(Encoding.PEM))
 
 
 def _certificate(
-    name: str, key: ec.EllipticCurvePublicKey, ca: x509.Certificate | None, ca_key: ec.EllipticCurvePrivateKey, days: int,
+    name: str, key: ec.EllipticCurvePublicKey, ca: x509.Certificate | None,
+    ca_key: ec.EllipticCurvePrivateKey, days: int,
     *, server: bool = False,
 ) -> x509.Certificate:  # fmt: skip
     """A certificate signed by `ca_key`; the CA's own if `ca` is None, a server's, or a site's."""
@@ -83,22 +89,29 @@ def _certificate(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _BACKDATED)
         .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=ca is None, path_length=0 if ca is None else None), critical=True)
+        .add_extension(
+            x509.BasicConstraints(ca=ca is None, path_length=0 if ca is None else None), critical=True
+        )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+        )
         .add_extension(_key_usage(ca is None), critical=True)
     )
     if ca is not None:
         purpose = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=True)
     if server:
-        builder = builder.add_extension(x509.SubjectAlternativeName([_alternative_name(name)]), critical=False)
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([_alternative_name(name)]), critical=False
+        )
     return builder.sign(ca_key, hashes.SHA384())
 
 
 def _key_usage(ca: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=not ca, key_cert_sign=ca, crl_sign=ca, content_commitment=False, key_encipherment=False,
+        digital_signature=not ca, key_cert_sign=ca, crl_sign=ca, content_commitment=False,
+        key_encipherment=False,
         data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
     )  # fmt: skip
 
@@ -114,36 +127,52 @@ def admit(folder: ServerFolder, name: str, request: Path) -> Path:
     """Sign the site's request and allow its key; returns the certificate to hand back.
 
     Raises:
-        ConfigError: the name is taken or malformed, the request is not one, or its key is known under another name.
+        ConfigError: the name is taken or malformed, the request is not one, or its key is known under another
+        name.
     """
     if not NAME.fullmatch(name):
-        raise ConfigError(f"found the site name {name!r}, expected lower-case letters, digits and -, as in st-mary")
+        raise ConfigError(
+            f"found the site name {name!r}, expected lower-case letters, digits and -, as in st-mary"
+        )
     key = public_pem(read_request(request).public_key()).decode()
     entries = read_sites(folder.sites)
     for entry in entries:
         if entry.name == name and (entry.revoked is None and entry.public_key != key):
-            raise ConfigError(f"{name}: admitted already with another key; revoke it first, or choose another name")
+            raise ConfigError(
+                f"{name}: admitted already with another key; revoke it first, or choose another name"
+            )
         if entry.name != name and entry.public_key == key:
-            raise ConfigError(f"{request}: its key belongs to the site {entry.name}; every site needs a key of its own")
+            raise ConfigError(
+                f"{request}: its key belongs to the site {entry.name}; every site needs a key of its own"
+            )
         if entry.public_key == key and entry.revoked is not None:
-            raise ConfigError(f"{request}: its key was revoked; have the hospital make a new one with `pneumofed client init`")
+            raise ConfigError(
+                f"{request}: its key was revoked; have the hospital make a new one with `pneumofed client "
+                "init`"
+            )
     ca, ca_key = read_certificate(folder.ca_certificate), read_key(folder.ca_key)
     public = read_request(request).public_key()
     assert isinstance(public, ec.EllipticCurvePublicKey)
     certificate = folder.certificates / f"{name}.crt"
-    write_atomically(certificate, _certificate(name, public, ca, ca_key, CERTIFICATE_DAYS).public_bytes(Encoding.PEM))
+    write_atomically(
+        certificate, _certificate(name, public, ca, ca_key, CERTIFICATE_DAYS).public_bytes(Encoding.PEM)
+    )
     kept = [entry for entry in entries if entry.name != name or entry.revoked is not None]
     _write_sites(folder.sites, [*kept, SiteEntry(name, key, _now())])
     return certificate
 
 
 def revoke(folder: ServerFolder, name: str) -> None:
-    """Take the site's admission back, at once and for this key for ever. Raises ConfigError if no such site is admitted."""
+    """Take the site's admission back, at once and for this key for ever. Raises ConfigError if no such site
+    is admitted."""
     entries = read_sites(folder.sites)
     if not any(entry.name == name and entry.revoked is None for entry in entries):
         known = ", ".join(entry.name for entry in entries if entry.revoked is None) or "none"
         raise ConfigError(f"{name}: no such site is admitted; admitted are: {known}")
-    changed = [SiteEntry(e.name, e.public_key, e.admitted, _now()) if e.name == name and e.revoked is None else e for e in entries]
+    changed = [
+        SiteEntry(e.name, e.public_key, e.admitted, _now()) if e.name == name and e.revoked is None else e
+        for e in entries
+    ]
     _write_sites(folder.sites, changed)
 
 
@@ -152,7 +181,9 @@ def read_sites(path: Path) -> list[SiteEntry]:
     try:
         return [SiteEntry(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError) as e:
-        raise ConfigError(f"{path}: cannot be read ({type(e).__name__}); restore it, or admit the sites again") from None
+        raise ConfigError(
+            f"{path}: cannot be read ({type(e).__name__}); restore it, or admit the sites again"
+        ) from None
 
 
 def _write_sites(path: Path, entries: list[SiteEntry]) -> None:
@@ -172,7 +203,8 @@ class Admissions:
         self._sites: dict[str, SiteEntry] = {}
 
     def current(self) -> dict[str, SiteEntry]:
-        """Public key (PEM) -> site. The file is read again when it has changed; if it cannot be read, nobody is admitted."""
+        """Public key (PEM) -> site. The file is read again when it has changed; if it cannot be read, nobody
+        is admitted."""
         with self._lock:
             try:
                 about = os.stat(self._path)

@@ -18,8 +18,9 @@ ASK_AGAIN_S = (2.0, 60.0)  # a site that refused is asked again after the first,
 def collect(grid: Grid, messages: Sequence[Message], deadline_s: float) -> Iterator[tuple[int, Message]]:
     """Send `messages` and yield (node, reply) as each arrives, until all have or the deadline is over.
 
-    The deadline travels with the messages, so that a site does not work on for nobody. A reply is matched by the message
-    that it answers: an error that the link makes for a dead site bears the link's own node number, not the site's.
+    The deadline travels with the messages, so that a site does not work on for nobody. A reply is matched by
+    the message that it answers: an error that the link makes for a dead site bears the link's own node
+    number, not the site's.
     """
     for message in messages:
         message.metadata.ttl = deadline_s
@@ -38,8 +39,9 @@ def collect(grid: Grid, messages: Sequence[Message], deadline_s: float) -> Itera
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What a deployment adds to a plan. The defaults are a simulation's, where everybody is there and says who he is."""
+class Deployment:
+    """What a deployment adds to a plan. The defaults are a simulation's, where everybody is there and says
+    who he is."""
 
     run: str = "simulation"
     """Tells this run of the plan from others; the same after a resume."""
@@ -55,18 +57,28 @@ class Terms:
 class Roster:
     """Node -> name of each site that was greeted, what it said of itself, and why others are not in."""
 
-    terms: Terms = field(default_factory=Terms)
+    deployment: Deployment = field(default_factory=Deployment)
     names: dict[int, str] = field(default_factory=dict)
     about: dict[str, dict[str, float | str]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-    _ask_again: dict[int, tuple[float, float]] = field(default_factory=dict)  # node -> (when, the pause after that)
+    _ask_again: dict[int, tuple[float, float]] = field(
+        default_factory=dict
+    )  # node -> (when, the pause after that)
 
     def greet(self, grid: Grid, plan: Plan) -> None:
         """Ask every node that is not in yet for its name and numbers of patients, and show it the plan."""
         now = time.monotonic()
-        strangers = [n for n in grid.get_node_ids() if n not in self.names and self._ask_again.get(n, (0.0, 0.0))[0] <= now]
+        strangers = [
+            n
+            for n in grid.get_node_ids()
+            if n not in self.names and self._ask_again.get(n, (0.0, 0.0))[0] <= now
+        ]
         config = ConfigRecord(
-            {wire.PLAN_SHA256: plan.sha256, wire.RUN: self.terms.run, wire.PLAN: canonical_json(plan.model_dump(mode="json"))}
+            {
+                wire.PLAN_SHA256: plan.sha256,
+                wire.RUN: self.deployment.run,
+                wire.PLAN: canonical_json(plan.model_dump(mode="json")),
+            }
         )
         requests = [Message(RecordDict({wire.CONFIG: config}), node, MessageType.QUERY) for node in strangers]
         for node, reply in collect(grid, requests, plan.federation.deadline_s):
@@ -80,7 +92,7 @@ class Roster:
     def _admit(self, node: int, reply: Message, plan: Plan) -> None:
         if reply.has_error():
             raise WireError(reply.error.reason)
-        name, admitted = wire.get_text(reply.content, wire.SITE), self.terms.site_of(node)
+        name, admitted = wire.get_text(reply.content, wire.SITE), self.deployment.site_of(node)
         if admitted is not None and name != admitted:
             raise WireError(f"the site admitted as {admitted} calls itself {name}")
         if name in self.names.values():
@@ -92,17 +104,20 @@ class Roster:
 
     def name(self, node: int) -> str:
         """The site's name, or its number if nobody knows it."""
-        return self.names.get(node) or self.terms.site_of(node) or f"node {node}"
+        return self.names.get(node) or self.deployment.site_of(node) or f"node {node}"
 
     def present(self, grid: Grid) -> list[int]:
-        """The greeted nodes that are connected, by name: the same order in a simulation and in a deployment."""
+        """The greeted nodes that are connected, by name: the same order in a simulation and in a
+        deployment."""
         connected = set(grid.get_node_ids())
         return sorted((node for node in self.names if node in connected), key=self.names.__getitem__)
 
     def shortage(self, n_present: int, n_needed: int) -> RunError:
         """What to say when too few sites can take part, with the reason of each that refused."""
         reasons = "; ".join(f"{site}: {reason}" for site, reason in sorted(self.refused.items()))
-        return RunError(f"{n_present} sites can take part, {n_needed} are needed" + (f": {reasons}" if reasons else ""))
+        return RunError(
+            f"{n_present} sites can take part, {n_needed} are needed" + (f": {reasons}" if reasons else "")
+        )
 
 
 class Members:

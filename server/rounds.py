@@ -1,4 +1,5 @@
-"""The round loop: dispatch, check each reply, fold it in on arrival, quorum, aggregate, checkpoint, evaluate."""
+"""The round loop: dispatch, check each reply, fold it in on arrival, quorum, aggregate, checkpoint,
+evaluate."""
 
 import json
 import math
@@ -22,15 +23,24 @@ from common.plan import Plan
 from common.seeds import derive_seed
 from server.aggregate import WeightedMean, apply_update
 from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from server.roster import POLL_S, Members, Roster, Terms, collect
-from server.strategies import build_strategy, is_linear, require_enough_sites, restore_state, snapshot_state, to_flower
+from server.roster import POLL_S, Deployment, Members, Roster, collect
+from server.strategies import (
+    build_strategy,
+    is_linear,
+    require_enough_sites,
+    restore_state,
+    snapshot_state,
+    to_flower,
+)
 from server.survey import describe
 
 GRACE_S = 5.0
-"""How long a round waits for a site that failed in the round before: one that was restarted is back by then."""
+"""How long a round waits for a site that failed in the round before: one that was restarted is back by
+then."""
 
 Report = dict[str, Any]
-"""One round, ready for JSON: round, seconds, bytes_down, bytes_up, sites, failed, evaluation (None if not evaluated)."""
+"""One round, ready for JSON: round, seconds, bytes_down, bytes_up, sites, failed, evaluation (None if not
+evaluated)."""
 
 
 class Observer(Protocol):
@@ -65,12 +75,18 @@ class RoundLoop:
     """Runs a plan over a grid, from the last checkpoint in `folder` or from `initial`."""
 
     def __init__(
-        self, grid: Grid, plan: Plan, schema: wire.Schema, folder: Path, observer: Observer, terms: Terms | None = None
+        self,
+        grid: Grid,
+        plan: Plan,
+        schema: wire.Schema,
+        folder: Path,
+        observer: Observer,
+        deployment: Deployment | None = None,
     ) -> None:
         self.grid, self.plan, self.schema, self.folder, self.observer = grid, plan, schema, folder, observer
-        self.terms = terms or Terms()
+        self.deployment = deployment or Deployment()
         self.strategy: Strategy = build_strategy(plan)
-        self.roster = Roster(self.terms)
+        self.roster = Roster(self.deployment)
         self.members: list[int] = []
         self._surveyed = 0
         self._lost: set[str] = set()  # sites that failed in the round before: worth a short wait
@@ -79,14 +95,17 @@ class RoundLoop:
         """All rounds that are left; returns the last checkpoint.
 
         Raises:
-            RunError: fewer sites answered than the plan's quorum. The checkpoint before stands, and can be resumed.
+            RunError: fewer sites answered than the plan's quorum. The checkpoint before stands, and can be
+            resumed.
             ConfigError: the plan's strategy needs more sites than there are.
         """
         state = load_checkpoint(self.folder, self.plan.sha256) or Checkpoint(0, initial)
-        state = replace(state, weights={name: state.weights[name] for name in self.schema.shapes})  # a file keeps no order
+        state = replace(
+            state, weights={name: state.weights[name] for name in self.schema.shapes}
+        )  # a file keeps no order
         restore_state(self.strategy, state.strategy)
         if state.round < self.plan.rounds:
-            self._gather(self.terms.min_sites, self.terms.wait_s)
+            self._gather(self.deployment.min_sites, self.deployment.wait_s)
             require_enough_sites(self.plan, len(self.members))
         self.observer.started(sorted(self.roster.about), state.round, self.plan.rounds)
         while state.round < self.plan.rounds:
@@ -124,12 +143,16 @@ class RoundLoop:
 
     def _round(self, before: Checkpoint) -> Checkpoint:
         number, started = before.round + 1, time.perf_counter()
-        quorum = max(1, math.ceil(self.plan.federation.quorum * self.terms.min_sites))
-        self._gather(quorum, min(self.terms.wait_s, self.plan.federation.deadline_s))
+        quorum = max(1, math.ceil(self.plan.federation.quorum * self.deployment.min_sites))
+        self._gather(quorum, min(self.deployment.wait_s, self.plan.federation.deadline_s))
         weights, report = self._train(number, before.weights)
         self._lost = set(report["failed"])
         every = self.plan.evaluation.every
-        due = every > 0 and (number % every == 0 or number == self.plan.rounds) and self.plan.split.validation > 0
+        due = (
+            every > 0
+            and (number % every == 0 or number == self.plan.rounds)
+            and self.plan.split.validation > 0
+        )
         if self.plan.privacy is not None:  # scores are computed without noise: sites do not give them
             due = False
         report["evaluation"] = self._evaluate(number, weights, report) if due else None
@@ -139,10 +162,13 @@ class RoundLoop:
     def _train(self, number: int, weights: wire.Weights) -> tuple[wire.Weights, Report]:
         # Flower draws participants from Python's global generator: seeded here, a resumed run draws the same.
         random.seed(derive_seed(self.plan.seed, "participants", number))
-        requests = list(self.strategy.configure_train(number, to_flower(weights), self._config(), self._members()))
+        requests = list(
+            self.strategy.configure_train(number, to_flower(weights), self._config(), self._members())
+        )
         self._pack(requests, weights)
         report: Report = {
-            "round": number, "bytes_down": sum(map(payload_bytes, requests)), "bytes_up": 0, "sites": {}, "failed": {},
+            "round": number, "bytes_down": sum(map(payload_bytes, requests)), "bytes_up": 0, "sites": {},
+            "failed": {},
         }  # fmt: skip
         replies = Replies(self.plan, self.schema, weights, len(self.members))
         asked = {m.metadata.dst_node_id for m in requests}
@@ -166,7 +192,7 @@ class RoundLoop:
             request.content[wire.ARRAYS] = packed
 
     def _config(self) -> ConfigRecord:
-        return ConfigRecord({wire.PLAN_SHA256: self.plan.sha256, wire.RUN: self.terms.run})
+        return ConfigRecord({wire.PLAN_SHA256: self.plan.sha256, wire.RUN: self.deployment.run})
 
     def _members(self) -> Grid:
         return cast(Grid, Members(self.members))  # a strategy asks a grid for its nodes, nothing else
@@ -175,10 +201,15 @@ class RoundLoop:
         needed = max(1, math.ceil(self.plan.federation.quorum * asked))
         if answered < needed:
             reasons = "; ".join(f"{site}: {reason}" for site, reason in sorted(failed.items()))
-            raise RunError(f"round {number}: {answered} of {asked} sites gave a usable update, the quorum is {needed}. {reasons}")
+            raise RunError(
+                f"round {number}: {answered} of {asked} sites gave a usable update, the quorum is {needed}. "
+                f"{reasons}"
+            )
 
     def _evaluate(self, number: int, weights: wire.Weights, report: Report) -> Report:
-        requests = list(self.strategy.configure_evaluate(number, to_flower(weights), self._config(), self._members()))
+        requests = list(
+            self.strategy.configure_evaluate(number, to_flower(weights), self._config(), self._members())
+        )
         self._pack(requests, weights)
         report["bytes_down"] += sum(map(payload_bytes, requests))
         sites: dict[str, dict[str, float]] = {}
@@ -198,8 +229,8 @@ class RoundLoop:
 class Replies:
     """The updates of one round, each checked and folded in as it arrives.
 
-    Rules that are linear in the replies (FedAvg and its kin) need only the running mean, whatever the number of sites;
-    robust ones (median, Krum) need every reply, kept in the order of the sites' names.
+    Rules that are linear in the replies (FedAvg and its kin) need only the running mean, whatever the number
+    of sites; robust ones (median, Krum) need every reply, kept in the order of the sites' names.
     """
 
     def __init__(self, plan: Plan, schema: wire.Schema, weights: wire.Weights, n_members: int) -> None:
@@ -209,14 +240,17 @@ class Replies:
         self.kept: dict[str, Message] = {}
 
     def accept(self, site: str, reply: Message) -> dict[str, float]:
-        """The reply's numbers. Raises WireError, and leaves no trace of it, if anything about the reply is off."""
+        """The reply's numbers. Raises WireError, and leaves no trace of it, if anything about the reply is
+        off."""
         if reply.has_error():
             raise WireError(reply.error.reason)
         update = self.schema.unpack(wire.get_arrays(reply.content))
         numbers = wire.check_numbers(reply.content, wire.TRAIN_NUMBERS)
         norm = wire.l2_norm(update)
         if norm > self.plan.federation.max_update_norm:
-            raise WireError(f"update of norm {norm:.3g}, the plan allows {self.plan.federation.max_update_norm:g}")
+            raise WireError(
+                f"update of norm {norm:.3g}, the plan allows {self.plan.federation.max_update_norm:g}"
+            )
         self.mean.add(update, numbers[wire.N_EXAMPLES])
         self.n_answered += 1
         if is_linear(self.plan):
@@ -233,7 +267,9 @@ class Replies:
 
     def aggregate(self, number: int, strategy: Strategy) -> wire.Weights:
         """The next global weights, by the plan's strategy."""
-        if not is_linear(self.plan) and self.n_members == 1:  # a site alone: every robust rule is the identity
+        if (
+            not is_linear(self.plan) and self.n_members == 1
+        ):  # a site alone: every robust rule is the identity
             (reply,) = self.kept.values()
             return self.schema.check(_as_float32(wire.get_arrays(reply.content)))
         if is_linear(self.plan):
@@ -255,11 +291,14 @@ def payload_bytes(message: Message) -> int:
     """Bytes of the tensors in a message: what a round costs on the network, less Flower's small headers."""
     if not message.has_content():
         return 0
-    return sum(len(array.data) for record in message.content.array_records.values() for array in record.values())
+    return sum(
+        len(array.data) for record in message.content.array_records.values() for array in record.values()
+    )
 
 
 def pool_numbers(sites: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Means over sites, weighted by patients, of EVALUATE_NUMBERS; sites where a number is undefined do not count.
+    """Means over sites, weighted by patients, of EVALUATE_NUMBERS; sites where a number is undefined do not
+    count.
 
     The AUROC's error is that of a weighted mean of independent estimates: sqrt(sum (w_i se_i)^2) / sum w_i.
     """

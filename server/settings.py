@@ -10,13 +10,20 @@ from common.errors import ConfigError
 
 
 class ServerSettings(Settings):
-    """Where the server listens. The control socket has no setting: it lies in the folder, for the owner alone."""
+    """Where the server listens. The control socket has no setting: it lies in the folder, for the owner
+    alone."""
 
-    host: str = Field(min_length=1, max_length=253, description="the name by which sites reach the server; in its certificate")
+    host: str = Field(
+        min_length=1,
+        max_length=253,
+        description="the name by which sites reach the server; in its certificate",
+    )
     listen: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104 - the one open port, mutual TLS
     port: int = Field(default=443, ge=1, le=65535)
     health_port: int | None = Field(default=None, ge=1, le=65535, description="gRPC health on loopback")
-    metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Prometheus /metrics on loopback")
+    metrics_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Prometheus /metrics on loopback"
+    )
 
 
 class ServerFolder:
@@ -41,7 +48,10 @@ class ServerFolder:
             ConfigError: it is not, or a private key can be read by others.
         """
         if not self.settings_file.is_file():
-            raise ConfigError(f"{self.path}: not a server's folder; make one with: pneumofed server init {self.path} --host NAME")
+            raise ConfigError(
+                f"{self.path}: not a server's folder; make one with: pneumofed server init {self.path} "
+                "--host NAME"
+            )
         for key in (self.ca_key, self.key):
             require_private(key)
         return load_yaml(self.settings_file, ServerSettings)

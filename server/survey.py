@@ -1,4 +1,5 @@
-"""What the sites say of their training patients, pooled: the coordinator's look at the data before round 1."""
+"""What the sites say of their training patients, pooled: the coordinator's look at the data before round
+1."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +11,8 @@ About = Mapping[str, Mapping[str, float | str]]
 
 
 def pool(about: About, findings: tuple[str, ...]) -> dict[str, dict[str, int]]:
-    """Number -> patients in all, and how many sites told it. A site withholds what too few patients are behind (NaN)."""
+    """Number -> patients in all, and how many sites told it. A site withholds what too few patients are
+    behind (NaN)."""
     pooled = {}
     for name in wire.query_numbers(findings):
         told = [float(site[name]) for site in about.values() if not math.isnan(float(site[name]))]
@@ -20,7 +22,10 @@ def pool(about: About, findings: tuple[str, ...]) -> dict[str, dict[str, int]]:
 
 def describe(about: About, findings: tuple[str, ...]) -> dict[str, Any]:
     """For survey.json: the pooled numbers and each site's own."""
-    return {"pooled": pool(about, findings), "sites": {site: dict(numbers) for site, numbers in sorted(about.items())}}
+    return {
+        "pooled": pool(about, findings),
+        "sites": {site: dict(numbers) for site, numbers in sorted(about.items())},
+    }
 
 
 def table(found: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,5 @@
-"""All models of a run on the test patients: pooled, by hospital, by subgroup, and every model at every hospital."""
+"""All models of a run on the test patients: pooled, by hospital, by subgroup, and every model at every
+hospital."""
 
 import math
 import platform
@@ -8,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from client.compute.device import choose_device, describe
 from client.imaging.cohort import Cohort
 from client.imaging.outcome import Tally
-from client.training.device import choose_device, describe
 from client.training.evaluate import predict
 from client.training.memory import SiteMemory
 from client.training.methods import personal_weights
@@ -18,7 +19,7 @@ from common import metrics, wire
 from common.models import build_model
 from common.plan import Plan
 from server.checkpoint import Checkpoint
-from server.roster import Terms
+from server.roster import Deployment
 from simulation.arms import CENTRALISED, FEDERATED, local_arm, memory_folder
 from simulation.scenario import Scenario
 from simulation.scores import Predictions, calibrated, confusion, gain, judge, reliability, subgroups
@@ -32,7 +33,9 @@ class _Judge:
         self.plan, self.device, self._out = scenario.plan, choose_device(scenario.simulation.device), out
         self.model = build_model(self.plan).to(self.device)
 
-    def predict(self, checkpoint: Checkpoint, cohort: Cohort, split: str, own: wire.Weights | None = None) -> Predictions:
+    def predict(
+        self, checkpoint: Checkpoint, cohort: Cohort, split: str, own: wire.Weights | None = None
+    ) -> Predictions:
         """By the checkpoint's weights, but for those of the hospital's `own`."""
         indices = cohort.split(self.plan.split)[split]
         wire.set_weights(self.model, {**checkpoint.weights, **(own or {})})
@@ -42,7 +45,7 @@ class _Judge:
 
     def own_weights(self, arm: str, site: str) -> wire.Weights:
         """What a personalised method left at a site at the end of an arm; empty for other methods."""
-        memory = SiteMemory(memory_folder(self._out, arm, site) / Terms().run)
+        memory = SiteMemory(memory_folder(self._out, arm, site) / Deployment().run)
         return personal_weights(self.plan, self.model, memory, self.plan.rounds + 1)
 
 
@@ -50,33 +53,48 @@ MANY_SITES = 20
 """With more hospitals the matrix of models by hospitals is left out: nobody reads it."""
 
 
-def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpoint], out: Path) -> dict[str, Any]:
-    """All models on the test patients. Threshold and temperature are chosen on validation patients, by the federated model."""
+def assess(
+    scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpoint], out: Path
+) -> dict[str, Any]:
+    """All models on the test patients. Threshold and temperature are chosen on validation patients, by the
+    federated model."""
     plan, judge_, cohorts = scenario.plan, _Judge(scenario, out), {site.name: site.open() for site in sites}
     federated = results[FEDERATED]
 
     def by_federated(split: str) -> dict[str, Predictions]:
-        return {n: judge_.predict(federated, cohort, split, judge_.own_weights(FEDERATED, n)) for n, cohort in cohorts.items()}
+        return {
+            n: judge_.predict(federated, cohort, split, judge_.own_weights(FEDERATED, n))
+            for n, cohort in cohorts.items()
+        }
 
     threshold = choose_threshold(Predictions.together(list(by_federated("validation").values())), plan)
     tested = {FEDERATED: by_federated("test")}
     others = [arm for arm in results if arm != FEDERATED]
     for arm in others:
         at = (
-            cohorts if arm == CENTRALISED or len(sites) <= MANY_SITES else {n: c for n, c in cohorts.items() if arm == local_arm(n)}
+            cohorts
+            if arm == CENTRALISED or len(sites) <= MANY_SITES
+            else {n: c for n, c in cohorts.items() if arm == local_arm(n)}
         )
         # A local model's own tensors go with it, to whichever hospital's patients it is tried on.
         own = judge_.own_weights(arm, arm.removeprefix(local_arm("")))
         tested[arm] = {n: judge_.predict(results[arm], cohort, "test", own) for n, cohort in at.items()}
     test = Predictions.together(list(tested[FEDERATED].values()))
     temperature = (federated.history[-1]["evaluation"] or {}).get("temperature", math.nan)
-    by_site = {site.name: _assess_site(plan, cohorts[site.name], tested, site.name, threshold) for site in sites}
+    by_site = {
+        site.name: _assess_site(plan, cohorts[site.name], tested, site.name, threshold) for site in sites
+    }
     verdict: dict[str, Any] = {FEDERATED: judge(test, plan, threshold)}
-    verdict[FEDERATED] |= {"mean": {"auroc": _mean_auroc(by_site, FEDERATED)}, "calibrated": calibrated(test, plan, temperature)}
+    verdict[FEDERATED] |= {
+        "mean": {"auroc": _mean_auroc(by_site, FEDERATED)},
+        "calibrated": calibrated(test, plan, temperature),
+    }
     if any(local_arm(site.name) in results for site in sites):
         verdict["local_only"] = {"mean": {"auroc": _mean_auroc(by_site, "local_only")}}
     if CENTRALISED in results:
-        verdict[CENTRALISED] = judge(Predictions.together(list(tested[CENTRALISED].values())), plan, threshold)
+        verdict[CENTRALISED] = judge(
+            Predictions.together(list(tested[CENTRALISED].values())), plan, threshold
+        )
     history, tally = federated.history, sum((cohort.tally for cohort in cohorts.values()), Tally())
     return {
         "name": plan.name,
@@ -108,10 +126,13 @@ def choose_threshold(validation: Predictions, plan: Plan) -> float:
 
 
 def matrix(tested: dict[str, dict[str, Predictions]]) -> dict[str, dict[str, float]]:
-    """Model -> hospital -> AUROC on that hospital's test patients (the mean over findings); NaN where only one class is there."""
+    """Model -> hospital -> AUROC on that hospital's test patients (the mean over findings); NaN where only
+    one class is there."""
     return {
         arm: {
-            n: metrics.macro_estimate(metrics.auroc, p.probabilities, p.labels, np.zeros((0, len(p.patients)))).value
+            n: metrics.macro_estimate(
+                metrics.auroc, p.probabilities, p.labels, np.zeros((0, len(p.patients)))
+            ).value
             for n, p in at.items()
         }
         for arm, at in tested.items()
@@ -126,7 +147,11 @@ def _assess_site(
         "n_patients": len(set(cohort.patients)),
         "n_sequences": len(cohort),
         "n_frames": int(cohort.lengths.sum()),
-        "frames": {"min": int(cohort.lengths.min()), "median": float(np.median(cohort.lengths)), "max": int(cohort.lengths.max())},
+        "frames": {
+            "min": int(cohort.lengths.min()),
+            "median": float(np.median(cohort.lengths)),
+            "max": int(cohort.lengths.max()),
+        },
         "split": {part: cohort.count_patients(indices) for part, indices in split.items()},
         "prevalence": {f: float(np.nanmean(cohort.labels[:, k])) for k, f in enumerate(plan.findings)},
         "scanners": sorted(set(cohort.scanners)),
@@ -142,7 +167,9 @@ def _assess_site(
 
 def _mean_auroc(by_site: dict[str, Any], arm: str) -> float:
     """Mean over the hospitals in which it is defined (both classes among the test patients)."""
-    values = [site[arm]["auroc"] for site in by_site.values() if arm in site and math.isfinite(site[arm]["auroc"])]
+    values = [
+        site[arm]["auroc"] for site in by_site.values() if arm in site and math.isfinite(site[arm]["auroc"])
+    ]
     return float(np.mean(values)) if values else float("nan")
 
 

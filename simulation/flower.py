@@ -1,7 +1,8 @@
 """For `flwr run .`: the same two apps, as Flower users start them. Needs the `ray` extra.
 
-Flower starts the ServerApp and the ClientApps in processes of their own and gives a node only its number. What both must
-know of the data (folders of the cohorts) stands in the run's folder: the ServerApp prepares it before the first round.
+Flower starts the ServerApp and the ClientApps in processes of their own and gives a node only its number.
+What both must know of the data (folders of the cohorts) stands in the run's folder: the ServerApp prepares it
+before the first round.
 """
 
 import json
@@ -17,11 +18,11 @@ from common.files import write_atomically
 from server.app import build_app
 from server.rounds import Silent
 from simulation.arms import FEDERATED
-from simulation.ray_engine import bound
+from simulation.ray_backend import bound
 from simulation.runs import start
 from simulation.scenario import PhantomData, Scenario
+from simulation.simulate import node_configs
 from simulation.sites import prepare_sites
-from simulation.study import node_configs
 
 NODES = "nodes.json"
 server_app = ServerApp()
@@ -56,7 +57,8 @@ def _nodes(context: Context) -> list[NodeConfig]:
 
 
 def _folder(context: Context) -> Path:
-    """Each run's own: Flower unpacks the project somewhere else, so a folder beside it would be hard to find."""
+    """Each run's own: Flower unpacks the project somewhere else, so a folder beside it would be hard to
+    find."""
     return Path(str(context.run_config["out"])).expanduser() / str(context.run_id)
 
 

@@ -1,4 +1,5 @@
-"""A Flower Grid that runs the ClientApp on this machine: in this process, or in a pool of workers. No Ray, no network.
+"""A Flower Grid that runs the ClientApp on this machine: in this process, or in a pool of workers. No Ray, no
+network.
 
 Uses Flower's internals (metadata fields, TaskIdentity): held to one version by pyproject.toml and by
 tests/simulation/test_grid.py.
@@ -23,7 +24,8 @@ RUN_ID = 1
 
 
 class SimulationGrid(Grid):
-    """What both kinds share: numbering messages and waiting for replies. Nodes are 1 … n, one per node configuration."""
+    """What both kinds share: numbering messages and waiting for replies. Nodes are 1 … n, one per node
+    configuration."""
 
     def __init__(self, node_configs: Sequence[NodeConfig]) -> None:
         self.node_configs = {number: dict(config) for number, config in enumerate(node_configs, start=1)}
@@ -38,7 +40,12 @@ class SimulationGrid(Grid):
         return Run.create_empty(RUN_ID)
 
     def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
     ) -> Message:
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
@@ -53,7 +60,9 @@ class SimulationGrid(Grid):
         message.metadata.__dict__["_message_id"] = message_id
         return message_id
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
         waiting = set(self.push_messages(messages))
         end = None if timeout is None else time.monotonic() + timeout
         replies: list[Message] = []
@@ -90,15 +99,19 @@ class SequentialGrid(SimulationGrid):
 
 
 class PoolGrid(SimulationGrid):
-    """Runs sites in worker processes, each site always in the same one, so that its cohort and model stay warm there.
+    """Runs sites in worker processes, each site always in the same one, so that its cohort and model stay
+    warm there.
 
     Messages cross as Flower's protobuf, not as pickles. A worker that dies costs the messages it held.
     """
 
     def __init__(self, app: str, node_configs: Sequence[NodeConfig], workers: int, threads: int) -> None:
-        """`app` names the ClientApp as Flower does, "client.app:app"; each of `workers` has `threads` torch threads."""
+        """`app` names the ClientApp as Flower does, "client.app:app"; each of `workers` has `threads` torch
+        threads."""
         super().__init__(node_configs)
-        self._workers = [Worker(app, self.node_configs, threads) for _ in range(min(workers, len(node_configs)))]
+        self._workers = [
+            Worker(app, self.node_configs, threads) for _ in range(min(workers, len(node_configs)))
+        ]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         ids = []

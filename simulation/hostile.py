@@ -1,4 +1,5 @@
-"""A hospital that attacks: the site's own ClientApp, whose update is sent times a factor, for example -5 (inverted and scaled).
+"""A hospital that attacks: the site's own ClientApp, whose update is sent times a factor, for example -5
+(inverted and scaled).
 
 Node configuration: `hostile`, the factor. Without it a site is honest.
 """
@@ -22,7 +23,9 @@ def train(message: Message, context: Context) -> Message:
         return reply
     factor = float(context.node_config["hostile"])
     update = load(wire.get_arrays(reply.content)[wire.PACKED].data)
-    reply.content[wire.ARRAYS] = wire.pack({name: tensor * np.float32(factor) for name, tensor in update.items()})
+    reply.content[wire.ARRAYS] = wire.pack(
+        {name: tensor * np.float32(factor) for name, tensor in update.items()}
+    )
     return reply
 
 

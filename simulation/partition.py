@@ -1,4 +1,5 @@
-"""One data set -> several hospitals, by patient: equal shares, or classes skewed by a Dirichlet distribution."""
+"""One data set -> several hospitals, by patient: equal shares, or classes skewed by a Dirichlet
+distribution."""
 
 from collections import defaultdict
 from collections.abc import Sequence as Seq
@@ -23,10 +24,13 @@ def deal_out(
     """Deal the sequences to `n_sites`; a patient's stay together.
 
     Args:
-        alpha: for each class, the sites' shares are drawn from Dirichlet(alpha) (Hsu et al., 2019): 0.1 is very uneven,
+        alpha: for each class, the sites' shares are drawn from Dirichlet(alpha) (Hsu et al., 2019): 0.1 is
+        very uneven,
             100 nearly equal. None deals each class in equal shares. A patient is positive if any sequence is.
-        sizes: the sites' sizes are drawn from Dirichlet(sizes), the same for all classes. None makes them equal.
-        min_patients: a deal that leaves a site with fewer patients, or without one of the classes, is drawn again.
+        sizes: the sites' sizes are drawn from Dirichlet(sizes), the same for all classes. None makes them
+        equal.
+        min_patients: a deal that leaves a site with fewer patients, or without one of the classes, is drawn
+        again.
 
     Raises:
         DataError: no deal of MAX_TRIES satisfies every site.
@@ -39,15 +43,23 @@ def deal_out(
     for _ in range(MAX_TRIES):
         site = _draw(positive, n_sites, alpha, sizes, rng)
         if all(_usable(positive[site == k], min_patients) for k in range(n_sites)):
-            return [[s for p, at in zip(patients, site, strict=True) if at == k for s in by_patient[p]] for k in range(n_sites)]
+            return [
+                [s for p, at in zip(patients, site, strict=True) if at == k for s in by_patient[p]]
+                for k in range(n_sites)
+            ]
     raise DataError(
-        f"found no way to deal {len(patients)} patients to {n_sites} sites with at least {min_patients} patients of both "
+        f"found no way to deal {len(patients)} patients to {n_sites} sites with at least {min_patients} "
+        "patients of both "
         "classes each; use fewer sites, a larger data.partition.alpha or a smaller min_patients"
     )
 
 
 def _draw(
-    positive: NDArray[np.bool_], n_sites: int, alpha: float | None, sizes: float | None, rng: np.random.Generator
+    positive: NDArray[np.bool_],
+    n_sites: int,
+    alpha: float | None,
+    sizes: float | None,
+    rng: np.random.Generator,
 ) -> NDArray[np.intp]:
     site = np.zeros(len(positive), np.intp)
     size = np.full(n_sites, 1.0 / n_sites) if sizes is None else rng.dirichlet(np.full(n_sites, sizes))

@@ -1,9 +1,10 @@
 """Synthetic hospitals: serial chest X-rays as valid DICOM, with known truth.
 
-Two kinds of patients, as in the source document. *Obvious*: one image suffices, a large opacity or a clear chest.
-*Ambiguous*: each patient has one small opacity, and only its evolution tells. In pneumonia it grows; a scar stays as it
-is; a healing one shrinks. Sizes in the last image overlap, and a shrinking opacity read backwards is a growing one, so
-neither the last image nor any summary that forgets the order can tell them apart surely (see `bounds` in the tests).
+Two kinds of patients, as in the source document. *Obvious*: one image suffices, a large opacity or a clear
+chest. *Ambiguous*: each patient has one small opacity, and only its evolution tells. In pneumonia it grows; a
+scar stays as it is; a healing one shrinks. Sizes in the last image overlap, and a shrinking opacity read
+backwards is a growing one, so neither the last image nor any summary that forgets the order can tell them
+apart surely (see `bounds` in the tests).
 
 Lengths are in units of the image's side, times in days.
 """
@@ -41,8 +42,8 @@ class Kind(StrEnum):
 
 
 HEALING_SHARE = 0.45
-"""Of the ambiguous negatives. With it a perfect reader of the last image reaches an AUROC of about 0.7, and one of the
-unordered images about 0.77: 0.45 x 0.5 + 0.55 x 1."""
+"""Of the ambiguous negatives. With it a perfect reader of the last image reaches an AUROC of about 0.7, and
+one of the unordered images about 0.77: 0.45 x 0.5 + 0.55 x 1."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class Opacity:
 
 
 def write_phantom(out: Path, n_sites: int, n_patients: int, seed: int, ambiguous: float = 0.5) -> list[Path]:
-    """Write one folder a hospital: `*.dcm`, `labels.csv` (patient, pneumonia) and `truth.csv`. Whole or not there.
+    """Write one folder a hospital: `*.dcm`, `labels.csv` (patient, pneumonia) and `truth.csv`. Whole or not
+    there.
 
     Args:
         n_patients: at each hospital.
@@ -105,10 +107,18 @@ def site_name(i: int, n_sites: int) -> str:
     return f"hospital-{chr(ord('a') + i)}" if n_sites <= 26 else f"hospital-{i + 1:0{len(str(n_sites))}d}"
 
 
-def _write_site(folder: Path, name: str, scanner: Scanner, n_patients: int, seed: int, ambiguous: float) -> None:
+def _write_site(
+    folder: Path, name: str, scanner: Scanner, n_patients: int, seed: int, ambiguous: float
+) -> None:
     folder.mkdir(parents=True)
-    with (folder / "labels.csv").open("w", newline="") as labels_file, (folder / "truth.csv").open("w", newline="") as truth_file:
-        labels, truth = csv.writer(labels_file, lineterminator="\n"), csv.writer(truth_file, lineterminator="\n")
+    with (
+        (folder / "labels.csv").open("w", newline="") as labels_file,
+        (folder / "truth.csv").open("w", newline="") as truth_file,
+    ):
+        labels, truth = (
+            csv.writer(labels_file, lineterminator="\n"),
+            csv.writer(truth_file, lineterminator="\n"),
+        )
         labels.writerow(["patient", "pneumonia"])
         truth.writerow(["patient", "kind", "file", "day", "x", "y", "radius", "density"])
         for i in range(n_patients):
@@ -156,7 +166,9 @@ def _write_patient(
     """One patient's files; their names say nothing of the order. Returns rows of the truth table."""
     n = int(rng.integers(scanner.frames[0], scanner.frames[1] + 1))
     days = np.cumsum(np.r_[0.0, rng.uniform(1.0, 6.0, n - 1)])
-    start = datetime(2020, 1, 1) + timedelta(days=float(rng.integers(0, 1500)), hours=float(rng.uniform(0, 24)))
+    start = datetime(2020, 1, 1) + timedelta(
+        days=float(rng.integers(0, 1500)), hours=float(rng.uniform(0, 24))
+    )
     chest, opacities = draw_chest(scanner.side, rng), evolve(kind, days, rng)
     person = numpy_generator(seed, "person", patient)  # of their own: who somebody is changes no image
     sex, age = str(person.choice(["F", "M"])), f"{int(person.integers(18, 95)):03d}Y"
@@ -178,7 +190,11 @@ def draw_chest(side: int, rng: np.random.Generator) -> Image:
     y, x = np.meshgrid(*[(np.arange(side, dtype=np.float32) + 0.5) / side] * 2, indexing="ij")
     image = 0.72 + 0.06 * np.cos(np.pi * (x - 0.5))
     for sign in (-1.0, 1.0):
-        center, width, height = 0.5 + sign * rng.uniform(0.18, 0.21), rng.uniform(0.13, 0.16), rng.uniform(0.29, 0.34)
+        center, width, height = (
+            0.5 + sign * rng.uniform(0.18, 0.21),
+            rng.uniform(0.13, 0.16),
+            rng.uniform(0.29, 0.34),
+        )
         inside = 1.0 - (np.abs(x - center) / width) ** 2.5 - (np.abs(y - 0.5) / height) ** 2.5
         image -= rng.uniform(0.40, 0.46) / (1.0 + np.exp(-inside.clip(-8, 8) * 6.0))
     tilt, pitch, phase = rng.uniform(0.25, 0.5), rng.uniform(0.075, 0.095), rng.uniform(0, 2 * np.pi)
@@ -213,9 +229,13 @@ def to_dicom(image: Image, scanner: Scanner, patient: str, name: str, time: date
 
     `name`, unlike any other, gives the UIDs: the same phantom has the same ones.
     """
-    uid, series, study = (generate_uid(entropy_srcs=[patient, name, level]) for level in ("image", "series", "study"))
+    uid, series, study = (
+        generate_uid(entropy_srcs=[patient, name, level]) for level in ("image", "series", "study")
+    )
     top = 2**scanner.bits - 1
-    stored = np.rint((1.0 - image if scanner.inverted else image) * top).astype("<u1" if scanner.bits == 8 else "<u2")
+    stored = np.rint((1.0 - image if scanner.inverted else image) * top).astype(
+        "<u1" if scanner.bits == 8 else "<u2"
+    )
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -26,12 +26,16 @@ class ArmProgress:
 
     def finished_round(self, report: Report) -> None:
         auroc = (report["evaluation"] or {}).get(wire.AUROC)
-        note = f"validation AUROC {auroc:.3f}" if auroc is not None else f"{len(report['sites'])} sites answered"
+        note = (
+            f"validation AUROC {auroc:.3f}" if auroc is not None else f"{len(report['sites'])} sites answered"
+        )
         missing = f", missing {', '.join(sorted(report['failed']))}" if report["failed"] else ""
         self._progress.update(self._task, completed=report["round"])
         self._note(note + missing)
         if not self._progress.console.is_terminal:
-            self._progress.console.print(f"{self._arm}: round {report['round']}, {note}{missing}, {report['seconds']:.1f} s")
+            self._progress.console.print(
+                f"{self._arm}: round {report['round']}, {note}{missing}, {report['seconds']:.1f} s"
+            )
 
     def _note(self, note: str) -> None:
         self._progress.update(self._task, note=note)

@@ -27,7 +27,8 @@ def latest_unfinished(parent: Path) -> Path:
 
 @contextmanager
 def held(out: Path) -> Iterator[None]:
-    """Make the run's folder and hold it for this process alone. Raises RunError if another process does, or it cannot be made."""
+    """Make the run's folder and hold it for this process alone. Raises RunError if another process does, or
+    it cannot be made."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -40,7 +41,9 @@ def start(out: Path, scenario: Scenario) -> None:
     """Note down what the run is. Raises RunError if the folder already holds one."""
     if (out / SCENARIO).exists():
         state = "a finished run" if (out / RESULT).exists() else "an unfinished run"
-        raise RunError(f"{out}: already holds {state}; add --resume to go on with it, or choose another --out")
+        raise RunError(
+            f"{out}: already holds {state}; add --resume to go on with it, or choose another --out"
+        )
     if any(p.name != ".lock" for p in out.iterdir()):
         raise RunError(f"{out}: is not empty and holds no run; choose another --out")
     write_atomically(out / "plan.yaml", dump_yaml(scenario.plan).encode())
@@ -48,7 +51,8 @@ def start(out: Path, scenario: Scenario) -> None:
 
 
 def start_or_resume(out: Path, scenario: Scenario) -> None:
-    """Note down what the run is, or make sure that it is what was noted down. Raises RunError as `start` and `resume`."""
+    """Note down what the run is, or make sure that it is what was noted down. Raises RunError as `start` and
+    `resume`."""
     if (out / SCENARIO).exists():
         resume(out, scenario)
     else:
@@ -64,13 +68,19 @@ def resume(out: Path, given: Scenario | None) -> Scenario:
     if not (out / SCENARIO).is_file():
         raise RunError(f"{out}: holds no run to resume")
     scenario = load_yaml(out / SCENARIO, Scenario)
-    if given is not None and canonical_json(given.model_dump(mode="json")) != canonical_json(scenario.model_dump(mode="json")):
-        raise RunError(f"{out}: was started with another plan than the one given; leave the plan out to resume it as it was")
+    if given is not None and canonical_json(given.model_dump(mode="json")) != canonical_json(
+        scenario.model_dump(mode="json")
+    ):
+        raise RunError(
+            f"{out}: was started with another plan than the one given; leave the plan out to resume it as it "
+            "was"
+        )
     return scenario
 
 
 def data_id(scenario: Scenario) -> str:
-    """Names a folder for data that runs can share: the same for the same hospitals, contract, seed and minimum."""
+    """Names a folder for data that runs can share: the same for the same hospitals, contract, seed and
+    minimum."""
     about = scenario.model_dump(mode="json", include={"data", "input", "findings", "seed", "min_patients"})
     return hashlib.sha256(canonical_json(about).encode()).hexdigest()[:12]
 
@@ -78,5 +88,7 @@ def data_id(scenario: Scenario) -> str:
 def finished_result(out: Path) -> dict[str, object] | None:
     """The result of a finished run, else None."""
     path = out / RESULT
-    result: dict[str, object] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    result: dict[str, object] | None = (
+        json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    )
     return result

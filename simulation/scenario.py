@@ -1,6 +1,8 @@
-"""What `pneumofed simulate` reads: a plan, and beside it where the data come from and how this machine runs it.
+"""What `pneumofed simulate` reads: a plan, and beside it where the data come from and how this machine runs
+it.
 
-The plan's hash covers the plan alone: what a hospital would approve does not depend on a researcher's folders.
+The plan's hash covers the plan alone: what a hospital would approve does not depend on a researcher's
+folders.
 """
 
 import copy
@@ -21,8 +23,12 @@ class Partition(Settings):
     """How one data set is dealt out to hospitals, by patient."""
 
     sites: int = Field(default=5, ge=1, le=1000)
-    alpha: Positive | None = Field(default=0.5, description="Dirichlet concentration of the classes; null for equal shares")
-    sizes: Positive | None = Field(default=None, description="Dirichlet concentration of the hospitals' sizes; null for equal ones")
+    alpha: Positive | None = Field(
+        default=0.5, description="Dirichlet concentration of the classes; null for equal shares"
+    )
+    sizes: Positive | None = Field(
+        default=None, description="Dirichlet concentration of the hospitals' sizes; null for equal ones"
+    )
 
 
 class PhantomData(Settings):
@@ -31,7 +37,9 @@ class PhantomData(Settings):
     source: Literal["phantom"] = "phantom"
     sites: int = Field(default=3, ge=1, le=1000)
     patients: int = Field(default=100, ge=1, le=1_000_000, description="at each hospital")
-    ambiguous: float = Field(default=0.5, ge=0.0, le=1.0, description="share of patients that only time tells apart")
+    ambiguous: float = Field(
+        default=0.5, ge=0.0, le=1.0, description="share of patients that only time tells apart"
+    )
 
 
 class DicomData(Settings):
@@ -43,11 +51,14 @@ class DicomData(Settings):
 
 
 class ImageData(Settings):
-    """Image files with an index CSV. Without `partition`, `path` holds one folder a hospital, each with `index.csv`."""
+    """Image files with an index CSV. Without `partition`, `path` holds one folder a hospital, each with
+    `index.csv`."""
 
     source: Literal["images"] = "images"
     path: str
-    columns: dict[str, str] = Field(default_factory=dict, description="our name (patient, file, day, order, label): the file's")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="our name (patient, file, day, order, label): the file's"
+    )
     partition: Partition | None = None
 
 
@@ -56,26 +67,36 @@ class NpzData(Settings):
 
     source: Literal["npz"] = "npz"
     path: str
-    patients: str | None = Field(default=None, description="CSV: split, index, patient_id; default patient_map.csv beside it")
+    patients: str | None = Field(
+        default=None, description="CSV: split, index, patient_id; default patient_map.csv beside it"
+    )
     partition: Partition = Partition()
 
 
 Data = Annotated[PhantomData | DicomData | ImageData | NpzData, Field(discriminator="source")]
 
 
-class Engine(Settings):
+class Machine(Settings):
     """How this machine runs the sites."""
 
     engine: Literal["sequential", "pool", "ray"] = "sequential"
-    workers: int | None = Field(default=None, ge=1, le=1024, description="of pool and ray; default one a GPU, or one a core")
-    threads: int | None = Field(default=None, ge=1, le=1024, description="a worker's; default the cores shared equally")
+    workers: int | None = Field(
+        default=None, ge=1, le=1024, description="of pool and ray; default one a GPU, or one a core"
+    )
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="a worker's; default the cores shared equally"
+    )
     device: str = "auto"
-    pretrained: str | None = Field(default=None, description="the file that model.pretrained names by its hash")
+    pretrained: str | None = Field(
+        default=None, description="the file that model.pretrained names by its hash"
+    )
     hostile: dict[str, float] = Field(
         default_factory=dict, description="site: factor on the updates that it sends, for example -5.0"
     )
     arms: tuple[Literal["local_only", "centralised"], ...] = Field(
-        default=("local_only", "centralised"), strict=False, description="what the federation is compared with"
+        default=("local_only", "centralised"),
+        strict=False,
+        description="what the federation is compared with",
     )
 
     @property
@@ -102,7 +123,8 @@ def n_cores() -> int:
 
 
 def scenario_with(tree: dict[str, Any], values: dict[str, Any], where: str) -> "Scenario":
-    """The scenario in `tree` with other values by their keys (`training.learning_rate`); `tree` stays as it is.
+    """The scenario in `tree` with other values by their keys (`training.learning_rate`); `tree` stays as it
+    is.
 
     Raises:
         ConfigError: it is not a valid one; names `where` and the key.
@@ -117,7 +139,7 @@ class Scenario(Plan):
     """A plan with the data and the machine to simulate it on."""
 
     data: Data = PhantomData()
-    simulation: Engine = Engine()
+    simulation: Machine = Machine()
 
     @property
     def plan(self) -> Plan:
@@ -142,7 +164,8 @@ class Scenario(Plan):
         folders = sorted(p for p in path.iterdir() if (p / marker).is_file()) if path.is_dir() else []
         if not folders:
             raise ConfigError(
-                f"data.path: {path}: found no folder with a {marker}, expected one a hospital (or set data.partition)"
+                f"data.path: {path}: found no folder with a {marker}, expected one a hospital (or set "
+                "data.partition)"
             )
         if isinstance(data, DicomData):
             return {f.name: DicomFolder(f) for f in folders}

@@ -39,7 +39,8 @@ class Predictions:
 
 
 def judge(predictions: Predictions, plan: Plan, threshold: float) -> dict[str, Any]:
-    """Metrics with 95 % intervals: the mean over findings, and each finding by itself where there are several.
+    """Metrics with 95 % intervals: the mean over findings, and each finding by itself where there are
+    several.
 
     The same patients are drawn for every model, so that models judged on the same patients can be compared.
     """
@@ -47,7 +48,9 @@ def judge(predictions: Predictions, plan: Plan, threshold: float) -> dict[str, A
     verdict = _scores(predictions.probabilities, predictions.labels, weights, plan, threshold)
     if len(plan.findings) > 1:
         verdict["findings"] = {
-            finding: _scores(predictions.probabilities[:, [k]], predictions.labels[:, [k]], weights, plan, threshold)
+            finding: _scores(
+                predictions.probabilities[:, [k]], predictions.labels[:, [k]], weights, plan, threshold
+            )
             for k, finding in enumerate(plan.findings)
         }
     return {"n_patients": len(set(predictions.patients)), "n_sequences": len(predictions.patients), **verdict}
@@ -60,7 +63,11 @@ def _resamples(predictions: Predictions, plan: Plan) -> metrics.Floats:
 
 
 def _scores(
-    probabilities: NDArray[np.float32], labels: NDArray[np.float32], weights: metrics.Floats, plan: Plan, threshold: float
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.float32],
+    weights: metrics.Floats,
+    plan: Plan,
+    threshold: float,
 ) -> dict[str, Any]:
     scores: dict[str, Any] = {}
     for name, metric in {
@@ -78,10 +85,12 @@ def _scores(
 
 
 def gain(federated: Predictions, local: Predictions, plan: Plan) -> dict[str, Any]:
-    """AUROC of the federated model minus the local one on the same patients, with the interval of the difference.
+    """AUROC of the federated model minus the local one on the same patients, with the interval of the
+    difference.
 
-    Both are judged on each resample (a paired bootstrap), so that hard and easy patients cancel out. `p` is DeLong's; null where
-    there are several findings, or patients with several sequences, which it would take for independent.
+    Both are judged on each resample (a paired bootstrap), so that hard and easy patients cancel out. `p` is
+    DeLong's; null where there are several findings, or patients with several sequences, which it would take
+    for independent.
     """
     assert (federated.patients == local.patients).all()
     weights = _resamples(federated, plan)
@@ -90,14 +99,21 @@ def gain(federated: Predictions, local: Predictions, plan: Plan) -> dict[str, An
     )
     found = metrics.Estimate.of(better - alone, draws - draws_alone)
     interval = [found.low, found.high]
-    return {"value": found.value, "ci": interval, "p": _delong_p(federated, local), "advice": advice(interval)}
+    return {
+        "value": found.value,
+        "ci": interval,
+        "p": _delong_p(federated, local),
+        "advice": advice(interval),
+    }
 
 
 def _delong_p(federated: Predictions, local: Predictions) -> float | None:
     if federated.labels.shape[1] > 1 or len(set(federated.patients)) < len(federated.patients):
         return None
     known = ~np.isnan(federated.labels[:, 0])
-    return metrics.delong(federated.probabilities[known, 0], local.probabilities[known, 0], federated.labels[known, 0]).p
+    return metrics.delong(
+        federated.probabilities[known, 0], local.probabilities[known, 0], federated.labels[known, 0]
+    ).p
 
 
 def advice(interval: list[float]) -> str:
@@ -108,23 +124,35 @@ def advice(interval: list[float]) -> str:
     return ADOPT if low > 0 else KEEP_LOCAL if high < 0 else UNSURE
 
 
-ADOPT, KEEP_LOCAL, UNSURE, UNKNOWN = "adopt", "do not adopt: keep the local model", "no sure difference", "not measurable"
+ADOPT, KEEP_LOCAL, UNSURE, UNKNOWN = (
+    "adopt",
+    "do not adopt: keep the local model",
+    "no sure difference",
+    "not measurable",
+)
 
 
 def subgroups(predictions: Predictions, plan: Plan) -> dict[str, dict[str, Any]]:
     """Attribute -> group -> AUROC with its interval and the number of patients.
 
-    Groups with fewer than MIN_IN_GROUP patients or one class are left out, and attributes with fewer than two such groups.
+    Groups with fewer than MIN_IN_GROUP patients or one class are left out, and attributes with fewer than two
+    such groups.
     """
     found = {}
     for name, values in predictions.attributes.items():
         groups = {}
         for group in sorted(set(values.tolist()) - {"unknown"}):
             part = predictions.where(values == group)
-            estimate = metrics.macro_estimate(metrics.auroc, part.probabilities, part.labels, _resamples(part, plan))
+            estimate = metrics.macro_estimate(
+                metrics.auroc, part.probabilities, part.labels, _resamples(part, plan)
+            )
             n_patients = len(set(part.patients))
             if n_patients >= MIN_IN_GROUP and math.isfinite(estimate.value):
-                groups[group] = {"n_patients": n_patients, "auroc": estimate.value, "auroc_ci": [estimate.low, estimate.high]}
+                groups[group] = {
+                    "n_patients": n_patients,
+                    "auroc": estimate.value,
+                    "auroc_ci": [estimate.low, estimate.high],
+                }
         if len(groups) > 1:
             found[name] = groups
     return found
@@ -134,7 +162,8 @@ MIN_IN_GROUP = 10
 
 
 def calibrated(predictions: Predictions, plan: Plan, temperature: float) -> dict[str, Any]:
-    """Brier score and calibration error after temperature scaling (common/calibration.py); it changes no ranking."""
+    """Brier score and calibration error after temperature scaling (common/calibration.py); it changes no
+    ranking."""
     scaled = calibration.calibrate(predictions.probabilities, temperature)
     weights = _resamples(predictions, plan)
     verdict: dict[str, Any] = {"temperature": temperature}
@@ -147,7 +176,10 @@ def calibrated(predictions: Predictions, plan: Plan, temperature: float) -> dict
 def confusion(predictions: Predictions, threshold: float, finding: int = 0) -> dict[str, Any]:
     """Counts of one finding at a threshold; a probability equal to it counts as positive."""
     known = ~np.isnan(predictions.labels[:, finding])
-    called, true = predictions.probabilities[known, finding] >= threshold, predictions.labels[known, finding] == 1
+    called, true = (
+        predictions.probabilities[known, finding] >= threshold,
+        predictions.labels[known, finding] == 1,
+    )
     return {
         "threshold": threshold,
         "true_positive": int((called & true).sum()), "false_positive": int((called & ~true).sum()),
@@ -156,12 +188,17 @@ def confusion(predictions: Predictions, threshold: float, finding: int = 0) -> d
 
 
 def reliability(predictions: Predictions, finding: int = 0, bins: int = 10) -> list[dict[str, float]]:
-    """Reliability curve: for each equal bin of probability that is not empty, what was predicted and what was seen."""
+    """Reliability curve: for each equal bin of probability that is not empty, what was predicted and what was
+    seen."""
     known = ~np.isnan(predictions.labels[:, finding])
     p, y = predictions.probabilities[known, finding].astype(np.float64), predictions.labels[known, finding]
     chosen = np.minimum((p * bins).astype(int), bins - 1)
     return [
-        {"predicted": float(p[chosen == b].mean()), "observed": float(y[chosen == b].mean()), "n": int((chosen == b).sum())}
+        {
+            "predicted": float(p[chosen == b].mean()),
+            "observed": float(y[chosen == b].mean()),
+            "n": int((chosen == b).sum()),
+        }
         for b in range(bins)
         if (chosen == b).any()
     ]

@@ -44,7 +44,9 @@ def prepare_sites(scenario: Scenario, out: Path) -> list[SiteData]:
     """
     # In a simulation the secret behind the pseudonyms follows from the seed, so that splits can be repeated.
     key = f"simulation:{scenario.seed}".encode()
-    sources = _phantom_sources(scenario, out) if isinstance(scenario.data, PhantomData) else scenario.sources()
+    sources = (
+        _phantom_sources(scenario, out) if isinstance(scenario.data, PhantomData) else scenario.sources()
+    )
     folder = out / "cohorts"
     if list(sources) == [""]:
         sites = _partitioned(scenario, sources[""], folder, key)
@@ -61,13 +63,22 @@ def _phantom_sources(scenario: Scenario, out: Path) -> dict[str, Source]:
     folder = out / "dicom"
     if not folder.is_dir():
         write_phantom(folder, data.sites, data.patients, scenario.seed, data.ambiguous)
-    return {site_name(i, data.sites): DicomFolder(folder / site_name(i, data.sites)) for i in range(data.sites)}
+    return {
+        site_name(i, data.sites): DicomFolder(folder / site_name(i, data.sites)) for i in range(data.sites)
+    }
 
 
 def _ingest(scenario: Scenario, name: str, source: Source, folder: Path, key: bytes) -> SiteData:
     stamp = stamp_of(fingerprint(source), scenario.input, scenario.findings, key.hex())
     if not is_current(folder / name, stamp):
-        build_cohort(folder / name, source.read(scenario.input, scenario.findings), scenario.input, scenario.findings, key, stamp)
+        build_cohort(
+            folder / name,
+            source.read(scenario.input, scenario.findings),
+            scenario.input,
+            scenario.findings,
+            key,
+            stamp,
+        )
     return SiteData(name, (folder / name,))
 
 
@@ -81,7 +92,9 @@ def _partitioned(scenario: Scenario, source: Source, folder: Path, key: bytes) -
     if not all(is_current(folder / name, stamp) for name in names):
         whole = source.read(scenario.input, scenario.findings)
         rng = numpy_generator(scenario.seed, "partition")
-        parts = deal_out(whole.sequences, partition.sites, partition.alpha, rng, 2 * scenario.min_patients, partition.sizes)
+        parts = deal_out(
+            whole.sequences, partition.sites, partition.alpha, rng, 2 * scenario.min_patients, partition.sizes
+        )
         for i, (name, part) in enumerate(zip(names, parts, strict=True)):
             tally, removed = (whole.tally, whole.removed) if i == 0 else (Tally(), {})
             dealt = Collection(part, tally, removed, whole.identifiers)

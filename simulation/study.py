@@ -1,170 +1,190 @@
-"""Federated, each hospital alone, and centralised: the same program, splits and budget, side by side."""
+"""Studies: one question, several variants of one scenario, several seeds; a table, a figure, and every run
+resumable.
 
-import csv
-import io
+A study is a YAML file in configs/studies: a scenario, and for each variant the values that differ. Every
+variant trains on the same hospitals, splits and seeds as the others, unless it changes them itself.
+"""
+
 import json
-import logging
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flwr.app import Context, RecordDict
-from flwr.common.constant import SUPERLINK_NODE_ID
-from safetensors.numpy import save
+from pydantic import Field, model_validator
 
-from client.app import app as client_app
-from client.training.device import set_up_process
-from client.worker import NodeConfig
-from common import wire
+from common.config import Settings, load_yaml
 from common.errors import ConfigError
 from common.files import without_nan, write_atomically
-from common.plan import Plan, canonical_json
-from server.app import build_app
-from server.checkpoint import Checkpoint, load_checkpoint
 from server.rounds import Observer
-from server.strategies import require_enough_sites
 from simulation import runs
-from simulation.arms import CENTRALISED, FEDERATED, local_arm, memory_folder
-from simulation.assess import assess
-from simulation.grid import PoolGrid, SequentialGrid, SimulationGrid
-from simulation.hostile import app as hostile_app
-from simulation.scenario import Scenario
-from simulation.sites import SiteData, prepare_sites
+from simulation.arms import CENTRALISED
+from simulation.scenario import Scenario, scenario_with
+from simulation.scores import ADOPT, KEEP_LOCAL
+from simulation.simulate import simulate
+
+FOLDER = Path(__file__).resolve().parent.parent / "configs" / "studies"
+Values = dict[str, Any]
+MEASURES = ("federated", "centralised", "alone")
 
 
-def simulate(scenario: Scenario, out: Path, observe: Callable[[str], Observer], data: Path | None = None) -> dict[str, Any]:
-    """Run every arm that is not finished yet, judge the models and write the report. `out` must be held (`runs.held`).
+class Study(Settings):
+    """One question and how it is answered."""
+
+    question: str
+    scenario: Values = Field(description="a scenario as `pneumofed simulate` reads it")
+    variants: dict[str, Values] = Field(
+        min_length=1, description="variant: the values that differ, by their keys"
+    )
+    seeds: tuple[int, ...] = Field(default=(1, 2), min_length=1, strict=False)
+    full: Values = Field(default_factory=dict, description="with --full: other values for all variants")
+    full_seeds: tuple[int, ...] = Field(default=(1, 2, 3, 4, 5), min_length=1, strict=False)
+    main: str = Field(
+        default="federated", description="the measure that the figure shows: federated, centralised or alone"
+    )
+
+    @model_validator(mode="after")
+    def _measured(self) -> "Study":
+        if self.main not in MEASURES:
+            raise ValueError(f"main: found {self.main!r}, expected one of {', '.join(MEASURES)}")
+        return self
+
+    def scenario_of(self, variant: str, seed: int, full: bool, overrides: Values) -> Scenario:
+        """The scenario of one run.
+
+        Raises:
+            ConfigError: it is not a valid one; names the variant and the key.
+        """
+        values = {**(self.full if full else {}), **self.variants[variant], **overrides, "seed": seed}
+        return scenario_with(self.scenario, values, f"variant {variant!r}")
+
+
+def load_study(name: str) -> tuple[str, Study]:
+    """A study by its name in configs/studies, or by its file; and its name.
+
+    Raises:
+        ConfigError: there is none, or it is not a valid one.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if not path.is_file() and path.parent == FOLDER:
+        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.yaml")))
+        raise ConfigError(f"{name}: no such study; studies are: {known}; or give a file NAME.yaml")
+    return path.stem, load_yaml(path, Study)
+
+
+def run_study(
+    name: str,
+    study: Study,
+    out: Path,
+    full: bool,
+    overrides: Values,
+    observe: Callable[[str], Callable[[str], Observer]],
+) -> dict[str, Any]:
+    """Every run that is not finished yet, then table.json, table.md and figure.svg in `out`.
 
     Args:
-        observe: arm's name -> who watches its rounds.
-        data: folder for the hospitals' data, which runs of a study share; by default the run's own.
+        observe: a run's name -> arm -> who watches its rounds.
 
-    Returns:
-        What metrics.json holds.
+    Raises:
+        ConfigError: a variant is not valid (all are checked before the first trains).
+        RunError: a run's folder holds another scenario than the study's.
     """
-    started = time.perf_counter()
-    logging.getLogger("flwr").setLevel(logging.WARNING)
-    set_up_process(scenario.simulation.n_threads)
-    sites = prepare_sites(scenario, data or out)
-    require_enough_sites(scenario.plan, len(sites))
-    if unknown := sorted(scenario.simulation.hostile.keys() - {site.name for site in sites}):
-        raise ConfigError(f"simulation.hostile: {unknown[0]}: no such site; sites are {', '.join(site.name for site in sites)}")
-    prepared = time.perf_counter()
-    arms = {FEDERATED: sites}
-    if "local_only" in scenario.simulation.arms and len(sites) > 1:
-        arms |= {local_arm(site.name): [site] for site in sites}
-    if CENTRALISED in scenario.simulation.arms:
-        arms[CENTRALISED] = [SiteData.pooled(sites)]
-    results = {arm: run_arm(scenario, arm, members, out, observe(arm)) for arm, members in arms.items()}
-    trained = time.perf_counter()
-    result = assess(scenario, sites, results, out)
-    result["timing"] = {
-        "prepare_s": prepared - started,
-        "train_s": sum(_training_seconds(checkpoint) for checkpoint in results.values()),
-        "rounds_s": trained - prepared,
-        "total_s": time.perf_counter() - started,
+    seeds = study.full_seeds if full else study.seeds
+    wanted = {
+        (v, seed): study.scenario_of(v, seed, full, overrides) for v in study.variants for seed in seeds
     }
-    write_outputs(out, scenario.plan, result, results)
+    results: dict[tuple[str, int], dict[str, Any]] = {}
+    for (variant, seed), scenario in wanted.items():
+        folder = out / "runs" / _slug(variant) / f"seed-{seed}"
+        results[variant, seed] = _run(
+            scenario, folder, out / "data" / runs.data_id(scenario), observe(f"{variant}, seed {seed}")
+        )
+        write_atomically(out / "table.json", _json(summary(name, study, results)))
+    found = summary(name, study, results)
+    write_atomically(out / "table.md", table(found).encode())
+    write_atomically(out / "figure.svg", _figure(found).encode())
+    result: dict[str, Any] = without_nan(found)
     return result
 
 
-def run_arm(scenario: Scenario, arm: str, sites: list[SiteData], out: Path, observer: Observer) -> Checkpoint:
-    """One federation through Flower's ServerApp and ClientApp; alone and centralised are federations of one."""
-    folder = out / "arms" / arm
-    folder.mkdir(parents=True, exist_ok=True)
-    done = load_checkpoint(folder, scenario.plan.sha256)
-    if done is None or done.round < scenario.rounds:
-        config: dict[str, Any] = {"plan": str(out / "plan.yaml"), "out": str(folder)}
-        if scenario.simulation.pretrained is not None:
-            config["pretrained"] = scenario.simulation.pretrained
-        context = Context(run_id=1, node_id=SUPERLINK_NODE_ID, node_config={}, state=RecordDict(), run_config=config)
-        if scenario.simulation.engine == "ray":
-            from simulation.ray_engine import run_on_ray  # needs the ray extra
-
-            run_on_ray(build_app(observer), context, node_configs(scenario, sites, out, arm), scenario.simulation)
-        else:
-            with _grid(scenario, sites, out, arm) as grid:
-                build_app(observer)(grid, context)
-        done = load_checkpoint(folder, scenario.plan.sha256)
-    assert done is not None
-    return done
+def _run(scenario: Scenario, folder: Path, data: Path, observe: Callable[[str], Observer]) -> dict[str, Any]:
+    with runs.held(folder):
+        runs.start_or_resume(folder, scenario)
+        return runs.finished_result(folder) or without_nan(simulate(scenario, folder, observe, data))
 
 
-@contextmanager
-def _grid(scenario: Scenario, sites: list[SiteData], out: Path, arm: str) -> Iterator[SimulationGrid]:
-    engine, nodes = scenario.simulation, node_configs(scenario, sites, out, arm)
-    grid: SimulationGrid
-    if engine.engine == "pool" and len(sites) > 1:
-        name = "simulation.hostile:app" if engine.hostile else "client.app:app"
-        grid = PoolGrid(name, nodes, engine.n_workers, engine.n_threads)
-    else:
-        grid = SequentialGrid(hostile_app if engine.hostile else client_app, nodes)
-    try:
-        yield grid
-    finally:
-        grid.close()
+def _slug(variant: str) -> str:
+    return "".join(c if c.isalnum() or c in "-." else "-" for c in variant)
 
 
-def node_configs(scenario: Scenario, sites: list[SiteData], out: Path, arm: str) -> list[NodeConfig]:
-    """Each site's node configuration, as client/app.py reads it. Each arm has ledgers of its own: only one would be real.
+def _json(tree: Any) -> bytes:
+    return (json.dumps(without_nan(tree), indent=2) + "\n").encode()
 
-    A hostile site is so in the federated arm alone.
-    """
-    plan, device_of = str(out.resolve() / "plan.yaml"), scenario.simulation.device_of
-    hostile = scenario.simulation.hostile if arm == FEDERATED else {}
-    return [
-        {
-            "site": site.name,
-            "cohorts": site.paths,
-            "plan": plan,
-            "device": device_of(node),
-            "ledger": str((out / "arms" / arm / f"ledger-{site.name}.sqlite").resolve()),
-            "memory": str(memory_folder(out, arm, site.name).resolve()),
-            **({"hostile": hostile[site.name]} if site.name in hostile else {}),
-        }
-        for node, site in enumerate(sites, start=1)
+
+def measures(result: dict[str, Any]) -> dict[str, float]:
+    """Test AUROC of one run: federated, centralised, the mean of hospitals alone; and the sites that surely
+    gain and lose."""
+    test = result["test"]
+    found = {"federated": test["federated"]["auroc"], "accuracy": test["federated"]["accuracy"]}
+    if CENTRALISED in test:
+        found[CENTRALISED] = test[CENTRALISED]["auroc"]
+    if "local_only" in test:
+        found["alone"] = test["local_only"]["mean"]["auroc"]
+        found["federated_there"] = test["federated"]["mean"]["auroc"]
+        advice = [site["gain"]["advice"] for site in result["sites"].values() if "gain" in site]
+        found["gain"], found["lose"] = advice.count(ADOPT), advice.count(KEEP_LOCAL)
+    found["megabytes"] = (result["bytes"]["up"] + result["bytes"]["down"]) / 1e6
+    found["seconds"] = result["timing"]["total_s"]
+    return {name: float("nan") if value is None else float(value) for name, value in found.items()}
+
+
+def summary(name: str, study: Study, results: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
+    """Variant -> each measure's mean over seeds and its values. Seeds are runs, not patients: the spread is
+    all that they show."""
+    rows: dict[str, Any] = {}
+    for variant in study.variants:
+        found = {seed: measures(result) for (v, seed), result in results.items() if v == variant}
+        if found:
+            names = list(next(iter(found.values())))
+            rows[variant] = {
+                m: {
+                    "mean": float(np.mean([f[m] for f in found.values()])),
+                    "seeds": {str(s): f[m] for s, f in found.items()},
+                }
+                for m in names
+            }
+    return {"study": name, "question": study.question, "main": study.main, "variants": rows}
+
+
+def table(found: dict[str, Any]) -> str:
+    """The means as Markdown, with the smallest and largest seed of the main measure."""
+    columns = list(dict.fromkeys(m for row in found["variants"].values() for m in row))
+    lines = [f"# {found['study']}: {found['question']}", "", "Test AUROC, means over seeds.", ""]
+    lines += ["| variant | " + " | ".join(columns) + " | range |", "|---" * (len(columns) + 2) + "|"]
+    for variant, row in found["variants"].items():
+        cells = [_cell(m, row[m]["mean"]) if m in row else "" for m in columns]
+        seeds = [v for v in row[found["main"]]["seeds"].values() if v == v]
+        spread = f"{min(seeds):.3f} – {max(seeds):.3f}" if seeds else ""
+        lines.append(f"| {variant} | " + " | ".join(cells) + f" | {spread} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(measure: str, value: float) -> str:
+    if value != value:
+        return "n/a"
+    digits = {"megabytes": 1, "seconds": 0, "gain": 1, "lose": 1}.get(measure, 3)
+    return f"{value:.{digits}f}"
+
+
+def _figure(found: dict[str, Any]) -> str:
+    from common.report import charts  # matplotlib takes a second to import
+
+    rows = [
+        (variant, list(_seeds(row, found["main"])), row[found["main"]]["mean"])
+        for variant, row in found["variants"].items()
     ]
+    return charts.variants(rows, f"test AUROC, {found['main']}")
 
 
-def _training_seconds(checkpoint: Checkpoint) -> float:
-    seconds = [site[wire.SECONDS] for report in checkpoint.history for site in report["sites"].values()]
-    return float(np.nansum(seconds))  # a private site does not tell
-
-
-def write_outputs(out: Path, plan: Plan, result: dict[str, Any], results: dict[str, Checkpoint]) -> None:
-    """history.csv, model.safetensors, report.html, and last metrics.json: its presence says that the run is finished."""
-    from server.report import render_report  # matplotlib takes a second to import: not before the first round
-
-    federated = results[FEDERATED]
-    # One entry: safetensors writes several in a random order, and equal runs should give equal files.
-    about = {
-        "pneumofed": canonical_json({"plan": plan.model_dump(mode="json"), "plan_sha256": plan.sha256, "rounds": federated.round})
-    }
-    write_atomically(out / "model.safetensors", save(wire.model_part(federated.weights), metadata=about))
-    histories = {arm: checkpoint.history for arm, checkpoint in results.items()}
-    write_atomically(out / "history.csv", history_csv(histories).encode())
-    write_atomically(out / "report.html", render_report(plan, without_nan(result), without_nan(histories)).encode())
-    text = json.dumps(without_nan(result), indent=2, allow_nan=False) + "\n"
-    write_atomically(out / runs.RESULT, text.encode())
-
-
-def history_csv(histories: dict[str, list[dict[str, Any]]]) -> str:
-    """One row a round and site: training and validation numbers."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(
-        ["arm", "round", "site", "n_train", "train_loss", "update_norm", "train_s", "validation_loss", "validation_auroc"]
-    )
-    for arm, history in histories.items():
-        for report in history:
-            evaluated = (report["evaluation"] or {"sites": {}})["sites"]
-            for site, trained in sorted(report["sites"].items()):
-                seen = evaluated.get(site, {})
-                rows.writerow([
-                    arm, report["round"], site, int(trained[wire.N_EXAMPLES]), trained[wire.LOSS], trained["update_norm"],
-                    trained[wire.SECONDS], seen.get(wire.LOSS, ""), seen.get(wire.AUROC, ""),
-                ])  # fmt: skip
-    return text.getvalue()
+def _seeds(row: dict[str, Any], measure: str) -> Iterator[float]:
+    return (v for v in row[measure]["seeds"].values() if v == v)

@@ -1,8 +1,9 @@
 """A small federated search over a plan's values: successive halving, judged on validation patients alone.
 
-Jamieson and Talwalkar, 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization": many candidates get few
-rounds, the better half (or third) gets more, and so on. A candidate's score is the AUROC that the server pools from the sites'
-validation patients after its last round; test patients are never looked at.
+Jamieson and Talwalkar, 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization": many
+candidates get few rounds, the better half (or third) gets more, and so on. A candidate's score is the AUROC
+that the server pools from the sites' validation patients after its last round; test patients are never looked
+at.
 """
 
 import json
@@ -24,9 +25,9 @@ from server.rounds import Observer
 from simulation import runs
 from simulation.arms import FEDERATED
 from simulation.scenario import Scenario, scenario_with
+from simulation.simulate import run_arm
 from simulation.sites import prepare_sites
-from simulation.studies import Values
-from simulation.study import run_arm
+from simulation.study import Values
 
 
 class Range(Settings):
@@ -56,7 +57,9 @@ class Search(Settings):
     scenario: Values
     space: dict[str, Range] = Field(min_length=1, description="key of the plan: its values")
     candidates: int = Field(default=9, ge=2, le=1000)
-    rounds: int = Field(default=2, ge=1, description="of every candidate at first; those that go on get `keep` times as many")
+    rounds: int = Field(
+        default=2, ge=1, description="of every candidate at first; those that go on get `keep` times as many"
+    )
     keep: int = Field(default=3, ge=2, le=10, description="one in so many goes on")
     seed: int = 0
 
@@ -70,7 +73,8 @@ class Candidate:
 
 
 def draw_candidates(search: Search) -> list[Candidate]:
-    """The candidates, by the search's seed alone; each has other values than those before it, where the space allows."""
+    """The candidates, by the search's seed alone; each has other values than those before it, where the space
+    allows."""
     rng = numpy_generator(search.seed, "search")
     seen: dict[str, Values] = {}
     for _ in range(100 * search.candidates):
@@ -85,19 +89,33 @@ def tune(search: Search, out: Path, observe: Callable[[str], Callable[[str], Obs
     """Run the search; resumable. Writes search.json into `out` after every rung.
 
     Raises:
-        ConfigError: a candidate is not a valid plan (all are checked before the first trains), or scores cannot be compared.
+        ConfigError: a candidate is not a valid plan (all are checked before the first trains), or scores
+        cannot be compared.
     """
     left, rounds, rungs = draw_candidates(search), search.rounds, []
     for candidate in left:
         scenario = _scenario(search, candidate, rounds)
         if scenario.split.validation == 0.0 or scenario.privacy is not None or scenario.evaluation.every == 0:
-            raise ConfigError("tune: candidates are compared by validation scores; the plan has none (split, privacy, evaluation)")
+            raise ConfigError(
+                "tune: candidates are compared by validation scores; the plan has none (split, privacy, "
+                "evaluation)"
+            )
     while True:
-        scores = {c.number: _score(_scenario(search, c, rounds), out / f"rounds-{rounds}" / f"candidate-{c.number}", out / "data",
-                                   observe(f"candidate {c.number}, {rounds} rounds")) for c in left}  # fmt: skip
+        scores = {}
+        for c in left:
+            folder = out / f"rounds-{rounds}" / f"candidate-{c.number}"
+            watch = observe(f"candidate {c.number}, {rounds} rounds")
+            scores[c.number] = _score(_scenario(search, c, rounds), folder, out / "data", watch)
         left = sorted(left, key=lambda c: (-scores[c.number], c.number))
-        rungs.append({"rounds": rounds, "ranking": [{"candidate": c.number, "score": scores[c.number], **c.values} for c in left]})
-        found: dict[str, Any] = without_nan({"rungs": rungs, "best": left[0].values, "score": scores[left[0].number]})
+        rungs.append(
+            {
+                "rounds": rounds,
+                "ranking": [{"candidate": c.number, "score": scores[c.number], **c.values} for c in left],
+            }
+        )
+        found: dict[str, Any] = without_nan(
+            {"rungs": rungs, "best": left[0].values, "score": scores[left[0].number]}
+        )
         write_atomically(out / "search.json", (json.dumps(found, indent=2) + "\n").encode())
         if len(left) == 1:
             return found

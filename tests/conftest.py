@@ -11,10 +11,10 @@ os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 import numpy as np
 import pytest
 
+from client.compute.device import set_up_process
 from client.imaging.cohort import build_cohort
 from client.imaging.outcome import Tally
 from client.imaging.sequence import Collection, Frame, Sequence
-from client.training.device import set_up_process
 from common.config import dump_yaml
 from common.plan import Input, Model, Plan, Training
 from simulation.scenario import Scenario
@@ -76,7 +76,12 @@ def make_sequences(n: int, seed: int = 0, findings: int = 1, size: int = 16) -> 
 def make_cohort(folder: Path, n: int = 30, seed: int = 0, plan: Plan | None = None) -> Path:
     plan = plan or small_plan()
     build_cohort(
-        folder, Collection(make_sequences(n, seed, len(plan.findings)), Tally()), plan.input, plan.findings, b"key", "stamp"
+        folder,
+        Collection(make_sequences(n, seed, len(plan.findings)), Tally()),
+        plan.input,
+        plan.findings,
+        b"key",
+        "stamp",
     )
     return folder
 
@@ -106,7 +111,7 @@ def here(tmp_path, monkeypatch, capsys):
     """Run the command in this process, from `tmp_path`: as `pneumofed`, without five seconds of imports."""
     from types import SimpleNamespace
 
-    from common.cli import main
+    from pneumofed.cli import main
 
     def run(*args: str):
         monkeypatch.chdir(tmp_path)
@@ -129,7 +134,7 @@ def pneumofed(tmp_path):
     import subprocess
 
     def run(*args: str, timeout: float = 240, cwd: Path = tmp_path, check: bool = False):
-        command = [sys.executable, "-m", "common.cli", *args]
+        command = [sys.executable, "-m", "pneumofed.cli", *args]
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=cwd)
         if check:
             assert done.returncode == 0, done.stderr

@@ -1,7 +1,8 @@
-"""Nothing trains without a person's approval: the plans that a server proposed, what was decided, and what ran under them.
+"""Nothing trains without a person's approval: the plans that a server proposed, what was decided, and what
+ran under them.
 
-Each plan has a folder named by its SHA-256: `plan.yaml`, `decision.json` (written by the commands) and `runs.json`
-(written by the agent). An approval is for one run; approving again allows one more.
+Each plan has a folder named by its SHA-256: `plan.yaml`, `decision.json` (written by the commands) and
+`runs.json` (written by the agent). An approval is for one run; approving again allows one more.
 """
 
 import datetime
@@ -44,7 +45,8 @@ class Approvals:
         """Keep a plan that the server showed, for somebody to look at.
 
         Raises:
-            RefusedError: it is not a plan of this version, has another hash than claimed, or too many wait already.
+            RefusedError: it is not a plan of this version, has another hash than claimed, or too many wait
+            already.
         """
         if (self._folder / sha256).is_dir():
             return
@@ -76,7 +78,9 @@ class Approvals:
     def decision(self, sha256: str) -> Decision | None:
         """What was decided, or None. An unreadable decision counts as none: nothing trains."""
         try:
-            return Decision(**json.loads((self._folder / sha256 / "decision.json").read_text(encoding="utf-8")))
+            return Decision(
+                **json.loads((self._folder / sha256 / "decision.json").read_text(encoding="utf-8"))
+            )
         except (OSError, ValueError, TypeError):
             return None
 
@@ -95,19 +99,24 @@ class Approvals:
             raise RefusedError(f"plan {sha256[:12]} was changed at this site after its approval") from None
 
     def require_run(self, sha256: str, run: str, *, begins: bool) -> None:
-        """Count `run` as one of those allowed if it `begins`. Raises RefusedError if the approval is used up."""
+        """Count `run` as one of those allowed if it `begins`. Raises RefusedError if the approval is used
+        up."""
         decision, runs = self.decision(sha256), self._runs(sha256)
         allowed = decision.runs if decision else 0
         if run not in runs:
             if len(runs) >= allowed:
-                raise RefusedError(f"plan {sha256[:12]} was approved for {allowed} run(s), this is another one: approve it again")
+                raise RefusedError(
+                    f"plan {sha256[:12]} was approved for {allowed} run(s), this is another one: approve it "
+                    "again"
+                )
             if begins:
                 self._write_runs(sha256, {**runs, run: {"round": 0, "request": ""}})
 
     def require_next(self, sha256: str, run: str, number: int, request: str) -> None:
         """Note that round `number` of `run` is trained from weights with the hash `request`.
 
-        A server that comes back after a crash asks for the last round again, with the same weights: that is answered.
+        A server that comes back after a crash asks for the last round again, with the same weights: that is
+        answered.
 
         Raises:
             RefusedError: an earlier round, or the same one from other weights.
@@ -115,7 +124,9 @@ class Approvals:
         runs = self._runs(sha256)
         last = runs[run]
         if number < last["round"] or (number == last["round"] and request != last["request"]):
-            raise RefusedError(f"round {number} was trained already at this site, which is at round {last['round']}")
+            raise RefusedError(
+                f"round {number} was trained already at this site, which is at round {last['round']}"
+            )
         self._write_runs(sha256, {**runs, run: {"round": number, "request": request}})
 
     def _runs(self, sha256: str) -> dict[str, dict[str, Any]]:
@@ -141,10 +152,13 @@ class Approvals:
         return [p.parent.name for p in sorted(plans, key=lambda p: (p.stat().st_mtime_ns, p.parent.name))]
 
     def find(self, start: str) -> str:
-        """The one known plan whose hash begins with `start`. Raises ConfigError if there is none, or several."""
+        """The one known plan whose hash begins with `start`. Raises ConfigError if there is none, or
+        several."""
         found = [sha256 for sha256 in self.known() if sha256.startswith(start)]
         if len(found) != 1:
-            known = ", ".join(s[:12] for s in self.known()) or "none; they come when the coordinator starts a run"
+            known = (
+                ", ".join(s[:12] for s in self.known()) or "none; they come when the coordinator starts a run"
+            )
             problem = "several plans begin so" if found else "no such plan"
             raise ConfigError(f"{start}: {problem}; known are: {known}")
         return found[0]
@@ -154,9 +168,13 @@ class Approvals:
         from common.models import build_model  # takes seconds: the agent, which only asks, goes without
 
         plan = self.plan(sha256)
-        shapes = {name: list(shape) for name, shape in Schema.exchanged(plan, build_model(plan)).shapes.items()}
+        shapes = {
+            name: list(shape) for name, shape in Schema.exchanged(plan, build_model(plan)).shapes.items()
+        }
         before = self.decision(sha256)
-        return self._decide(sha256, Decision(True, _user(), _now(), (before.runs if before else 0) + 1, shapes))
+        return self._decide(
+            sha256, Decision(True, _user(), _now(), (before.runs if before else 0) + 1, shapes)
+        )
 
     def deny(self, sha256: str) -> Decision:
         """Refuse a plan, or take every approval of it back."""
@@ -169,12 +187,19 @@ class Approvals:
         return Schema({name: tuple(shape) for name, shape in decision.shapes.items()})
 
     def _decide(self, sha256: str, decision: Decision) -> Decision:
-        write_atomically(self._folder / sha256 / "decision.json", (json.dumps(asdict(decision), indent=2) + "\n").encode())
+        write_atomically(
+            self._folder / sha256 / "decision.json", (json.dumps(asdict(decision), indent=2) + "\n").encode()
+        )
         return decision
 
     def compare(self, sha256: str) -> tuple[str | None, list[str]]:
-        """Hash of the plan that was approved last before this one (None if none was), and what changed since."""
-        others = [(d.at, s) for s in self.known() if s != sha256 and (d := self.decision(s)) is not None and d.approved]
+        """Hash of the plan that was approved last before this one (None if none was), and what changed
+        since."""
+        others = [
+            (d.at, s)
+            for s in self.known()
+            if s != sha256 and (d := self.decision(s)) is not None and d.approved
+        ]
         if not others:
             return None, []
         last = max(others)[1]

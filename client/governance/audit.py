@@ -1,8 +1,9 @@
-"""The audit log: one line for everything received, decided and sent. Append-only, chained by hashes, on the disk before it counts.
+"""The audit log: one line for everything received, decided and sent. Append-only, chained by hashes, on the
+disk before it counts.
 
-Each line is JSON with a running number `n`, the hash of the line before (`previous`) and its own (`hash`, SHA-256 over the
-rest). Changing, removing or inserting a line breaks the chain at that line. Cutting lines off the end does not: note the
-count and the last hash, which `verify` gives, outside of the machine.
+Each line is JSON with a running number `n`, the hash of the line before (`previous`) and its own (`hash`,
+SHA-256 over the rest). Changing, removing or inserting a line breaks the chain at that line. Cutting lines
+off the end does not: note the count and the last hash, which `verify` gives, outside of the machine.
 """
 
 import datetime
@@ -65,11 +66,14 @@ def _private(path: str, flags: int) -> int:
 
 
 def _hash(entry: dict[str, Any]) -> str:
-    return hashlib.sha256(canonical_json({k: v for k, v in entry.items() if k != "hash"}).encode()).hexdigest()
+    return hashlib.sha256(
+        canonical_json({k: v for k, v in entry.items() if k != "hash"}).encode()
+    ).hexdigest()
 
 
 def _cut_torn_line(path: Path) -> int:
-    """Remove bytes after the last newline: an entry whose writing never ended, and on which nothing was done."""
+    """Remove bytes after the last newline: an entry whose writing never ended, and on which nothing was
+    done."""
     if not path.exists():
         return 0
     with path.open("rb+") as file:
@@ -90,7 +94,9 @@ def _last_entry(path: Path) -> dict[str, Any] | None:
         if entry["hash"] != _hash(entry):
             raise ValueError
     except (ValueError, KeyError, TypeError):
-        raise DataError(f"{path}: its last line was changed; look with: pneumofed client audit verify") from None
+        raise DataError(
+            f"{path}: its last line was changed; look with: pneumofed client audit verify"
+        ) from None
     return entry
 
 
@@ -118,6 +124,9 @@ def verify(path: Path) -> tuple[int, str]:
         if not isinstance(entry, dict) or entry.get("hash") != _hash(entry):
             raise DataError(f"{path}, line {number}: was changed: its hash is not that of its contents")
         if entry.get("previous") != last or entry.get("n") != n + 1:
-            raise DataError(f"{path}, line {number}: does not follow the line before: lines were removed, inserted or reordered")
+            raise DataError(
+                f"{path}, line {number}: does not follow the line before: lines were removed, inserted or "
+                "reordered"
+            )
         n, last = entry["n"], entry["hash"]
     return n, last

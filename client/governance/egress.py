@@ -1,4 +1,5 @@
-"""The egress check, an allow-list: the agreed tensors and the agreed numbers leave a site, and nothing else does.
+"""The egress check, an allow-list: the agreed tensors and the agreed numbers leave a site, and nothing else
+does.
 
 What passes is rebuilt from the checked values, so that nothing can ride along.
 """
@@ -21,15 +22,21 @@ ALLOWED = {
 """Message type -> the records of its reply, all of them and no others."""
 
 
-def check_reply(kind: str, content: RecordDict, schema: wire.Schema, policy: Policy, plan: Plan) -> RecordDict:
-    """The content that may leave, rebuilt. Under a plan with privacy, no number that tells of the patients may.
+def check_reply(
+    kind: str, content: RecordDict, schema: wire.Schema, policy: Policy, plan: Plan
+) -> RecordDict:
+    """The content that may leave, rebuilt. Under a plan with privacy, no number that tells of the patients
+    may.
 
     Raises:
-        WireError: a record, tensor or number is missing, extra, of another shape or type, not finite, or too large.
+        WireError: a record, tensor or number is missing, extra, of another shape or type, not finite, or too
+        large.
         RefusedError: the policy keeps it: too few patients are behind it, or metrics stay at the site.
     """
     if set(content) != ALLOWED[kind]:
-        raise WireError(f"found the records {sorted(content)} in a reply to {kind}, expected {sorted(ALLOWED[kind])}")
+        raise WireError(
+            f"found the records {sorted(content)} in a reply to {kind}, expected {sorted(ALLOWED[kind])}"
+        )
     if kind == MessageType.QUERY:
         return _query(content, policy, plan)
     names = wire.TRAIN_NUMBERS if kind == MessageType.TRAIN else wire.EVALUATE_NUMBERS
@@ -40,19 +47,29 @@ def check_reply(kind: str, content: RecordDict, schema: wire.Schema, policy: Pol
     if plan.privacy is not None:
         _require_silence(kind, numbers)
     elif n_patients < policy.min_patients:
-        raise RefusedError(f"fewer than {policy.min_patients} patients are behind this answer, the policy's minimum")
+        raise RefusedError(
+            f"fewer than {policy.min_patients} patients are behind this answer, the policy's minimum"
+        )
     if kind == MessageType.EVALUATE:
         if not policy.metrics:
             raise RefusedError("this site's policy keeps its metrics")
         return RecordDict({wire.METRICS: MetricRecord({**numbers, wire.N_EXAMPLES: n_patients})})
     if not policy.metrics:
         numbers[wire.LOSS] = math.nan
-    arrays = wire.pack(schema.unpack(wire.get_arrays(content)))  # which bounds the size by what the plan's model needs
-    return RecordDict({wire.ARRAYS: arrays, wire.METRICS: MetricRecord({**numbers, wire.N_EXAMPLES: n_patients})})
+    arrays = wire.pack(
+        schema.unpack(wire.get_arrays(content))
+    )  # which bounds the size by what the plan's model needs
+    return RecordDict(
+        {wire.ARRAYS: arrays, wire.METRICS: MetricRecord({**numbers, wire.N_EXAMPLES: n_patients})}
+    )
 
 
 def _require_silence(kind: str, numbers: dict[str, float]) -> None:
-    told = [name for name, value in numbers.items() if name not in (wire.N_EXAMPLES, wire.STEPS) and not math.isnan(value)]
+    told = [
+        name
+        for name, value in numbers.items()
+        if name not in (wire.N_EXAMPLES, wire.STEPS) and not math.isnan(value)
+    ]
     if kind == MessageType.EVALUATE or told or numbers[wire.N_EXAMPLES] != wire.PRIVATE_WEIGHT:
         raise WireError(f"found numbers about patients ({', '.join(told) or kind}) under a plan with privacy")
 
@@ -64,25 +81,37 @@ def _query(content: RecordDict, policy: Policy, plan: Plan) -> RecordDict:
     if plan.privacy is not None:
         _require_silence(MessageType.QUERY, numbers)
     elif n_patients < policy.min_patients:
-        raise RefusedError(f"fewer than {policy.min_patients} patients are at this site, its policy's minimum")
-    counts = _without_small({name: n for name, n in numbers.items() if name != wire.N_EXAMPLES}, policy.min_patients, plan.findings)
+        raise RefusedError(
+            f"fewer than {policy.min_patients} patients are at this site, its policy's minimum"
+        )
+    counts = _without_small(
+        {name: n for name, n in numbers.items() if name != wire.N_EXAMPLES},
+        policy.min_patients,
+        plan.findings,
+    )
     texts = {key: wire.get_text(content, key) for key in (wire.SITE, wire.DEVICE)}
-    if set(content.config_records[wire.CONFIG]) != set(texts) or any(len(text) > MAX_TEXT for text in texts.values()):
+    if set(content.config_records[wire.CONFIG]) != set(texts) or any(
+        len(text) > MAX_TEXT for text in texts.values()
+    ):
         raise WireError("found other texts than the site's name and device")
     metrics = MetricRecord({wire.N_EXAMPLES: n_patients, **counts})
     return RecordDict({wire.CONFIG: ConfigRecord(dict(texts)), wire.METRICS: metrics})
 
 
 def _without_small(counts: dict[str, float], least: int, findings: tuple[str, ...]) -> dict[str, float]:
-    """NaN for each count under `least`; and for all that with it add up to a number that is told, or it could be worked out.
+    """NaN for each count under `least`; and for all that with it add up to a number that is told, or it could
+    be worked out.
 
-    Of the training patients, whose number is told, nobody (0) may be said to be in a class, but not one or a few.
+    Of the training patients, whose number is told, nobody (0) may be said to be in a class, but not one or a
+    few.
     """
     kept = {name: counts[name] if counts[name] >= least else math.nan for name in wire.SPLITS}
     groups: list[tuple[tuple[str, ...], float]] = [(wire.LENGTHS, 0.0)]
     for finding in findings:
         pair = (wire.positive(finding), wire.negative(finding))
-        groups.append((pair, counts[wire.N_TRAIN] - sum(counts[name] for name in pair)))  # and those of whom nobody knows
+        groups.append(
+            (pair, counts[wire.N_TRAIN] - sum(counts[name] for name in pair))
+        )  # and those of whom nobody knows
     for names, rest in groups:
         tell = not any(0 < n < least for n in (*(counts[name] for name in names), rest))
         kept |= {name: counts[name] if tell else math.nan for name in names}

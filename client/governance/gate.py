@@ -1,4 +1,5 @@
-"""The one gate of a site: the same ordered chain for everything that comes in, and for everything that goes out.
+"""The one gate of a site: the same ordered chain for everything that comes in, and for everything that goes
+out.
 
 In: audit -> kind -> plan -> approval -> policy -> run and round.  Out: policy and egress check -> audit.
 """
@@ -51,7 +52,9 @@ class Gate:
         self._audit.add("received", **about)
         kind = request.metadata.message_type
         if kind not in ALLOWED or not request.has_content():
-            raise RefusedError(f"found a message of type {kind[:40]!r}, this site answers {', '.join(sorted(ALLOWED))}")
+            raise RefusedError(
+                f"found a message of type {kind[:40]!r}, this site answers {', '.join(sorted(ALLOWED))}"
+            )
         plan = self._approved_plan(request)
         if objections := policy.objections(plan):
             raise RefusedError("this site's policy: " + "; ".join(objections))
@@ -102,7 +105,11 @@ class Gate:
             content = check_reply(kind, reply.content, admitted.schema, policy, admitted.plan)
         except (WireError, RefusedError) as e:
             log.error("kept a reply back: %s", e)
-            public = str(e) if isinstance(e, RefusedError) else "the site kept its answer back: it is not what the plan agrees on"
+            public = (
+                str(e)
+                if isinstance(e, RefusedError)
+                else "the site kept its answer back: it is not what the plan agrees on"
+            )
             return self.refuse(admitted.request, public, wire.SITE_REFUSES)
         answer = Message(content, reply_to=admitted.request)
         self._audit.add("sent", plan=admitted.plan.sha256, **_describe(answer))
@@ -111,7 +118,12 @@ class Gate:
     def refuse(self, request: Message, reason: str, code: int = wire.SITE_REFUSES) -> Message:
         """An error reply, written down. Raises OSError as `release` does."""
         answer = Message(Error(code, reason), reply_to=request)
-        self._audit.add("refused", answers=request.metadata.message_id, kind=request.metadata.message_type[:40], reason=reason)
+        self._audit.add(
+            "refused",
+            answers=request.metadata.message_id,
+            kind=request.metadata.message_type[:40],
+            reason=reason,
+        )
         return answer
 
     def abandon(self, request: Message, why: str) -> None:
@@ -120,7 +132,8 @@ class Gate:
 
 
 def _describe(message: Message) -> dict[str, Any]:
-    """What the audit log keeps of a message: kind, run, round, plan, size and hash; of the contents, the numbers."""
+    """What the audit log keeps of a message: kind, run, round, plan, size and hash; of the contents, the
+    numbers."""
     about: dict[str, Any] = {"kind": message.metadata.message_type[:40], "sha256": message.object_id}
     if message.metadata.message_id:
         about["message"] = message.metadata.message_id
@@ -135,7 +148,9 @@ def _describe(message: Message) -> dict[str, Any]:
         about |= {_COLUMNS[k]: v for k, v in known.items()}
     for metrics in message.content.metric_records.values():
         about["numbers"] = {
-            k[:40]: v if math.isfinite(v) else None for k, v in list(metrics.items())[:20] if isinstance(v, (int, float))
+            k[:40]: v if math.isfinite(v) else None
+            for k, v in list(metrics.items())[:20]
+            if isinstance(v, (int, float))
         }
     return about
 

@@ -1,10 +1,11 @@
 """The privacy ledger: what has been spent on this site's patients, over all plans, runs, rounds and restarts.
 
-SQLite, append-only (the database itself refuses changes), chained by hashes. *Reserve before, settle after*: steps are
-written down, and on the disk, before they are trained; a crash can count too much, never too little.
+SQLite, append-only (the database itself refuses changes), chained by hashes. *Reserve before, settle after*:
+steps are written down, and on the disk, before they are trained; a crash can count too much, never too
+little.
 
-Whose budget it is follows from the patients, by pseudonym: a cohort that is ingested again, renamed, or shares patients with
-another has their past.
+Whose budget it is follows from the patients, by pseudonym: a cohort that is ingested again, renamed, or
+shares patients with another has their past.
 """
 
 import datetime
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from client.training.private.accounting import History, epsilon
+from client.governance.accounting import History, epsilon
 from common.errors import DataError, RefusedError
 from common.plan import canonical_json
 
@@ -28,13 +29,27 @@ _SCHEMA = (
         cohort TEXT NOT NULL, plan TEXT NOT NULL, run TEXT NOT NULL, round INTEGER NOT NULL,
         noise REAL NOT NULL, sample_rate REAL NOT NULL, steps INTEGER NOT NULL, settles INTEGER,
         previous TEXT NOT NULL, hash TEXT NOT NULL)""",
-    "CREATE TABLE IF NOT EXISTS members (cohort TEXT NOT NULL, patient TEXT NOT NULL, PRIMARY KEY (cohort, patient)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS members (cohort TEXT NOT NULL, patient TEXT NOT NULL, PRIMARY KEY (cohort, "
+    "patient)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS by_patient ON members (patient)",
     f"CREATE TRIGGER IF NOT EXISTS no_change BEFORE UPDATE ON entries {_REFUSE}",
     f"CREATE TRIGGER IF NOT EXISTS no_removal BEFORE DELETE ON entries {_REFUSE}",
     f"CREATE TRIGGER IF NOT EXISTS no_leaving BEFORE DELETE ON members {_REFUSE}",
 )
-_COLUMNS = ("n", "time", "kind", "cohort", "plan", "run", "round", "noise", "sample_rate", "steps", "settles", "previous")
+_COLUMNS = (
+    "n",
+    "time",
+    "kind",
+    "cohort",
+    "plan",
+    "run",
+    "round",
+    "noise",
+    "sample_rate",
+    "steps",
+    "settles",
+    "previous",
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,8 @@ class Ledger:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that is on the disk when the block ends, or undone. Raises DataError if the file is not a ledger."""
+        """A transaction that is on the disk when the block ends, or undone. Raises DataError if the file is
+        not a ledger."""
         try:
             connection = sqlite3.connect(self._path, timeout=30.0, isolation_level=None)
             try:
@@ -75,11 +91,21 @@ class Ledger:
             finally:
                 connection.close()
         except sqlite3.OperationalError as e:
-            raise OSError(28 if "full" in str(e) else 5, f"the ledger cannot be written ({e})", str(self._path)) from None
+            raise OSError(
+                28 if "full" in str(e) else 5, f"the ledger cannot be written ({e})", str(self._path)
+            ) from None
         except sqlite3.DatabaseError:
-            raise DataError(f"{self._path}: not a readable ledger; restore it from a copy: without it nothing trains") from None
+            raise DataError(
+                f"{self._path}: not a readable ledger; restore it from a copy: without it nothing trains"
+            ) from None
 
-    def reserve(self, patients: Sequence[str], purpose: Purpose, steps: tuple[float, float, int], budget: Budget | None) -> int:
+    def reserve(
+        self,
+        patients: Sequence[str],
+        purpose: Purpose,
+        steps: tuple[float, float, int],
+        budget: Budget | None,
+    ) -> int:
         """Write steps (noise, sample rate, number) down before they are trained; returns the entry's number.
 
         Raises:
@@ -90,25 +116,32 @@ class Ledger:
         with self._open() as connection:
             known = connection.execute("SELECT 1 FROM members WHERE cohort = ? LIMIT 1", (cohort,)).fetchone()
             if known is None:
-                connection.executemany("INSERT INTO members VALUES (?, ?)", [(cohort, p) for p in sorted(set(patients))])
+                connection.executemany(
+                    "INSERT INTO members VALUES (?, ?)", [(cohort, p) for p in sorted(set(patients))]
+                )
             if budget is not None:
                 spent = _history(connection, cohort)
                 total = epsilon([*spent, steps], budget.delta)
                 if total > budget.epsilon:
-                    raise RefusedError(f"this site's privacy budget does not allow another {steps[2]} steps of this plan")
+                    raise RefusedError(
+                        f"this site's privacy budget does not allow another {steps[2]} steps of this plan"
+                    )
             return _append(connection, "reserved", cohort, purpose, steps, None)
 
     def settle(self, number: int, steps_done: int) -> None:
         """Write down that a reservation's training ended after so many steps, at most those reserved."""
         with self._open() as connection:
             row = connection.execute(
-                "SELECT cohort, plan, run, round, noise, sample_rate, steps FROM entries WHERE n = ? AND kind = 'reserved'",
+                "SELECT cohort, plan, run, round, noise, sample_rate, steps FROM entries WHERE n = ? AND "
+                "kind = 'reserved'",
                 (number,),
             ).fetchone()
             if row is None or not 0 <= steps_done <= row[6]:
                 raise DataError(f"{self._path}: entry {number} cannot be settled with {steps_done} steps")
             if connection.execute("SELECT 1 FROM entries WHERE settles = ?", (number,)).fetchone() is None:
-                _append(connection, "settled", row[0], Purpose(*row[1:4]), (row[4], row[5], steps_done), number)
+                _append(
+                    connection, "settled", row[0], Purpose(*row[1:4]), (row[4], row[5], steps_done), number
+                )
 
     def history(self) -> History:
         """All steps ever reserved or done, whoever's: an upper bound for every patient."""
@@ -119,11 +152,15 @@ class Ledger:
         """Per run: plan, rounds, steps settled, steps reserved and not settled."""
         with self._open() as connection:
             rows = connection.execute(
-                """SELECT r.plan, r.run, COUNT(*), SUM(COALESCE(s.steps, 0)), SUM(CASE WHEN s.n IS NULL THEN r.steps ELSE 0 END)
+                """SELECT r.plan, r.run, COUNT(*), SUM(COALESCE(s.steps, 0)),
+                       SUM(CASE WHEN s.n IS NULL THEN r.steps ELSE 0 END)
                    FROM entries r LEFT JOIN entries s ON s.settles = r.n WHERE r.kind = 'reserved'
                    GROUP BY r.plan, r.run ORDER BY MIN(r.n)"""
             ).fetchall()
-        return [dict(zip(("plan", "run", "rounds", "settled_steps", "reserved_steps"), row, strict=True)) for row in rows]
+        return [
+            dict(zip(("plan", "run", "rounds", "settled_steps", "reserved_steps"), row, strict=True))
+            for row in rows
+        ]
 
     def run_history(self, plan: str, run: str) -> History:
         """The steps of one run."""
@@ -131,10 +168,13 @@ class Ledger:
             return _steps(connection, "AND r.plan = ? AND r.run = ?", (plan, run))
 
     def verify(self) -> int:
-        """Check the chain; returns the number of entries. Raises DataError, naming the first entry that does not fit."""
+        """Check the chain; returns the number of entries. Raises DataError, naming the first entry that does
+        not fit."""
         previous, n = GENESIS, 0
         with self._open() as connection:
-            rows = connection.execute(f"SELECT {', '.join(_COLUMNS)}, hash FROM entries ORDER BY n").fetchall()  # noqa: S608
+            rows = connection.execute(
+                f"SELECT {', '.join(_COLUMNS)}, hash FROM entries ORDER BY n"  # noqa: S608
+            ).fetchall()
         for row in rows:
             entry = dict(zip(_COLUMNS, row[:-1], strict=True))
             if entry["n"] != n + 1 or entry["previous"] != previous or row[-1] != _hash(entry):
@@ -148,12 +188,29 @@ def _hash(entry: dict[str, Any]) -> str:
 
 
 def _append(
-    connection: sqlite3.Connection, kind: str, cohort: str, purpose: Purpose, steps: tuple[float, float, int], settles: int | None
+    connection: sqlite3.Connection,
+    kind: str,
+    cohort: str,
+    purpose: Purpose,
+    steps: tuple[float, float, int],
+    settles: int | None,
 ) -> int:
     last = connection.execute("SELECT n, hash FROM entries ORDER BY n DESC LIMIT 1").fetchone()
     n, previous = (last[0] + 1, last[1]) if last else (1, GENESIS)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-    values = (n, now, kind, cohort, purpose.plan, purpose.run, purpose.round, *map(float, steps[:2]), steps[2], settles, previous)
+    values = (
+        n,
+        now,
+        kind,
+        cohort,
+        purpose.plan,
+        purpose.run,
+        purpose.round,
+        *map(float, steps[:2]),
+        steps[2],
+        settles,
+        previous,
+    )
     entry = dict(zip(_COLUMNS, values, strict=True))
     marks = ", ".join("?" * (len(values) + 1))
     connection.execute(f"INSERT INTO entries VALUES ({marks})", (*values, _hash(entry)))  # noqa: S608 - question marks
@@ -164,7 +221,8 @@ def _history(connection: sqlite3.Connection, cohort: str | None) -> History:
     """Steps of every cohort that shares a patient with `cohort`; of all cohorts if it is None."""
     if cohort is None:
         return _steps(connection, "", ())
-    shared = "AND r.cohort IN (SELECT DISTINCT b.cohort FROM members a JOIN members b ON a.patient = b.patient WHERE a.cohort = ?)"
+    shared = """AND r.cohort IN (
+        SELECT DISTINCT b.cohort FROM members a JOIN members b ON a.patient = b.patient WHERE a.cohort = ?)"""
     return _steps(connection, shared, (cohort,))
 
 
@@ -174,17 +232,18 @@ _SPENT = """SELECT r.noise, r.sample_rate, COALESCE(s.steps, r.steps)
 
 def _steps(connection: sqlite3.Connection, condition: str, values: tuple[str, ...]) -> History:
     """(noise, rate, steps): settled where it is, else as reserved."""
-    rows = connection.execute(
-        _SPENT + condition,
-        values,
-    ).fetchall()
+    rows = connection.execute(_SPENT + condition, values).fetchall()
     return [(noise, rate, int(n)) for noise, rate, n in rows]
 
 
 def summary(ledger: Ledger, budget: Budget) -> dict[str, Any]:
-    """What `pneumofed client ledger` shows: ε spent and left for the patient who is in everything, and ε of each run."""
+    """What `pneumofed client ledger` shows: ε spent and left for the patient who is in everything, and ε of
+    each run."""
     spent = epsilon(ledger.history(), budget.delta)
-    runs = [{**run, "epsilon": epsilon(ledger.run_history(run["plan"], run["run"]), budget.delta)} for run in ledger.runs()]
+    runs = [
+        {**run, "epsilon": epsilon(ledger.run_history(run["plan"], run["run"]), budget.delta)}
+        for run in ledger.runs()
+    ]
     return {
         "epsilon_budget": budget.epsilon, "delta": budget.delta, "epsilon_spent": spent,
         "epsilon_left": max(0.0, budget.epsilon - spent), "entries": ledger.verify(), "runs": runs,

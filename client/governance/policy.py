@@ -29,7 +29,13 @@ class Hours(Settings):
 
 def _minutes(text: str) -> int:
     hours, colon, minutes = text.partition(":")
-    if not (colon and hours.isdigit() and minutes.isdigit() and int(minutes) < 60 and int(hours) * 60 + int(minutes) <= 1440):
+    if not (
+        colon
+        and hours.isdigit()
+        and minutes.isdigit()
+        and int(minutes) < 60
+        and int(hours) * 60 + int(minutes) <= 1440
+    ):
         raise ValueError(f"found {text!r}, expected a time from '00:00' to '24:00', in quotes")
     return int(hours) * 60 + int(minutes)
 
@@ -37,14 +43,24 @@ def _minutes(text: str) -> int:
 class Policy(Settings):
     """A hospital's rules. A plan outside of them is refused even if somebody approved it."""
 
-    findings: tuple[str, ...] = Field(default=("pneumonia",), strict=False, description="findings that may be trained on")
-    encoders: tuple[str, ...] = Field(default=("cnn3",), strict=False, description="models that may be trained")
+    findings: tuple[str, ...] = Field(
+        default=("pneumonia",), strict=False, description="findings that may be trained on"
+    )
+    encoders: tuple[str, ...] = Field(
+        default=("cnn3",), strict=False, description="models that may be trained"
+    )
     modalities: tuple[Literal["xray", "ct"], ...] = Field(default=("xray", "ct"), strict=False)
     max_rounds: int = Field(default=500, ge=1)
     max_epochs: int = Field(default=20, ge=1, description="in one round")
-    metrics: bool = Field(default=True, description="whether losses and scores on the hospital's patients may leave")
-    min_patients: int = Field(default=10, ge=1, description="fewest patients behind any number or update that leaves")
-    epsilon: float = Field(default=8.0, gt=0.0, description="of each patient, over all plans and runs for ever (docs/privacy.md)")
+    metrics: bool = Field(
+        default=True, description="whether losses and scores on the hospital's patients may leave"
+    )
+    min_patients: int = Field(
+        default=10, ge=1, description="fewest patients behind any number or update that leaves"
+    )
+    epsilon: float = Field(
+        default=8.0, gt=0.0, description="of each patient, over all plans and runs for ever (docs/privacy.md)"
+    )
     delta: float = Field(default=1e-5, gt=0.0, lt=1.0)
     only_private: bool = Field(default=False, description="refuse plans without privacy")
     hours: Hours = Hours()

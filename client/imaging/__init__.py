@@ -1,1 +1,2 @@
-"""From files to sequences: DICOM (or images, or npz) -> one ordered sequence a patient -> the cohort on disk."""
+"""From files to sequences: DICOM (or images, or npz) -> one ordered sequence a patient -> the cohort on
+disk."""

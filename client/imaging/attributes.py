@@ -1,4 +1,5 @@
-"""What a cohort keeps of a sequence beside its images, to look at subgroups: its scanner, and words from these lists alone."""
+"""What a cohort keeps of a sequence beside its images, to look at subgroups: its scanner, and words from
+these lists alone."""
 
 ATTRIBUTES = ("scanner", "sex", "age", "view")
 """Each of the sequence's last image."""

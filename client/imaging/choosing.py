@@ -1,4 +1,5 @@
-"""Which of a patient's images make the sequence: frontal X-rays; the one CT series that covers the chest best."""
+"""Which of a patient's images make the sequence: frontal X-rays; the one CT series that covers the chest
+best."""
 
 from collections.abc import Sequence as Seq
 from pathlib import Path
@@ -15,7 +16,9 @@ GAP = 1.5
 
 def choose_images(headers: Seq[Header], modality: str, tally: Tally) -> list[Header]:
     """The images of one patient that belong together, in no order; each SOP instance once. Maybe none."""
-    images = list({header.uid: header for header in sorted(headers, key=lambda h: str(h.path), reverse=True)}.values())
+    images = list(
+        {header.uid: header for header in sorted(headers, key=lambda h: str(h.path), reverse=True)}.values()
+    )
     tally.add_files(Reason.DUPLICATE, _paths(headers, without=images))
     return _one_series(images, tally) if modality == "ct" else _frontal(images, tally)
 
@@ -34,7 +37,8 @@ def _frontal(images: list[Header], tally: Tally) -> list[Header]:
 
 
 def _one_series(images: list[Header], tally: Tally) -> list[Header]:
-    """Of the series without localisers, derived images and captures: the most slices, then the thinner, then the newest UID."""
+    """Of the series without localisers, derived images and captures: the most slices, then the thinner, then
+    the newest UID."""
     slices = [h for h in images if not h.derived]
     tally.add_files(Reason.NOT_A_SLICE, _paths(images, without=slices))
     if not slices:
@@ -45,12 +49,18 @@ def _one_series(images: list[Header], tally: Tally) -> list[Header]:
 
     def worth(uid: str) -> tuple[int, float, str]:
         thickness = [h.thickness for h in by_series[uid] if h.thickness is not None]
-        return len({h.position for h in by_series[uid]}), -float(np.median(thickness)) if thickness else -np.inf, uid
+        return (
+            len({h.position for h in by_series[uid]}),
+            -float(np.median(thickness)) if thickness else -np.inf,
+            uid,
+        )
 
     chosen = by_series[max(by_series, key=worth)]
     tally.add_files(Reason.OTHER_SERIES, _paths(slices, without=chosen))
     surest = min((h.placed_by for h in chosen), key=PLACED_BY.index)
-    alike = [h for h in chosen if h.placed_by == surest]  # millimetres of different origins cannot be compared
+    alike = [
+        h for h in chosen if h.placed_by == surest
+    ]  # millimetres of different origins cannot be compared
     tally.add_files(Reason.NO_POSITION, _paths(chosen, without=alike))
     return alike
 

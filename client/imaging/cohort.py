@@ -1,9 +1,11 @@
-"""The cohort: sequences decoded once, windowed and resized, on disk; opened in milliseconds by memory-mapping.
+"""The cohort: sequences decoded once, windowed and resized, on disk; opened in milliseconds by
+memory-mapping.
 
-A cohort folder holds `frames.bin` (frames one after another, uint8 or uint16), `frames.arrow` (the gap before each, and a keyed
-hash of the file it came from), `sequences.arrow` (pseudonym, first frame, number of frames, labels, attributes) and `cohort.json`
-(contract, counts, fingerprint). Sequences of one patient share frames. It is written beside its place and renamed into it, so it
-is whole or not there; frames whose file did not change are taken over from the cohort before.
+A cohort folder holds `frames.bin` (frames one after another, uint8 or uint16), `frames.arrow` (the gap before
+each, and a keyed hash of the file it came from), `sequences.arrow` (pseudonym, first frame, number of frames,
+labels, attributes) and `cohort.json` (contract, counts, fingerprint). Sequences of one patient share frames.
+It is written beside its place and renamed into it, so it is whole or not there; frames whose file did not
+change are taken over from the cohort before.
 """
 
 import hashlib
@@ -86,13 +88,17 @@ def build_cohort(
         _write_about(building, about)
         named = {s.patient.lower() for s in collection.sequences} | collection.identifiers
         if places := scan(building, named):
-            raise DataError(f"the cohort would hold an identifier ({', '.join(places)}); it was not made. Please report this")
+            raise DataError(
+                f"the cohort would hold an identifier ({', '.join(places)}); it was not made. Please report "
+                "this"
+            )
 
     _replace(folder, write)
 
 
 def remove_patient(folder: Path, patient: str) -> tuple[int, int]:
-    """Write a cohort anew without one patient (a pseudonym): how many sequences and frames went. Raises DataError as `open`."""
+    """Write a cohort anew without one patient (a pseudonym): how many sequences and frames went. Raises
+    DataError as `open`."""
     part = _Part.open(folder)
     belongs = np.asarray(part.table["patient"].to_numpy(zero_copy_only=False) == patient)
     first, n = (part.table[name].to_numpy().astype(np.int64) for name in ("first", "n_frames"))
@@ -107,7 +113,9 @@ def remove_patient(folder: Path, patient: str) -> tuple[int, int]:
             for frame in np.flatnonzero(~goes):
                 file.write(part.frames[frame].tobytes())
         moved = first - np.concatenate([[0], np.cumsum(goes)])[first]
-        table = part.table.set_column(part.table.column_names.index("first"), "first", pa.array(moved, pa.int64()))
+        table = part.table.set_column(
+            part.table.column_names.index("first"), "first", pa.array(moved, pa.int64())
+        )
         tokens = [token for token, gone in zip(part.tokens, goes, strict=True) if not gone]
         _write_tables(building, part.gaps[~goes].tolist(), tokens, table.filter(pa.array(~belongs)))
         _write_about(building, {**part.about, "n_frames": int((~goes).sum())})
@@ -132,7 +140,8 @@ def _replace(folder: Path, write: Callable[[Path], None]) -> None:
 
 @dataclass
 class _Frames:
-    """Writes frames one after another. An image that several sequences of a patient share is read and written once."""
+    """Writes frames one after another. An image that several sequences of a patient share is read and written
+    once."""
 
     write: Callable[[bytes], Any]
     contract: Input
@@ -162,14 +171,17 @@ class _Frames:
                 if not numbers:
                     tally.add(Reason.NO_FRAMES)
                     continue
-                assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))  # a patient's order is one
+                assert numbers == list(
+                    range(numbers[0], numbers[0] + len(numbers))
+                )  # a patient's order is one
                 yield {
                     "patient": patient, "first": numbers[0], "n_frames": len(numbers),
                     "labels": sequence.labels, **{name: getattr(sequence, name) for name in ATTRIBUTES},
                 }  # fmt: skip
 
     def _load(self, frames: list[Frame]) -> Iterator[tuple[bytes, Pixels | Skipped]]:
-        """Every frame in the contract's size and depth, in order. DICOM is read in processes of its own (reader.py)."""
+        """Every frame in the contract's size and depth, in order. DICOM is read in processes of its own
+        (reader.py)."""
         tokens = [_token(frame, self.key) for frame in frames]
         files = (f.load for f, t in zip(frames, tokens, strict=True) if t not in self.before)
         fresh = frames_of([load for load in files if isinstance(load, DicomPixels)], self.contract)
@@ -196,7 +208,8 @@ def _identity(frame: Frame) -> object:
 
 
 def _distinct(sequences: list[Sequence]) -> list[Frame]:
-    """The images of one patient's sequences, each once. Sequences that share some come by their last image (sequence.episodes)."""
+    """The images of one patient's sequences, each once. Sequences that share some come by their last image
+    (sequence.episodes)."""
     return list({_identity(f): f for sequence in sequences for f in sequence.frames}.values())
 
 
@@ -208,7 +221,8 @@ def _count(tally: Tally, reason: Reason, frame: Frame) -> None:
 
 
 def _token(frame: Frame, key: bytes) -> bytes:
-    """Which file, of what time and size, a frame came from: a keyed hash, which tells nothing without the key."""
+    """Which file, of what time and size, a frame came from: a keyed hash, which tells nothing without the
+    key."""
     if not isinstance(frame.load, DicomPixels):
         return b""
     try:
@@ -237,7 +251,8 @@ def _write_tables(building: Path, gaps: list[float], tokens: list[bytes], sequen
 
 
 def _write_about(building: Path, about: dict[str, Any]) -> None:
-    """cohort.json, with a fingerprint of all that training sees: equal for equal cohorts, wherever their files were."""
+    """cohort.json, with a fingerprint of all that training sees: equal for equal cohorts, wherever their
+    files were."""
     digest = hashlib.sha256()
     with (building / "frames.bin").open("rb") as file:
         while block := file.read(2**22):
@@ -291,13 +306,20 @@ class _Part:
         try:
             about = json.loads((folder / "cohort.json").read_text(encoding="utf-8"))
             if about["format"] != FORMAT:
-                raise DataError(f"{folder}: a cohort of format {about['format']}, expected {FORMAT}; ingest it again")
+                raise DataError(
+                    f"{folder}: a cohort of format {about['format']}, expected {FORMAT}; ingest it again"
+                )
             contract = Input.model_validate(about["input"])
             shape = (about["n_frames"], contract.size, contract.size)
             dtype = np.uint8 if contract.depth == 8 else np.uint16
             path = folder / "frames.bin"
-            # As a plain array: a slice of a memmap costs ten times that of an array, and there is one for each sequence.
-            frames = np.memmap(path, dtype, "r", shape=shape).view(np.ndarray) if about["n_frames"] else np.zeros(shape, dtype)
+            # As a plain array: a slice of a memmap costs ten times that of an array, and there is one for
+            # each sequence.
+            frames = (
+                np.memmap(path, dtype, "r", shape=shape).view(np.ndarray)
+                if about["n_frames"]
+                else np.zeros(shape, dtype)
+            )
             about_frames = feather.read_table(folder / "frames.arrow", memory_map=True)
             table = feather.read_table(folder / "sequences.arrow", memory_map=True)
         except (OSError, ValueError, KeyError, pa.ArrowInvalid) as e:
@@ -315,7 +337,8 @@ class Cohort:
     """The sequences of one site, from one cohort folder or several, in a fixed order. Read-only.
 
     Attributes:
-        patients: (N,) pseudonyms; labels: (N, K) float32, NaN where unknown; lengths: (N,) int64 frames a sequence.
+        patients: (N,) pseudonyms; labels: (N, K) float32, NaN where unknown; lengths: (N,) int64 frames a
+        sequence.
         attributes: (N,) text each, see attributes.py; scanners: the first of them.
         tally: what was left out and why; removed: identifying attribute -> files that had it.
         fingerprint: SHA-256 of all that training sees.
@@ -324,17 +347,26 @@ class Cohort:
     def __init__(self, parts: list[_Part]) -> None:
         self.contract = Input.model_validate(parts[0].about["input"])
         self.findings: tuple[str, ...] = tuple(parts[0].about["findings"])
-        if any(p.about["input"] != parts[0].about["input"] or p.about["findings"] != list(self.findings) for p in parts):
-            raise DataError("cohorts of different input contracts or findings cannot be used together; ingest them again")
+        if any(
+            p.about["input"] != parts[0].about["input"] or p.about["findings"] != list(self.findings)
+            for p in parts
+        ):
+            raise DataError(
+                "cohorts of different input contracts or findings cannot be used together; ingest them again"
+            )
         self._parts = parts
         self._part = np.repeat(np.arange(len(parts)), [p.table.num_rows for p in parts])
         self._first = _column(parts, "first").astype(np.int64)
         self.lengths: NDArray[np.int64] = _column(parts, "n_frames").astype(np.int64)
         self.patients: NDArray[np.str_] = _column(parts, "patient").astype(np.str_)
         self._position = np.array([split_position(p) for p in self.patients])
-        self.attributes: dict[str, NDArray[np.str_]] = {name: _column(parts, name).astype(np.str_) for name in ATTRIBUTES}
+        self.attributes: dict[str, NDArray[np.str_]] = {
+            name: _column(parts, name).astype(np.str_) for name in ATTRIBUTES
+        }
         self.scanners = self.attributes["scanner"]
-        self.labels: NDArray[np.float32] = np.stack([_column(parts, f"label:{f}").astype(np.float32) for f in self.findings], 1)
+        self.labels: NDArray[np.float32] = np.stack(
+            [_column(parts, f"label:{f}").astype(np.float32) for f in self.findings], 1
+        )
         self.removed = dict(sum((Counter(p.about["removed"]) for p in parts), Counter[str]()))
         self.fingerprint = hashlib.sha256("".join(p.about["fingerprint"] for p in parts).encode()).hexdigest()
         self.tally = sum((Tally.from_dict(p.about["skipped"]) for p in parts), Tally())
@@ -375,7 +407,9 @@ class Cohort:
         for number, part in enumerate(self._parts):
             mine = real & (self._part[indices] == number)[:, None]
             if mine.all():
-                np.take(part.frames, at, axis=0, out=frames, mode="clip")  # the same copy, without one in between
+                np.take(
+                    part.frames, at, axis=0, out=frames, mode="clip"
+                )  # the same copy, without one in between
                 gaps[:] = part.gaps[at]
             elif mine.any():
                 frames[mine], gaps[mine] = part.frames[at[mine]], part.gaps[at[mine]]
@@ -397,14 +431,23 @@ def _column(parts: list[_Part], name: str) -> NDArray[Any]:
 
 
 def require_trainable(cohort: Cohort, split: Split, min_patients: int, site: str) -> None:
-    """Raise DataError, naming `site`, if it has too few training patients or a finding with one class only."""
+    """Raise DataError, naming `site`, if it has too few training patients or a finding with one class
+    only."""
     train = cohort.split(split)["train"]
     n_patients = cohort.count_patients(train)
     if n_patients < min_patients:
-        raise DataError(f"{site}: found {n_patients} training patients, the plan's minimum is {min_patients} (min_patients)")
+        raise DataError(
+            f"{site}: found {n_patients} training patients, the plan's minimum is {min_patients} "
+            "(min_patients)"
+        )
     for k, finding in enumerate(cohort.findings):
         known = cohort.labels[train, k]
         classes = np.unique(known[~np.isnan(known)])
         if len(classes) < 2:
-            found = "no label" if len(classes) == 0 else f"only {'positive' if classes[0] else 'negative'} ones"
-            raise DataError(f"{site}: {finding}: found {found} among {n_patients} training patients, expected both classes")
+            found = (
+                "no label" if len(classes) == 0 else f"only {'positive' if classes[0] else 'negative'} ones"
+            )
+            raise DataError(
+                f"{site}: {finding}: found {found} among {n_patients} training patients, expected both "
+                "classes"
+            )

@@ -1,4 +1,5 @@
-"""De-identification at the door: what identifies a patient is counted for the report and left behind; a scan proves it."""
+"""De-identification at the door: what identifies a patient is counted for the report and left behind; a scan
+proves it."""
 
 import contextlib
 import json
@@ -15,9 +16,11 @@ from pydicom.tag import Tag
 from client.imaging.attributes import OUR_WORDS
 
 IDENTIFYING = frozenset(Tag(*tag) for tag in ALL_TAGS if len(tag) == 2)
-"""Attributes that the Basic Application Level Confidentiality Profile removes or replaces (PS3.15 table E.1-1)."""
+"""Attributes that the Basic Application Level Confidentiality Profile removes or replaces (PS3.15 table
+E.1-1)."""
 NAMING = (
-    "PatientName", "PatientID", "OtherPatientIDs", "PatientBirthDate", "PatientAddress", "PatientTelephoneNumbers",
+    "PatientName", "PatientID", "OtherPatientIDs", "PatientBirthDate", "PatientAddress",
+    "PatientTelephoneNumbers",
     "AccessionNumber", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID",
 )  # fmt: skip
 """Attributes whose values the finished cohort is searched for."""
@@ -27,7 +30,8 @@ SHORTEST = 4
 
 
 def removed_from(ds: Dataset) -> tuple[str, ...]:
-    """Keywords of the identifying attributes that a file fills in, and PRIVATE if it has any of a vendor's own."""
+    """Keywords of the identifying attributes that a file fills in, and PRIVATE if it has any of a vendor's
+    own."""
     filled = {Tag(tag) for tag in ds.keys() if ds.get_item(tag).value}  # noqa: SIM118 - a Dataset iterates over values
     keywords = sorted(keyword_for_tag(tag) or str(tag) for tag in filled & IDENTIFYING)
     return (*keywords, PRIVATE) if any(tag.is_private for tag in filled) else tuple(keywords)
@@ -48,10 +52,11 @@ def without_identifiers(text: str, identifiers: Iterable[str]) -> str:
 
 
 def scan(folder: Path, identifiers: Iterable[str]) -> list[str]:
-    """Where in a finished cohort one of the `identifiers` (lower case) stands; the place, not the value. Empty if nowhere.
+    """Where in a finished cohort one of the `identifiers` (lower case) stands; the place, not the value.
+    Empty if nowhere.
 
-    Every text of the tables and every value in cohort.json is searched. Hexadecimal digits, in which a short number may be by
-    chance, are compared whole.
+    Every text of the tables and every value in cohort.json is searched. Hexadecimal digits, in which a short
+    number may be by chance, are compared whole.
     """
     wanted, found = set(identifiers) - OUR_WORDS, []
     for file in sorted(folder.glob("*.arrow")):
@@ -73,7 +78,8 @@ def _holds(text: str, wanted: set[str]) -> bool:
 
 
 def _texts(tree: object) -> list[str]:
-    """Every text in a JSON tree, in lower case, but for keys, which are our own words or the standard's; numbers are counts."""
+    """Every text in a JSON tree, in lower case, but for keys, which are our own words or the standard's;
+    numbers are counts."""
     values = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
     return [tree.lower()] if isinstance(tree, str) else [text for value in values for text in _texts(value)]
 

@@ -13,7 +13,12 @@ from pathlib import Path
 import pydicom
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+)
 
 from client.imaging.attributes import AGES, SEXES
 from client.imaging.deidentify import identifiers_in, removed_from
@@ -80,7 +85,8 @@ def read_patient(path: Path) -> str:
 
 
 def open_dataset(path: Path, headers_only: bool = False) -> Dataset:
-    """A file as a dataset, also one without preamble, or without a transfer syntax. Raises Skipped or what pydicom raises."""
+    """A file as a dataset, also one without preamble, or without a transfer syntax. Raises Skipped or what
+    pydicom raises."""
     try:
         ds = pydicom.dcmread(path, stop_before_pixels=headers_only)
     except InvalidDicomError:
@@ -90,7 +96,9 @@ def open_dataset(path: Path, headers_only: bool = False) -> Dataset:
             raise Skipped(Reason.NOT_DICOM) from None
     if "TransferSyntaxUID" not in ds.file_meta:
         implicit, little = ds.original_encoding
-        syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        syntax = (
+            ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        )
         ds.file_meta.TransferSyntaxUID = syntax
     return ds
 
@@ -167,7 +175,8 @@ def require_image(ds: Dataset) -> None:
 
 
 def _place(ds: Dataset, frame: int) -> tuple[float | None, str]:
-    """Where a slice lies, and how that is known: by its geometry, else slice location, else its number in the series."""
+    """Where a slice lies, and how that is known: by its geometry, else slice location, else its number in the
+    series."""
     if (position := slice_position(frame_attributes(ds, frame))) is not None:
         return position, "geometry"
     if frame == 0 and (position := _number(ds.get("SliceLocation"))) is not None:
@@ -186,7 +195,8 @@ def _number(value: object) -> float | None:
 
 
 def view_of(ds: Dataset) -> str:
-    """ "frontal", "other" or "unknown": by ViewPosition (PS3.3 C.8.7.1), else by words in the series' description."""
+    """ "frontal", "other" or "unknown": by ViewPosition (PS3.3 C.8.7.1), else by words in the series'
+    description."""
     view = str(ds.get("ViewPosition", "") or "").strip().upper()
     if view:
         return "frontal" if view in _FRONTAL else "other" if view in _NOT_FRONTAL else "unknown"
@@ -206,7 +216,8 @@ def _is_derived(ds: Dataset) -> bool:
 
 
 def acquisition_time(ds: Dataset) -> datetime | None:
-    """When the image was taken: acquisition, else content, series or study date. None without a usable date."""
+    """When the image was taken: acquisition, else content, series or study date. None without a usable
+    date."""
     stamp = str(ds.get("AcquisitionDateTime", "") or "")
     if parsed := _parse_time(stamp[:8], stamp[8:]):
         return parsed
@@ -225,7 +236,9 @@ def _parse_time(date: str, time: str) -> datetime | None:
         return None
     clock = time.replace(":", "").strip().split(".")[0].split("+")[0].split("-")[0]
     try:
-        return day.replace(hour=int(clock[0:2] or 0), minute=int(clock[2:4] or 0), second=min(int(clock[4:6] or 0), 59))
+        return day.replace(
+            hour=int(clock[0:2] or 0), minute=int(clock[2:4] or 0), second=min(int(clock[4:6] or 0), 59)
+        )
     except ValueError:
         return day
 
@@ -234,7 +247,9 @@ def _parse_time(date: str, time: str) -> datetime | None:
 def guarded() -> Iterator[None]:
     """Whatever reading a file raises becomes an outcome, and nothing that it holds is printed."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns about each odd value, with the value: not into our logs
+        warnings.simplefilter(
+            "ignore"
+        )  # pydicom warns about each odd value, with the value: not into our logs
         try:
             yield
         except Skipped:

@@ -1,10 +1,12 @@
-"""Multi-frame objects: what holds for one frame, wherever the file says it (PS3.3 C.7.6.16: shared and per-frame groups)."""
+"""Multi-frame objects: what holds for one frame, wherever the file says it (PS3.3 C.7.6.16: shared and
+per-frame groups)."""
 
 import numpy as np
 from pydicom import Dataset
 
 _GROUPS = (
-    "PlanePositionSequence", "PlaneOrientationSequence", "PixelValueTransformationSequence", "FrameVOILUTSequence",
+    "PlanePositionSequence", "PlaneOrientationSequence", "PixelValueTransformationSequence",
+    "FrameVOILUTSequence",
 )  # fmt: skip
 
 
@@ -14,7 +16,8 @@ def count_frames(ds: Dataset) -> int:
 
 
 def frame_attributes(ds: Dataset, frame: int) -> Dataset:
-    """The dataset that holds for one frame: itself, or for an enhanced object its top level overlaid by the frame's groups."""
+    """The dataset that holds for one frame: itself, or for an enhanced object its top level overlaid by the
+    frame's groups."""
     shared, per_frame = ds.get("SharedFunctionalGroupsSequence"), ds.get("PerFrameFunctionalGroupsSequence")
     if not shared and not per_frame:
         return ds

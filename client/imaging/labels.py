@@ -1,4 +1,5 @@
-"""Labels: a CSV or parquet table keyed by patient, study or accession, one column a finding; 0, 1, or empty for unknown."""
+"""Labels: a CSV or parquet table keyed by patient, study or accession, one column a finding; 0, 1, or empty
+for unknown."""
 
 import csv
 from collections import defaultdict
@@ -60,7 +61,9 @@ def _read_csv(path: Path) -> tuple[list[dict[str, str]], list[str]]:
 
 def _read_parquet(path: Path) -> tuple[list[dict[str, str]], list[str]]:
     table = parquet.read_table(path)
-    return [{name: _text(value) for name, value in row.items()} for row in table.to_pylist()], table.column_names
+    return [
+        {name: _text(value) for name, value in row.items()} for row in table.to_pylist()
+    ], table.column_names
 
 
 def _text(value: object) -> str:
@@ -80,7 +83,8 @@ def read_labels(path: Path, findings: tuple[str, ...]) -> Labels:
     """The labels of the plan's findings.
 
     Raises:
-        DataError: unreadable, a column is missing, a label is odd, or rows about the same contradict each other (all are listed).
+        DataError: unreadable, a column is missing, a label is odd, or rows about the same contradict each
+        other (all are listed).
     """
     rows = read_rows(path, findings)
     key = next((k for k in KEYS if rows and k in rows[0]), None)
@@ -98,7 +102,10 @@ def read_labels(path: Path, findings: tuple[str, ...]) -> Labels:
         if not np.array_equal(values.setdefault(row[key], known), known, equal_nan=True):
             conflicts[row[key]] = None
     if conflicts:
-        raise DataError(f"{path}: rows about the same {key} have different labels: {_listed([_rows(seen[k]) for k in conflicts])}")
+        raise DataError(
+            f"{path}: rows about the same {key} have different labels: "
+            f"{_listed([_rows(seen[k]) for k in conflicts])}"
+        )
     return Labels(path, key, values)
 
 
@@ -120,5 +127,7 @@ def require_images(labels: Labels, seen: set[str], tally: Tally) -> None:
     if len(ghosts) > tally.skipped_files:
         them = "studies" if labels.key == "study" else f"{labels.key}(s)"
         advice = "remove the rows or add the images"
-        raise DataError(f"{labels.path}: {len(ghosts)} labelled {them} without any image: {_listed(ghosts)}; {advice}")
+        raise DataError(
+            f"{labels.path}: {len(ghosts)} labelled {them} without any image: {_listed(ghosts)}; {advice}"
+        )
     tally.add(Reason.NO_FRAMES, len(ghosts))

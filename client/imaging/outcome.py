@@ -48,7 +48,13 @@ class Skipped(Exception):  # noqa: N818 - an outcome, not an error
         self.reason = reason
 
 
-PATIENT_REASONS = (Reason.UNLABELLED, Reason.NO_FRAMES, Reason.FORGOTTEN, Reason.SLICES_MISSING, Reason.TOO_SHORT)
+PATIENT_REASONS = (
+    Reason.UNLABELLED,
+    Reason.NO_FRAMES,
+    Reason.FORGOTTEN,
+    Reason.SLICES_MISSING,
+    Reason.TOO_SHORT,
+)
 """These count patients; all others count files."""
 
 NOTES = (Reason.BURNT_IN, Reason.VIEW_UNKNOWN, Reason.PLACED_BY_NUMBER, Reason.SLICES_MISSING)
@@ -57,7 +63,8 @@ NOTES = (Reason.BURNT_IN, Reason.VIEW_UNKNOWN, Reason.PLACED_BY_NUMBER, Reason.S
 
 @dataclass
 class Tally:
-    """How many files and patients fell out, by reason. Which files they were stands in the site's own log only."""
+    """How many files and patients fell out, by reason. Which files they were stands in the site's own log
+    only."""
 
     counts: Counter[Reason] = field(default_factory=Counter)
 

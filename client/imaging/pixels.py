@@ -36,10 +36,11 @@ class DicomPixels:
 
 
 def read_pixels(path: Path, window: Window | None = None, frame: int = 0) -> Grey:
-    """Grey values (H, W) float32 in [0, 1], bright is bright: modality LUT, VOI, inversion, in the standard's order.
+    """Grey values (H, W) float32 in [0, 1], bright is bright: modality LUT, VOI, inversion, in the standard's
+    order.
 
-    `window` replaces the VOI transformation of the file. Without any, the image's own range is stretched. Colour becomes its
-    luminance.
+    `window` replaces the VOI transformation of the file. Without any, the image's own range is stretched.
+    Colour becomes its luminance.
 
     Raises:
         Skipped: the pixels cannot be decoded.
@@ -58,7 +59,8 @@ def _last_dataset(path: Path) -> Dataset:
 
 
 def to_grey(ds: Dataset, window: Window | None = None, frame: int = 0) -> Grey:
-    """One frame of a dataset -> (H, W) float32 in [0, 1] (PS3.4 annex N.2: modality LUT, VOI LUT, presentation)."""
+    """One frame of a dataset -> (H, W) float32 in [0, 1] (PS3.4 annex N.2: modality LUT, VOI LUT,
+    presentation)."""
     if "PixelData" not in ds:
         raise Skipped(Reason.NO_PIXELS)
     stored = pixel_array(ds, index=frame if count_frames(ds) > 1 else None, view_only=True)
@@ -80,7 +82,8 @@ def to_grey(ds: Dataset, window: Window | None = None, frame: int = 0) -> Grey:
 
 
 def _rescaled(stored: NDArray[Any], ds: Dataset) -> Grey:
-    """Stored values through the modality LUT, or slope and intercept, into a new array: the windows below work in place."""
+    """Stored values through the modality LUT, or slope and intercept, into a new array: the windows below
+    work in place."""
     if ds.get("ModalityLUTSequence"):
         return np.array(apply_modality_lut(stored, ds), dtype=np.float32)
     values = stored.astype(np.float32)
@@ -120,7 +123,10 @@ def _own_window(ds: Dataset) -> tuple[float, float] | None:
     """The file's first window, if it has a usable one."""
     if "WindowCenter" not in ds or "WindowWidth" not in ds:
         return None
-    first = [np.atleast_1d(np.asarray(ds[tag].value, dtype=np.float64))[:1] for tag in ("WindowCenter", "WindowWidth")]
+    first = [
+        np.atleast_1d(np.asarray(ds[tag].value, dtype=np.float64))[:1]
+        for tag in ("WindowCenter", "WindowWidth")
+    ]
     if not all(len(v) and np.isfinite(v[0]) for v in first) or first[1][0] <= 0:
         return None
     return float(first[0][0]), float(first[1][0])
@@ -140,7 +146,8 @@ def stretch(values: Grey) -> Grey:
 
 
 def fit(grey: NDArray[np.float32], size: int, depth: int) -> Pixels:
-    """(H, W) in [0, 1] -> (size, size) uint8 or uint16, padded with black to a square first, averaged over areas."""
+    """(H, W) in [0, 1] -> (size, size) uint8 or uint16, padded with black to a square first, averaged over
+    areas."""
     height, width = grey.shape
     side = max(height, width)
     if height != width:
@@ -150,5 +157,7 @@ def fit(grey: NDArray[np.float32], size: int, depth: int) -> Pixels:
         method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
         grey = np.asarray(cv2.resize(grey, (size, size), interpolation=method), np.float32)
     top_value = 2**depth - 1
-    pixels: Pixels = np.rint(grey * top_value).clip(0, top_value).astype(np.uint8 if depth == 8 else np.uint16)
+    pixels: Pixels = (
+        np.rint(grey * top_value).clip(0, top_value).astype(np.uint8 if depth == 8 else np.uint16)
+    )
     return pixels

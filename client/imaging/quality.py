@@ -1,6 +1,7 @@
 """What a cohort is like, before anything trains on it: for the hospital's own eyes, as a page and as JSON.
 
-No identifier is in it, not even a pseudonym; but the page shows patients' images, and small counts: it stays at the site.
+No identifier is in it, not even a pseudonym; but the page shows patients' images, and small counts: it stays
+at the site.
 """
 
 import base64
@@ -57,12 +58,19 @@ def _labels(labels: NDArray[np.float32]) -> dict[str, Any]:
     positive, negative = int((labels == 1).sum()), int((labels == 0).sum())
     known = positive + negative
     prevalence = positive / known if known else None
-    return {"positive": positive, "negative": negative, "unknown": len(labels) - known, "prevalence": prevalence}
+    return {
+        "positive": positive,
+        "negative": negative,
+        "unknown": len(labels) - known,
+        "prevalence": prevalence,
+    }
 
 
 def _in_two_splits(cohort: Cohort, split: dict[str, NDArray[np.intp]]) -> int:
     """Patients on both sides of a split. Zero by construction, and counted all the same."""
-    parts = Counter(patient for indices in split.values() for patient in set(cohort.patients[indices].tolist()))
+    parts = Counter(
+        patient for indices in split.values() for patient in set(cohort.patients[indices].tolist())
+    )
     return sum(n > 1 for n in parts.values())
 
 
@@ -82,7 +90,12 @@ def _count_blank(cohort: Cohort) -> int:
 
 def _reasons(cohort: Cohort, wanted: Any) -> list[dict[str, Any]]:
     return [
-        {"reason": r.name.lower(), "words": r.value, "count": n, "of": "patients" if r in PATIENT_REASONS else "files"}
+        {
+            "reason": r.name.lower(),
+            "words": r.value,
+            "count": n,
+            "of": "patients" if r in PATIENT_REASONS else "files",
+        }
         for r in Reason
         if wanted(r) and (n := cohort.tally.counts[r])
     ]
@@ -92,9 +105,13 @@ def render_page(about: dict[str, Any], cohort: Cohort, name: str, seed: int = 0)
     """One self-contained page with a contact sheet of sequences chosen at random by `seed`."""
     chosen = np.random.default_rng(seed).permutation(len(cohort))[:SHOWN]
     sheet = [(_strip(cohort, int(i)), int(cohort.lengths[i])) for i in chosen]
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["number"] = lambda value: "n/a" if value is None else f"{value:.3g}"
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(about=about, sheet=sheet, name=name)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        about=about, sheet=sheet, name=name
+    )
 
 
 def _strip(cohort: Cohort, i: int) -> str:

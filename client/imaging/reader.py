@@ -1,6 +1,7 @@
 """Processes that read files: a decoder that hangs, crashes or eats memory costs one file, not the ingest.
 
-Jobs and answers cross pipes as JSON and raw pixels, which cannot carry code: what decodes a hospital's odd files is not trusted.
+Jobs and answers cross pipes as JSON and raw pixels, which cannot carry code: what decodes a hospital's odd
+files is not trusted.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ import numpy as np
 from client.imaging.dicom import Header, HeadersOfFile, read_headers, read_patient
 from client.imaging.outcome import Reason, Skipped
 from client.imaging.pixels import DicomPixels, Pixels, fit, read_pixels
-from common.memory import keep_memory
+from common.malloc import keep_memory
 from common.plan import Input, Window
 
 TIME_LIMIT_S = 5.0
@@ -56,7 +57,8 @@ def patients_of(paths: list[Path]) -> Iterator[str | Skipped]:
 
 
 def frames_of(wanted: list[DicomPixels], contract: Input) -> Iterator[Pixels | Skipped]:
-    """Every image decoded and brought to the contract's size and depth, in order, by as many processes as there are cores."""
+    """Every image decoded and brought to the contract's size and depth, in order, by as many processes as
+    there are cores."""
     jobs = (
         {
             "path": str(w.path), "frame": w.frame, "size": contract.size, "depth": contract.depth,
@@ -130,7 +132,9 @@ class _Pool:
                 self._give(reader, self.waiting.popleft())
         now = time.monotonic()
         limits = [r.since + TIME_LIMIT_S - now for r in self._processes if r.ready and r.has]
-        for pipe in wait([r.pipe for r in self._processes], timeout=max(0.0, min(limits, default=TIME_LIMIT_S))):
+        for pipe in wait(
+            [r.pipe for r in self._processes], timeout=max(0.0, min(limits, default=TIME_LIMIT_S))
+        ):
             self._take(next(r for r in self._processes if r.pipe is pipe))
         for reader in self._processes:
             if reader.ready and reader.has and time.monotonic() - reader.since > TIME_LIMIT_S:
@@ -205,7 +209,10 @@ _PLAIN = tuple(f.name for f in fields(Header) if f.name not in ("path", "time"))
 
 
 def _describe(found: HeadersOfFile) -> dict[str, Any]:
-    images = [{**{name: getattr(h, name) for name in _PLAIN}, "time": h.time and h.time.isoformat()} for h in found.images]
+    images = [
+        {**{name: getattr(h, name) for name in _PLAIN}, "time": h.time and h.time.isoformat()}
+        for h in found.images
+    ]
     return {"images": images, "removed": found.removed, "identifiers": sorted(found.identifiers)}
 
 
@@ -218,6 +225,7 @@ def _header(path: Path, about: dict[str, Any]) -> Header:
     taken = about.pop("time")
     about["shape"] = tuple(about["shape"])
     about |= {
-        name: sys.intern(about[name]) for name in ("patient", "series", "study", "scanner", "view", "placed_by", "sex", "age")
+        name: sys.intern(about[name])
+        for name in ("patient", "series", "study", "scanner", "view", "placed_by", "sex", "age")
     }
     return Header(path=path, time=taken and datetime.fromisoformat(taken), **about)

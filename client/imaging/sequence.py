@@ -21,7 +21,9 @@ SECONDS_A_DAY = 86400.0
 class Frame:
     """One image that is not read yet."""
 
-    position: float  # days (X-ray) or millimetres (CT) on an axis of the patient's own; ascending in a sequence
+    position: (
+        float  # days (X-ray) or millimetres (CT) on an axis of the patient's own; ascending in a sequence
+    )
     load: Callable[[], NDArray[np.float32]]  # (H, W) in [0, 1]; raises Skipped
 
 
@@ -48,19 +50,28 @@ class Collection:
     identifiers: frozenset[str] = frozenset()  # what the finished cohort is scanned for, lower case
 
 
-def episodes(headers: Seq[Header], key: str, known: Set[str], modality: str, tally: Tally) -> dict[str, list[Header]]:
+def episodes(
+    headers: Seq[Header], key: str, known: Set[str], modality: str, tally: Tally
+) -> dict[str, list[Header]]:
     """One patient's images, ordered: for each key in `known`, those that a label of it is about.
 
-    A label of a patient is about all images of the patient. A label of a study or an accession (`key`) is about its slices (CT),
-    or about the last of its X-rays and all that were taken before: what a reader has at hand. Others are counted.
+    A label of a patient is about all images of the patient. A label of a study or an accession (`key`) is
+    about its slices (CT), or about the last of its X-rays and all that were taken before: what a reader has
+    at hand. Others are counted.
     """
     if key == "patient":
-        return {headers[0].patient: order_headers(headers, modality, tally)} if headers[0].patient in known else {}
+        return (
+            {headers[0].patient: order_headers(headers, modality, tally)}
+            if headers[0].patient in known
+            else {}
+        )
     if modality == "ct":
         studies: dict[str, list[Header]] = {}
         for header in headers:
             studies.setdefault(getattr(header, key), []).append(header)
-        tally.add_files(Reason.OTHER_STUDY, (h.path for name in studies.keys() - known for h in studies[name]))
+        tally.add_files(
+            Reason.OTHER_STUDY, (h.path for name in studies.keys() - known for h in studies[name])
+        )
         return {name: order_headers(studies[name], modality, tally) for name in studies if name in known}
     ordered = order_headers(headers, modality, tally)
     last = {getattr(h, key): i for i, h in enumerate(ordered) if getattr(h, key) in known}
@@ -71,8 +82,8 @@ def episodes(headers: Seq[Header], key: str, known: Set[str], modality: str, tal
 def order_headers(headers: Seq[Header], modality: str, tally: Tally) -> list[Header]:
     """One patient's images in order, those that belong together (choosing.py). Maybe none.
 
-    X-rays by acquisition time; CT slices by position along the normal. Ties are broken by UID, so that neither file names nor
-    the order of reading matter.
+    X-rays by acquisition time; CT slices by position along the normal. Ties are broken by UID, so that
+    neither file names nor the order of reading matter.
     """
     ordered = sorted(choose_images(headers, modality, tally), key=lambda h: (place(h, modality), h.uid))
     return check_places(ordered, tally) if modality == "ct" else ordered
@@ -88,7 +99,8 @@ def place(header: Header, modality: str) -> float:
 
 
 def choose(n: int, max_frames: int, modality: str) -> list[int]:
-    """Which of `n` ordered frames to keep: the latest X-rays; CT slices spread evenly, first and last included."""
+    """Which of `n` ordered frames to keep: the latest X-rays; CT slices spread evenly, first and last
+    included."""
     if n <= max_frames:
         return list(range(n))
     if modality == "xray":
@@ -100,4 +112,7 @@ def to_frames(ordered: Seq[Header], contract: Input) -> tuple[Frame, ...]:
     """The chosen of one patient's ordered images as frames, placed from the first image on."""
     kept = [ordered[i] for i in choose(len(ordered), contract.max_frames, contract.modality)]
     start = place(ordered[0], contract.modality)
-    return tuple(Frame(place(h, contract.modality) - start, DicomPixels(h.path, contract.window, h.frame)) for h in kept)
+    return tuple(
+        Frame(place(h, contract.modality) - start, DicomPixels(h.path, contract.window, h.frame))
+        for h in kept
+    )

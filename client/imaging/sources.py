@@ -1,4 +1,5 @@
-"""Where sequences come from: a folder of DICOM files, images with an index, or a MedMNIST-style .npz. One result."""
+"""Where sequences come from: a folder of DICOM files, images with an index, or a MedMNIST-style .npz. One
+result."""
 
 import hashlib
 import zipfile
@@ -46,7 +47,8 @@ def fingerprint(source: Source) -> str:
 
 @dataclass(frozen=True)
 class DicomFolder:
-    """A folder with DICOM files at any depth, and a table of labels (default: `labels.csv` or `labels.parquet` in it)."""
+    """A folder with DICOM files at any depth, and a table of labels (default: `labels.csv` or
+    `labels.parquet` in it)."""
 
     path: Path
     labels: Path | None = None
@@ -67,16 +69,23 @@ class DicomFolder:
             patients[found.images[0].patient] += found.images
             removed.update(found.removed)
             identifiers |= found.identifiers
-        require_images(labels, {str(getattr(h, labels.key)) for headers in patients.values() for h in headers}, tally)
+        require_images(
+            labels, {str(getattr(h, labels.key)) for headers in patients.values() for h in headers}, tally
+        )
         known = labels.known()
-        sequences = [s for patient in sorted(patients) for s in _sequences(patients[patient], labels, known, contract, tally)]
+        sequences = [
+            s
+            for patient in sorted(patients)
+            for s in _sequences(patients[patient], labels, known, contract, tally)
+        ]
         scanners = {text: without_identifiers(text, identifiers) for text in {s.scanner for s in sequences}}
         sequences = [replace(s, scanner=scanners[s.scanner]) for s in sequences]
         return Collection(sequences, tally, removed, frozenset(identifiers))
 
 
 def _headers_in(path: Path, contract: Input, tally: Tally) -> Iterator[HeadersOfFile]:
-    """What the DICOM files of a folder (or one file) say, those of the contract's modality; the others are counted."""
+    """What the DICOM files of a folder (or one file) say, those of the contract's modality; the others are
+    counted."""
     paths = [path] if path.is_file() else [p for p in _walk(path) if not _is_beside(p)]
     for file, found in zip(paths, headers_of(paths, contract.modality), strict=True):
         if isinstance(found, Skipped):
@@ -87,14 +96,19 @@ def _headers_in(path: Path, contract: Input, tally: Tally) -> Iterator[HeadersOf
 
 
 def patients_in(path: Path, contract: Input, tally: Tally) -> dict[str, list[Header]]:
-    """Each patient's images in order, of a folder of DICOM files or one file, without labels: what a prediction is about."""
+    """Each patient's images in order, of a folder of DICOM files or one file, without labels: what a
+    prediction is about."""
     patients: dict[str, list[Header]] = defaultdict(list)
     for found in _headers_in(path, contract, tally):
         patients[found.images[0].patient] += found.images
-    return {patient: order_headers(patients[patient], contract.modality, tally) for patient in sorted(patients)}
+    return {
+        patient: order_headers(patients[patient], contract.modality, tally) for patient in sorted(patients)
+    }
 
 
-def _sequences(headers: list[Header], labels: Labels, known: Set[str], contract: Input, tally: Tally) -> Iterator[Sequence]:
+def _sequences(
+    headers: list[Header], labels: Labels, known: Set[str], contract: Input, tally: Tally
+) -> Iterator[Sequence]:
     """One patient's sequences: one for each label that is `known`."""
     known = {name for h in headers if (name := str(getattr(h, labels.key))) in known}
     if not known:
@@ -106,7 +120,13 @@ def _sequences(headers: list[Header], labels: Labels, known: Set[str], contract:
         elif ordered:
             last = ordered[-1]
             yield Sequence(
-                last.patient, to_frames(ordered, contract), labels.values[key], last.scanner, last.sex, last.age, last.view
+                last.patient,
+                to_frames(ordered, contract),
+                labels.values[key],
+                last.scanner,
+                last.sex,
+                last.age,
+                last.view,
             )
         else:
             tally.add(Reason.NO_FRAMES)
@@ -116,8 +136,8 @@ def _sequences(headers: list[Header], labels: Labels, known: Set[str], contract:
 class ImageIndex:
     """Images (PNG, JPEG, TIFF) named by an index CSV: patient, file, day or order, and one column a finding.
 
-    `columns` maps these names to the ones that the file uses. A single finding may stand in a column `label`. With
-    `order` instead of `day`, frames lie one unit apart.
+    `columns` maps these names to the ones that the file uses. A single finding may stand in a column `label`.
+    With `order` instead of `day`, frames lie one unit apart.
     """
 
     path: Path
@@ -126,7 +146,10 @@ class ImageIndex:
     def files(self) -> list[Path]:
         if not self.path.is_file():
             raise DataError(f"{self.path}: no such file; expected an index CSV")
-        named = {self.path.parent / row.get(self._column("file"), "") for row in read_rows(self.path, [self._column("file")])}
+        named = {
+            self.path.parent / row.get(self._column("file"), "")
+            for row in read_rows(self.path, [self._column("file")])
+        }
         return [self.path, *sorted(p for p in named if p.is_file())]
 
     def read(self, contract: Input, findings: tuple[str, ...]) -> Collection:
@@ -142,7 +165,9 @@ class ImageIndex:
             else:
                 where = f"{self.path}, row {number}"
                 by_patient[row[patient]].append((position, row[file], self._labels(row, findings, where)))
-        return Collection([s for p in sorted(by_patient) if (s := self._sequence(p, by_patient[p], contract, tally))], tally)
+        return Collection(
+            [s for p in sorted(by_patient) if (s := self._sequence(p, by_patient[p], contract, tally))], tally
+        )
 
     def _sequence(
         self, patient: str, rows: list[tuple[float, str, NDArray[np.float32]]], contract: Input, tally: Tally
@@ -150,7 +175,9 @@ class ImageIndex:
         rows.sort(key=lambda r: r[:2])
         labels = rows[0][2]
         if any(not np.array_equal(labels, other, equal_nan=True) for _, _, other in rows):
-            raise DataError(f"{self.path}: one patient's rows have different labels; a sequence has one label a finding")
+            raise DataError(
+                f"{self.path}: one patient's rows have different labels; a sequence has one label a finding"
+            )
         if np.isnan(labels).all():
             tally.add(Reason.UNLABELLED)
             return None
@@ -168,7 +195,9 @@ class ImageIndex:
         for name in (self._column("day"), self._column("order")):
             if rows and name in rows[0]:
                 return name
-        raise DataError(f"{self.path}: expected a column 'day' or 'order' that puts a patient's images in order")
+        raise DataError(
+            f"{self.path}: expected a column 'day' or 'order' that puts a patient's images in order"
+        )
 
     def _labels(self, row: dict[str, str], findings: tuple[str, ...], where: str) -> NDArray[np.float32]:
         columns = [self._column(f) for f in findings]
@@ -183,10 +212,10 @@ class ImageIndex:
 class NpzFile:
     """A MedMNIST-style .npz: `{split}_images` and `{split}_labels`, or `images`, `labels` and `patient_id`.
 
-    Every image is a sequence of one: such sets have no dates, and the number of a patient's images can give the label
-    away. Images of one patient stay on one side of a split. Patients come from `patient_id` in the file, or from a
-    map CSV (`split`, `index`, `patient_id`; default `patient_map.csv` beside it); an image without one is left out,
-    and where there is no map at all each image counts as a patient.
+    Every image is a sequence of one: such sets have no dates, and the number of a patient's images can give
+    the label away. Images of one patient stay on one side of a split. Patients come from `patient_id` in the
+    file, or from a map CSV (`split`, `index`, `patient_id`; default `patient_map.csv` beside it); an image
+    without one is left out, and where there is no map at all each image counts as a patient.
     """
 
     path: Path
@@ -200,7 +229,9 @@ class NpzFile:
 
     def files(self) -> list[Path]:
         if not self.path.is_file():
-            raise DataError(f"{self.path}: no such file; expected an .npz (give it by --set data.path=FILE.npz)")
+            raise DataError(
+                f"{self.path}: no such file; expected an .npz (give it by --set data.path=FILE.npz)"
+            )
         return [self.path, *([self._map] if self._map else [])]
 
     def read(self, contract: Input, findings: tuple[str, ...]) -> Collection:
@@ -208,7 +239,8 @@ class NpzFile:
             raise DataError(f"{self.path}: holds one finding, the plan names {len(findings)}")
         if contract.min_frames > 1:
             raise DataError(
-                f"{self.path}: its sequences have one image each, the plan asks for {contract.min_frames} (input.min_frames)"
+                f"{self.path}: its sequences have one image each, the plan asks for {contract.min_frames} "
+                "(input.min_frames)"
             )
         tally, sequences = Tally(), []
         for images, labels, patients in self._parts():
@@ -224,18 +256,25 @@ class NpzFile:
         self.files()
         try:
             with np.load(self.path, allow_pickle=False) as npz:
-                keys = [("images", "labels")] if "images" in npz else [(f"{s}_images", f"{s}_labels") for s in self.splits]
+                keys = (
+                    [("images", "labels")]
+                    if "images" in npz
+                    else [(f"{s}_images", f"{s}_labels") for s in self.splits]
+                )
                 for (images_key, labels_key), split in zip(keys, self.splits, strict=False):
                     images, labels = npz[images_key], npz[labels_key].reshape(-1)
                     if images.ndim != 3 or images.dtype != np.uint8 or len(images) != len(labels):
                         raise DataError(
-                            f"{self.path}: found {images_key} {images.dtype} {images.shape}, expected grey uint8 (N, H, W)"
+                            f"{self.path}: found {images_key} {images.dtype} {images.shape}, expected grey "
+                            "uint8 (N, H, W)"
                         )
                     if not np.isin(labels, (0, 1)).all():
                         raise DataError(f"{self.path}: found labels other than 0 and 1 in {labels_key}")
                     yield images, labels, self._patients(npz, split, len(images))
         except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
-            raise DataError(f"{self.path}: not an .npz of images and labels: {type(e).__name__}: {e}") from None
+            raise DataError(
+                f"{self.path}: not an .npz of images and labels: {type(e).__name__}: {e}"
+            ) from None
 
     def _patients(self, npz: Mapping[str, NDArray[np.generic]], split: str, n: int) -> NDArray[np.str_]:
         if "patient_id" in npz:
@@ -278,7 +317,9 @@ def files_of_patient(folder: Path, patient: str) -> list[Path]:
 
 def _is_beside(path: Path) -> bool:
     """Tables, notes and directories of the files, which are not counted as files that could not be read."""
-    return path.suffix.lower() in (".csv", ".parquet", ".json", ".md", ".txt") or path.name.upper() == "DICOMDIR"
+    return (
+        path.suffix.lower() in (".csv", ".parquet", ".json", ".md", ".txt") or path.name.upper() == "DICOMDIR"
+    )
 
 
 def _walk(root: Path) -> list[Path]:

@@ -11,14 +11,17 @@ _FIRST_OF_NEXT = (2, 5, 9)
 
 
 def survey(cohort: Cohort, indices: NDArray[np.intp]) -> dict[str, float]:
-    """Patients by the length of their longest sequence, and by finding: positive in any sequence, else negative in any."""
+    """Patients by the length of their longest sequence, and by finding: positive in any sequence, else
+    negative in any."""
     patients, who = np.unique(cohort.patients[indices], return_inverse=True)
     longest = np.zeros(len(patients), np.int64)
     np.maximum.at(longest, who, cohort.lengths[indices])
     classes = np.bincount(np.searchsorted(_FIRST_OF_NEXT, longest, side="right"), minlength=len(wire.LENGTHS))
     counts = dict(zip(wire.LENGTHS, map(float, classes), strict=True))
     for k, finding in enumerate(cohort.findings):
-        positive, negative = (np.isin(np.arange(len(patients)), who[cohort.labels[indices, k] == value]) for value in (1, 0))
+        positive, negative = (
+            np.isin(np.arange(len(patients)), who[cohort.labels[indices, k] == value]) for value in (1, 0)
+        )
         counts[wire.positive(finding)] = float(positive.sum())
         counts[wire.negative(finding)] = float((negative & ~positive).sum())
     return counts

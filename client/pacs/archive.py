@@ -32,7 +32,8 @@ class Archive(Protocol):
     """A PACS. Every method raises Unreachable or Refused."""
 
     def studies(self, key: str, value: str) -> Iterator[tuple[str, str]]:
-        """(Study Instance UID, Patient ID) of each study whose `key` ("patient", "study", "accession") is `value`."""
+        """(Study Instance UID, Patient ID) of each study whose `key` ("patient", "study", "accession") is
+        `value`."""
         ...
 
     def series(self, study: str, modalities: tuple[str, ...]) -> list[Series]:
@@ -44,5 +45,6 @@ class Archive(Protocol):
         ...
 
     def fetch(self, series: Series, missing: frozenset[str], store: Store) -> None:
-        """Hand each of the `missing` images of a series to `store`; maybe more, if the PACS only sends whole series."""
+        """Hand each of the `missing` images of a series to `store`; maybe more, if the PACS only sends whole
+        series."""
         ...

@@ -41,11 +41,15 @@ class DicomwebArchive:
 
     def series(self, study: str, modalities: tuple[str, ...]) -> list[Series]:
         images: dict[str, set[str]] = {}
-        for found in self._search(self._client.search_for_series, study_instance_uid=study, fields=[MODALITY]):
+        for found in self._search(
+            self._client.search_for_series, study_instance_uid=study, fields=[MODALITY]
+        ):
             if _value(found, MODALITY) in modalities:
                 images[_value(found, SERIES)] = set()
         for uid in images:
-            here = self._search(self._client.search_for_instances, study_instance_uid=study, series_instance_uid=uid)
+            here = self._search(
+                self._client.search_for_instances, study_instance_uid=study, series_instance_uid=uid
+            )
             images[uid] |= {_value(found, IMAGE) for found in here} - {""}
         return [Series(study, uid, frozenset(found)) for uid, found in sorted(images.items())]
 

@@ -1,4 +1,5 @@
-"""DICOM query and retrieve (C-FIND, C-GET, C-MOVE) and the receiver for what a PACS pushes (C-STORE), by pynetdicom."""
+"""DICOM query and retrieve (C-FIND, C-GET, C-MOVE) and the receiver for what a PACS pushes (C-STORE), by
+pynetdicom."""
 
 import contextlib
 import logging
@@ -33,7 +34,8 @@ logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs requests, 
 
 KEYWORDS = {"patient": "PatientID", "study": "StudyInstanceUID", "accession": "AccessionNumber"}
 IMAGES = (
-    ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation, CTImageStorage, EnhancedCTImageStorage,
+    ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation, CTImageStorage,
+    EnhancedCTImageStorage,
     LegacyConvertedEnhancedCTImageStorage, XRayRadiofluoroscopicImageStorage, XRayAngiographicImageStorage,
     SecondaryCaptureImageStorage,
 )  # fmt: skip
@@ -57,7 +59,8 @@ class Peer:
 
 
 class DimseArchive:
-    """A PACS behind DICOM's own protocol. Pictures come over the same association (C-GET), or to our receiver (C-MOVE).
+    """A PACS behind DICOM's own protocol. Pictures come over the same association (C-GET), or to our receiver
+    (C-MOVE).
 
     A context manager: one association is kept for all questions, and made anew when it breaks.
     """
@@ -67,7 +70,9 @@ class DimseArchive:
         self._association: Association | None = None
         self._keep: Keep = refuse
         self._ae = AE(peer.own_title)
-        self._ae.acse_timeout = self._ae.dimse_timeout = self._ae.network_timeout = self._ae.connection_timeout = TIMEOUT_S
+        self._ae.acse_timeout = self._ae.dimse_timeout = self._ae.network_timeout = (
+            self._ae.connection_timeout
+        ) = TIMEOUT_S
         self._ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
         if receiver is not None:
             self._ae.add_requested_context(StudyRootQueryRetrieveInformationModelMove)
@@ -92,12 +97,16 @@ class DimseArchive:
 
     def series(self, study: str, modalities: tuple[str, ...]) -> list[Series]:
         asked = _query("SERIES", StudyInstanceUID=study, SeriesInstanceUID="", Modality="")
-        uids = [str(f.SeriesInstanceUID) for f in self._find(asked) if str(f.get("Modality", "")) in modalities]
+        uids = [
+            str(f.SeriesInstanceUID) for f in self._find(asked) if str(f.get("Modality", "")) in modalities
+        ]
         return [Series(study, uid, self._images(study, uid)) for uid in sorted(uids)]
 
     def _images(self, study: str, series: str) -> frozenset[str]:
         asked = _query("IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID="")
-        return frozenset(str(found.SOPInstanceUID) for found in self._find(asked) if found.get("SOPInstanceUID"))
+        return frozenset(
+            str(found.SOPInstanceUID) for found in self._find(asked) if found.get("SOPInstanceUID")
+        )
 
     def fetch(self, series: Series, missing: frozenset[str], store: Store) -> None:
         asked = _query("SERIES", StudyInstanceUID=series.study, SeriesInstanceUID=series.uid)
@@ -112,7 +121,10 @@ class DimseArchive:
         for kind in sorted({UID(ds.SOPClassUID) for ds in objects}):
             ae.add_requested_context(kind, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         association = ae.associate(
-            self._peer.host, self._peer.port, ae_title=self._peer.title, evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)]
+            self._peer.host,
+            self._peer.port,
+            ae_title=self._peer.title,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)],
         )
         self._require_established(association)
         try:
@@ -136,7 +148,8 @@ class DimseArchive:
             _require_success([status for status, _ in answers])
 
     def _move(self, asked: Dataset, receiver: "Receiver", missing: frozenset[str], store: Store) -> None:
-        """The PACS sends to our receiver, on associations of its own; done when the missing images have come."""
+        """The PACS sends to our receiver, on associations of its own; done when the missing images have
+        come."""
         expected, news = set(missing), threading.Condition()
 
         def keep(_study: str, image: str, file: bytes) -> None:
@@ -146,7 +159,9 @@ class DimseArchive:
                 news.notify()
 
         with receiver.giving_to(keep), self._associated() as association:
-            answers = association.send_c_move(asked, self._peer.own_title, StudyRootQueryRetrieveInformationModelMove)
+            answers = association.send_c_move(
+                asked, self._peer.own_title, StudyRootQueryRetrieveInformationModelMove
+            )
             _require_success([status for status, _ in answers])
             with news:
                 while expected and news.wait(QUIET_S):
@@ -168,7 +183,10 @@ class DimseArchive:
             self._peer.port,
             ae_title=self._peer.title,
             ext_neg=[build_role(kind, scp_role=True) for kind in IMAGES] if self._receiver is None else [],
-            evt_handlers=[(evt.EVT_C_STORE, _handler(lambda *arrived: self._keep(*arrived))), (evt.EVT_CONN_OPEN, _without_delay)],
+            evt_handlers=[
+                (evt.EVT_C_STORE, _handler(lambda *arrived: self._keep(*arrived))),
+                (evt.EVT_CONN_OPEN, _without_delay),
+            ],
         )
         self._require_established(association)
         return association
@@ -181,7 +199,8 @@ class DimseArchive:
 
 
 def _without_delay(event: Any) -> None:
-    """Send small messages at once: held back for others to join them, each question takes 90 ms instead of 10."""
+    """Send small messages at once: held back for others to join them, each question takes 90 ms instead of
+    10."""
     event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
@@ -209,7 +228,9 @@ def _handler(keep: Keep) -> Callable[[Any], int]:
         try:
             study = str(event.dataset.get("StudyInstanceUID", "") or "")
             keep(study, str(event.request.AffectedSOPInstanceUID), event.encoded_dataset())
-        except Exception:  # a full disk, a data set that cannot be parsed: the sender keeps it and may try again
+        except (
+            Exception
+        ):  # a full disk, a data set that cannot be parsed: the sender keeps it and may try again
             return CANNOT
         return SUCCESS
 
@@ -239,7 +260,10 @@ class Receiver:
 
     def __enter__(self) -> "Receiver":
         """Listen. Raises OSError if the port is taken."""
-        handlers: list[Any] = [(evt.EVT_C_STORE, _handler(self._arrived)), (evt.EVT_CONN_OPEN, _without_delay)]
+        handlers: list[Any] = [
+            (evt.EVT_C_STORE, _handler(self._arrived)),
+            (evt.EVT_CONN_OPEN, _without_delay),
+        ]
         self._ae.start_server(self._address, block=False, evt_handlers=handlers)
         return self
 

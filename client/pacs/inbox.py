@@ -1,7 +1,7 @@
 """Where fetched images lie: a folder a study, a file an image. What is there is whole.
 
-Names are hashes of the UIDs, which come from outside. A study that is being pulled has a hidden folder, which no ingest looks
-into, and gets its place when all its images are there.
+Names are hashes of the UIDs, which come from outside. A study that is being pulled has a hidden folder, which
+no ingest looks into, and gets its place when all its images are there.
 """
 
 import hashlib
@@ -26,7 +26,10 @@ class Inbox:
 
     def holds(self, study: str, image: str) -> bool:
         """Whether an image is there, of a whole study or of one that is arriving."""
-        return any((folder / _file(image)).is_file() for folder in (self.folder / _name(study), self._arriving(study)))
+        return any(
+            (folder / _file(image)).is_file()
+            for folder in (self.folder / _name(study), self._arriving(study))
+        )
 
     def put(self, study: str, image: str, file: bytes) -> None:
         """Keep one image of a study that is being pulled."""

@@ -1,4 +1,5 @@
-"""Fetch what the labels are about: resumable, at a pace, trying again; one study that cannot be had costs itself alone."""
+"""Fetch what the labels are about: resumable, at a pace, trying again; one study that cannot be had costs
+itself alone."""
 
 import logging
 import time
@@ -59,7 +60,8 @@ class Pull:
         """Fetch every study, and say of each what became of it.
 
         Raises:
-            LinkError: the PACS did not answer for `patience_s`; what is there stays, and the next pull goes on from it.
+            LinkError: the PACS did not answer for `patience_s`; what is there stays, and the next pull goes
+            on from it.
             OSError: the disk is full.
         """
         for study in self._studies(wanted):
@@ -90,10 +92,13 @@ class Pull:
             log.info("failed: a question for a %s: %s", key, refused)
             self.outcomes[Outcome.FAILED] += 1
             return []
-        return [(study, patient) for study, patient in found if key != "patient" or patient in ("", value)]  # no wildcards
+        return [
+            (study, patient) for study, patient in found if key != "patient" or patient in ("", value)
+        ]  # no wildcards
 
     def _study(self, study: str, modalities: tuple[str, ...]) -> Outcome:
-        """Fetch what is missing of a study; it gets its place only when the PACS's own list of its images is complete."""
+        """Fetch what is missing of a study; it gets its place only when the PACS's own list of its images is
+        complete."""
         for attempt in range(1, TRIES + 1):
             try:
                 series = self._settled(lambda: self.archive.series(study, modalities))
@@ -111,8 +116,8 @@ class Pull:
         return Outcome.FAILED
 
     def _settled(self, ask: Callable[[], T]) -> T:
-        """What the PACS answers twice in a row. Orthanc, asked while it files something, leaves things out of a list now and then;
-        taken at its word, a patient would miss an image and nobody would know."""
+        """What the PACS answers twice in a row. Orthanc, asked while it files something, leaves things out of
+        a list now and then; taken at its word, a patient would miss an image and nobody would know."""
         found = self._patiently(ask)
         for _ in range(TRIES):
             before, found = found, self._patiently(ask)
@@ -159,7 +164,8 @@ class Pull:
             except Unreachable as e:
                 if waited >= self.patience_s:
                     raise LinkError(
-                        f"the PACS has not answered for {waited:.0f} s ({e}); what was fetched is kept. Pull again when it is back"
+                        f"the PACS has not answered for {waited:.0f} s ({e}); what was fetched is kept. Pull "
+                        "again when it is back"
                     ) from None
                 time.sleep(wait)
                 waited, wait = waited + wait, min(2 * wait, LONGEST_WAIT_S)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def pulling(folder: SiteFolder, plan: Plan) -> Iterator[tuple[Pull, Wanted]]:
-    """A pull of what the site's labels name, and what to give it. Which studies failed is written to logs/pull.log.
+    """A pull of what the site's labels name, and what to give it. Which studies failed is written to
+    logs/pull.log.
 
     Raises:
         ConfigError: hospital.yaml names no PACS, or no labels; its token or our port cannot be used.
@@ -52,13 +53,16 @@ def receiving(folder: SiteFolder) -> Iterator[Inbox]:
     """
     pacs, inbox = _pacs(folder), Inbox(folder.images)
     if pacs.title is None:
-        raise ConfigError(f"{folder.settings_file}: data.pacs.title: expected the title of the only PACS that may send")
+        raise ConfigError(
+            f"{folder.settings_file}: data.pacs.title: expected the title of the only PACS that may send"
+        )
     with _listening(folder, pacs, inbox.put_pushed):
         yield inbox
 
 
 def ask_nothing(pacs: Pacs) -> None:
-    """Ask for a study that nobody has: does the PACS answer us? Raises Unreachable, Refused or ConfigError."""
+    """Ask for a study that nobody has: does the PACS answer us? Raises Unreachable, Refused or
+    ConfigError."""
     with _archive(pacs, None) as archive:
         list(archive.studies("study", "1.2.3.4.5.6.7.8.9.0"))
 
@@ -93,14 +97,18 @@ def until_told_to_end() -> None:
 def _pacs(folder: SiteFolder) -> Pacs:
     pacs = folder.settings().data.pacs
     if pacs is None:
-        raise ConfigError(f"{folder.settings_file}: data.pacs: expected the PACS to fetch images from (docs/hospital.md)")
+        raise ConfigError(
+            f"{folder.settings_file}: data.pacs: expected the PACS to fetch images from (docs/hospital.md)"
+        )
     return pacs
 
 
 def _labels(folder: SiteFolder) -> Path:
     labels = folder.settings().data.labels
     if labels is None:
-        raise ConfigError(f"{folder.settings_file}: data.labels: expected the table that says which images to fetch")
+        raise ConfigError(
+            f"{folder.settings_file}: data.labels: expected the table that says which images to fetch"
+        )
     return Path(labels).expanduser()
 
 
@@ -128,10 +136,14 @@ def _listening(folder: SiteFolder, pacs: Pacs, keep: "Keep | None") -> Iterator[
     assert pacs.title is not None
     with contextlib.ExitStack() as stack:
         try:
-            receiver = stack.enter_context(Receiver(pacs.listen, pacs.own_port, pacs.own_title, pacs.title, keep or refuse))
+            receiver = stack.enter_context(
+                Receiver(pacs.listen, pacs.own_port, pacs.own_title, pacs.title, keep or refuse)
+            )
         except OSError as e:
             where = f"{pacs.listen}:{pacs.own_port}"
-            raise ConfigError(f"{folder.settings_file}: data.pacs.own_port: cannot listen on {where}: {e.strerror}") from None
+            raise ConfigError(
+                f"{folder.settings_file}: data.pacs.own_port: cannot listen on {where}: {e.strerror}"
+            ) from None
         yield receiver
 
 

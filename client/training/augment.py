@@ -1,4 +1,5 @@
-"""Random changes of training sequences. All frames of a sequence get the same one, so that what changes over time stays."""
+"""Random changes of training sequences. All frames of a sequence get the same one, so that what changes over
+time stays."""
 
 import math
 
@@ -14,7 +15,8 @@ def augment(frames: Tensor, settings: Augmentation, generator: torch.Generator) 
 
     Args:
         frames: (B, T, H, W) float in [0, 1].
-        generator: on the CPU; seven numbers a sequence are drawn from it, whatever the device and the settings.
+        generator: on the CPU; seven numbers a sequence are drawn from it, whatever the device and the
+        settings.
 
     Returns:
         Frames of the same shape, in [0, 1]. The very tensor if the plan asks for no change.

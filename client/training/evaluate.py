@@ -6,16 +6,18 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
+from client.compute.batches import in_batches
+from client.compute.device import autocast
 from client.imaging.cohort import Cohort
-from client.training.batches import in_batches
-from client.training.device import autocast
 from common import calibration, metrics, wire
 from common.plan import Plan
 from common.seeds import numpy_generator
 
 
 @torch.inference_mode()
-def predict_logits(model: nn.Module, cohort: Cohort, indices: NDArray[np.intp], device: torch.device) -> NDArray[np.float32]:
+def predict_logits(
+    model: nn.Module, cohort: Cohort, indices: NDArray[np.intp], device: torch.device
+) -> NDArray[np.float32]:
     """Logits (len(indices), K) float32, in the order of `indices`."""
     model.eval()
     logits = []
@@ -31,7 +33,9 @@ def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return torch.from_numpy(logits).sigmoid().numpy()
 
 
-def predict(model: nn.Module, cohort: Cohort, indices: NDArray[np.intp], device: torch.device) -> NDArray[np.float32]:
+def predict(
+    model: nn.Module, cohort: Cohort, indices: NDArray[np.intp], device: torch.device
+) -> NDArray[np.float32]:
     """Probabilities (len(indices), K) float32 in [0, 1], in the order of `indices`."""
     return sigmoid(predict_logits(model, cohort, indices, device))
 
@@ -45,11 +49,15 @@ def cross_entropy(probabilities: NDArray[np.float32], labels: NDArray[np.float32
     return float(F.binary_cross_entropy(p, torch.from_numpy(labels[known].astype(np.float64))))
 
 
-def numbers_for(cohort: Cohort, indices: NDArray[np.intp], logits: NDArray[np.float32], plan: Plan) -> dict[str, float]:
+def numbers_for(
+    cohort: Cohort, indices: NDArray[np.intp], logits: NDArray[np.float32], plan: Plan
+) -> dict[str, float]:
     """The wire's EVALUATE_NUMBERS, each the mean over the plan's findings."""
     probabilities = sigmoid(logits)
     labels, patients = cohort.labels[indices], cohort.patients[indices]
-    weights = metrics.resample_patients(patients, plan.evaluation.bootstrap, numpy_generator(plan.seed, "bootstrap"))
+    weights = metrics.resample_patients(
+        patients, plan.evaluation.bootstrap, numpy_generator(plan.seed, "bootstrap")
+    )
     auroc = metrics.macro_estimate(metrics.auroc, probabilities, labels, weights)
     brier = metrics.macro_estimate(metrics.brier, probabilities, labels, weights)
     return {

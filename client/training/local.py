@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from client.compute.batches import Batch, in_batches
+from client.compute.device import autocast
 from client.imaging.cohort import Cohort
 from client.training.augment import augment
-from client.training.batches import Batch, in_batches
-from client.training.device import autocast
 from client.training.evaluate import cross_entropy, predict
 from client.training.optimizer import Optimizer
 from client.training.schedule import rate_factor
@@ -40,13 +40,20 @@ class Pull:
 
 
 def train_round(
-    model: nn.Module, cohort: Cohort, plan: Plan, site: str, round: int, device: torch.device, pull: Pull | None = None
+    model: nn.Module,
+    cohort: Cohort,
+    plan: Plan,
+    site: str,
+    round: int,
+    device: torch.device,
+    pull: Pull | None = None,
 ) -> Trained:
     """Train `model` in place for the plan's epochs.
 
     Args:
         model: on `device`, holding the global weights.
-        site: with the plan's seed and `round`, the seed of shuffling and augmentation: a restart repeats the round.
+        site: with the plan's seed and `round`, the seed of shuffling and augmentation: a restart repeats the
+        round.
         round: counted from 1; places the round on the schedule.
         pull: a method's own addition; by default FedProx's, if it is the plan's.
     """
@@ -59,7 +66,11 @@ def train_round(
     optimizer = Optimizer(model.parameters(), plan.training)
     positive_weight = class_weights(cohort.labels[split["train"]], plan).to(device)
     if pull is None:
-        pull = Pull([p.detach().clone() for p in optimizer.parameters], proximal_mu(plan)) if proximal_mu(plan) else Pull()
+        pull = (
+            Pull([p.detach().clone() for p in optimizer.parameters], proximal_mu(plan))
+            if proximal_mu(plan)
+            else Pull()
+        )
     rates = 0.0
     stopper = _EarlyStopping(plan.training.early_stopping)
     losses: list[Tensor] = []
@@ -85,7 +96,12 @@ def train_round(
 
 
 def _backward(
-    model: nn.Module, optimizer: Optimizer, batch: Batch, positive_weight: Tensor, plan: Plan, generator: torch.Generator
+    model: nn.Module,
+    optimizer: Optimizer,
+    batch: Batch,
+    positive_weight: Tensor,
+    plan: Plan,
+    generator: torch.Generator,
 ) -> Tensor:
     """Gradients of one batch into the parameters; the loss, still on the device."""
     frames = augment(batch.frames, plan.training.augmentation, generator)
@@ -100,12 +116,15 @@ def _backward(
 def masked_loss(logits: Tensor, labels: Tensor, positive_weight: Tensor) -> Tensor:
     """Mean binary cross-entropy over known labels (B, K); 0 if none of the batch is known."""
     known = ~labels.isnan()
-    each = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), pos_weight=positive_weight, reduction="none")
+    each = F.binary_cross_entropy_with_logits(
+        logits, labels.nan_to_num(), pos_weight=positive_weight, reduction="none"
+    )
     return (each * known).sum() / known.sum().clamp_min(1)
 
 
 def class_weights(labels: NDArray[np.float32], plan: Plan) -> Tensor:
-    """(K,) weight of a positive in the loss: negatives / positives where the plan balances classes, else 1."""
+    """(K,) weight of a positive in the loss: negatives / positives where the plan balances classes, else
+    1."""
     if plan.training.class_weighting == "none":
         return torch.ones(labels.shape[1])
     positives, negatives = np.nansum(labels == 1, axis=0), np.nansum(labels == 0, axis=0)
@@ -133,7 +152,9 @@ class _EarlyStopping:
         self.best, self.waited = float("inf"), 0
         self.weights: dict[str, Tensor] | None = None
 
-    def should_stop(self, model: nn.Module, cohort: Cohort, validation: NDArray[np.intp], device: torch.device) -> bool:
+    def should_stop(
+        self, model: nn.Module, cohort: Cohort, validation: NDArray[np.intp], device: torch.device
+    ) -> bool:
         if self.patience is None or len(validation) == 0:
             return False
         loss = cross_entropy(predict(model, cohort, validation, device), cohort.labels[validation])

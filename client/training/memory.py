@@ -1,4 +1,5 @@
-"""What a method keeps at a site from round to round, on its disk: personal weights, control variates. It never leaves."""
+"""What a method keeps at a site from round to round, on its disk: personal weights, control variates. It
+never leaves."""
 
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from common.files import write_atomically
 from common.wire import Weights
 
 KEPT = 2
-"""Rounds that are kept: a server that comes back after a crash may ask for the last one again, from what was there before it."""
+"""Rounds that are kept: a server that comes back after a crash may ask for the last one again, from what was
+there before it."""
 
 
 class SiteMemory:
@@ -22,7 +24,9 @@ class SiteMemory:
     @property
     def _folder(self) -> Path:
         if self._place is None:
-            raise DataError("the plan's method keeps tensors at the site, and its node has no folder for them (memory)")
+            raise DataError(
+                "the plan's method keeps tensors at the site, and its node has no folder for them (memory)"
+            )
         return self._place
 
     def _files(self) -> dict[int, Path]:
@@ -42,7 +46,9 @@ class SiteMemory:
         try:
             found: Weights = load_file(path)
         except (SafetensorError, OSError, ValueError) as e:
-            raise DataError(f"{path}: this site's own weights cannot be read ({type(e).__name__}); restore or remove it") from None
+            raise DataError(
+                f"{path}: this site's own weights cannot be read ({type(e).__name__}); restore or remove it"
+            ) from None
         return found
 
     def keep(self, round: int, tensors: Weights) -> None:

@@ -1,11 +1,14 @@
-"""One site's part of one round under each federated method: what it trains, what leaves as the update, and what it keeps.
+"""One site's part of one round under each federated method: what it trains, what leaves as the update, and
+what it keeps.
 
 Plain training is the whole of FedAvg's part. The others add to it:
 
-- SCAFFOLD (Karimireddy et al., 2020): each step is corrected by c - c_i; the control variate becomes, by their option II,
-  c_i+ = c_i - c + (x - y) / (K η), where K η is the sum of the steps' rates.
-- FedBN (Li et al., 2021), FedPer (Arivazhagan et al., 2019): some tensors stay at the site; the update holds zeros for them.
-- Ditto (Li et al., 2021): beside the global model the site trains one of its own, pulled toward the global weights.
+- SCAFFOLD (Karimireddy et al., 2020): each step is corrected by c - c_i; the control variate becomes, by
+  their option II, c_i+ = c_i - c + (x - y) / (K η), where K η is the sum of the steps' rates.
+- FedBN (Li et al., 2021), FedPer (Arivazhagan et al., 2019): some tensors stay at the site; the update holds
+  zeros for them.
+- Ditto (Li et al., 2021): beside the global model the site trains one of its own, pulled toward the global
+  weights.
 """
 
 import numpy as np
@@ -24,13 +27,22 @@ DITTO_STRENGTH = 0.1
 
 
 def train_site(
-    model: CNNLSTM, cohort: Cohort, plan: Plan, site: str, round: int, device: torch.device, start: wire.Weights, memory: SiteMemory
+    model: CNNLSTM,
+    cohort: Cohort,
+    plan: Plan,
+    site: str,
+    round: int,
+    device: torch.device,
+    start: wire.Weights,
+    memory: SiteMemory,
 ) -> tuple[Trained, wire.Weights]:
     """Train from the global weights `start`; returns what was done, and the update that leaves."""
     name = plan.strategy.name
     if name == "SCAFFOLD":
         return _scaffold(model, cohort, plan, site, round, device, start, memory)
-    own = personal_names(plan, model) if name != "Ditto" else frozenset()  # Ditto's own model is one beside the global
+    own = (
+        personal_names(plan, model) if name != "Ditto" else frozenset()
+    )  # Ditto's own model is one beside the global
     wire.set_weights(model, {**start, **(memory.before(round) if own else {})})
     done = train_round(model, cohort, plan, site, round, device)
     local = wire.get_weights(model)
@@ -42,14 +54,23 @@ def train_site(
 
 
 def personal_weights(plan: Plan, model: CNNLSTM, memory: SiteMemory, round: int) -> wire.Weights:
-    """The tensors that this site uses in place of the global ones in `round`; empty if the method has none, or before its first."""
+    """The tensors that this site uses in place of the global ones in `round`; empty if the method has none,
+    or before its first."""
     return memory.before(round) if personal_names(plan, model) else {}
 
 
 def _train_own(
-    model: CNNLSTM, cohort: Cohort, plan: Plan, site: str, round: int, device: torch.device, start: wire.Weights, memory: SiteMemory
+    model: CNNLSTM,
+    cohort: Cohort,
+    plan: Plan,
+    site: str,
+    round: int,
+    device: torch.device,
+    start: wire.Weights,
+    memory: SiteMemory,
 ) -> None:
-    """Ditto's second half: the site's own model, from where it was, pulled toward the global weights of this round."""
+    """Ditto's second half: the site's own model, from where it was, pulled toward the global weights of this
+    round."""
     wire.set_weights(model, start)
     anchor = [p.detach().clone() for p in model.parameters() if p.requires_grad]
     wire.set_weights(model, memory.before(round) or start)
@@ -59,7 +80,14 @@ def _train_own(
 
 
 def _scaffold(
-    model: CNNLSTM, cohort: Cohort, plan: Plan, site: str, round: int, device: torch.device, start: wire.Weights, memory: SiteMemory
+    model: CNNLSTM,
+    cohort: Cohort,
+    plan: Plan,
+    site: str,
+    round: int,
+    device: torch.device,
+    start: wire.Weights,
+    memory: SiteMemory,
 ) -> tuple[Trained, wire.Weights]:
     weights, control = wire.model_part(start), wire.control_part(start)
     own = memory.before(round) or {name: np.zeros_like(c) for name, c in control.items()}

@@ -1,8 +1,8 @@
 """SGD, Adam and AdamW by torch's own kernels, without `torch.optim.Optimizer`.
 
-Creating the first Optimizer imports torch's compiler (`torch._dynamo`, sympy, …) because its methods are wrapped by
-`torch._disable_dynamo`: about three seconds in each process, for nothing that we use. The functions below are what the
-classes call inside; a test holds that the results are equal to theirs.
+Creating the first Optimizer imports torch's compiler (`torch._dynamo`, sympy, …) because its methods are
+wrapped by `torch._disable_dynamo`: about three seconds in each process, for nothing that we use. The
+functions below are what the classes call inside; a test holds that the results are equal to theirs.
 """
 
 from collections.abc import Iterable
@@ -47,12 +47,15 @@ class Optimizer:
             return
         kernel = adam if self.training.optimizer == "adam" else adamw
         kernel(
-            self.parameters, gradients, self._first, self._second, [], self._steps, foreach=True, lr=learning_rate,
-            beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=self.training.weight_decay, amsgrad=False, maximize=False,
+            self.parameters, gradients, self._first, self._second, [], self._steps, foreach=True,
+            lr=learning_rate,
+            beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=self.training.weight_decay, amsgrad=False,
+            maximize=False,
         )  # fmt: skip
 
 
 def clip_gradients(gradients: list[Tensor], largest: float) -> None:
-    """Scale all gradients in place so that their joint L2 norm is at most `largest`, as clip_grad_norm_ does."""
+    """Scale all gradients in place so that their joint L2 norm is at most `largest`, as clip_grad_norm_
+    does."""
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     torch._foreach_mul_(gradients, (largest / (norm + 1e-6)).clamp(max=1.0))

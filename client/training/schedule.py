@@ -9,11 +9,13 @@ def rate_factor(schedule: Schedule, progress: float) -> float:
     """Factor on the plan's learning rate.
 
     Args:
-        progress: share of all steps that are done, in [0, 1): (rounds before + share of this round) / rounds. It is
+        progress: share of all steps that are done, in [0, 1): (rounds before + share of this round) / rounds.
+        It is
             the same at every site whatever its size, so a site that joins late is on the same schedule.
 
     Returns:
-        A linear rise over `warmup`, then 1 (`constant`), or half a cosine from 1 to `final` (Loshchilov and Hutter, 2017).
+        A linear rise over `warmup`, then 1 (`constant`), or half a cosine from 1 to `final` (Loshchilov and
+        Hutter, 2017).
     """
     if progress < schedule.warmup:
         return max(progress / schedule.warmup, 1e-3)

@@ -1,9 +1,11 @@
 """The CNN-LSTM: a CNN describes each frame, an LSTM follows them over time, a head sees both.
 
-The idea is the CLDNN (Sainath et al., 2015, "Convolutional, Long Short-Term Memory, Fully Connected Deep Neural
-Networks") brought to images: input features with temporal context into the CNN, its output to the LSTM, and past it.
+The idea is the CLDNN (Sainath et al., 2015, "Convolutional, Long Short-Term Memory, Fully Connected Deep
+Neural Networks") brought to images: input features with temporal context into the CNN, its output to the
+LSTM, and past it.
 
-Shape letters: B sequences, T frames (padded), C channels, H x W pixels, E embedding, D LSTM features, K findings.
+Shape letters: B sequences, T frames (padded), C channels, H x W pixels, E embedding, D LSTM features, K
+findings.
 """
 
 import math
@@ -34,7 +36,8 @@ class CNNLSTM(nn.Module):
     """
 
     def __init__(self, model: Model, n_findings: int) -> None:
-        """`model.recurrent: false` leaves the LSTM out: what the pooling keeps of the embeddings is all that the head sees."""
+        """`model.recurrent: false` leaves the LSTM out: what the pooling keeps of the embeddings is all that
+        the head sees."""
         super().__init__()
         self.context = model.context
         self.two_sided = model.bidirectional
@@ -55,8 +58,9 @@ class CNNLSTM(nn.Module):
             )
             features = model.hidden * (2 if model.bidirectional else 1)
         self.pool = Pooling(model.pooling, features or model.embedding)
-        # The skip: the head sees the frames' embeddings too. Without it plain SGD hardly trains the stack. The norm keeps
-        # some of the head's units alive: embeddings of length √d give it large steps, and one could switch off all ReLUs.
+        # The skip: the head sees the frames' embeddings too. Without it plain SGD hardly trains the stack.
+        # The norm keeps some of the head's units alive: embeddings of length √d give it large steps, and one
+        # could switch off all ReLUs.
         self.head = nn.Sequential(
             nn.Linear(features + model.embedding, model.hidden),
             nn.GroupNorm(1, model.hidden),
@@ -69,7 +73,8 @@ class CNNLSTM(nn.Module):
         return logits
 
     def explain(self, frames: Tensor, gaps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, with the weight of each frame in the pooling: (B, K) logits, (B, T) weights that sum to 1."""
+        """As `forward`, with the weight of each frame in the pooling: (B, K) logits, (B, T) weights that sum
+        to 1."""
         valid = frame_mask(lengths, frames.shape[1])
         embeddings = self._embed(frames, lengths, valid)
         if self.lstm is None:
@@ -78,7 +83,9 @@ class CNNLSTM(nn.Module):
         else:
             steps = embeddings
             if self.time_gap:
-                steps = torch.cat([embeddings, (torch.log1p(gaps) / GAP_SCALE).unsqueeze(2).to(embeddings.dtype)], dim=2)
+                steps = torch.cat(
+                    [embeddings, (torch.log1p(gaps) / GAP_SCALE).unsqueeze(2).to(embeddings.dtype)], dim=2
+                )
             states = self.follow(steps, lengths)
             weights = self.pool(states, valid, lengths)
             pooled = torch.cat([weighted_sum(weights, states), weighted_sum(weights, embeddings)], dim=1)
@@ -86,8 +93,11 @@ class CNNLSTM(nn.Module):
         return logits, weights
 
     def _embed(self, frames: Tensor, lengths: Tensor, valid: Tensor) -> Tensor:
-        """Encode the real frames only, and lay their embeddings back into (B, T, E) with zeros behind the end."""
-        rows: Tensor = self.encoder(with_context(standardise(frames), lengths, valid, self.context, self.two_sided))
+        """Encode the real frames only, and lay their embeddings back into (B, T, E) with zeros behind the
+        end."""
+        rows: Tensor = self.encoder(
+            with_context(standardise(frames), lengths, valid, self.context, self.two_sided)
+        )
         if self.scale is not None:
             rows = self.scaled(rows)
         padded = rows.new_zeros(*valid.shape, rows.shape[1])
@@ -108,21 +118,27 @@ class CNNLSTM(nn.Module):
             states = self.lstm(steps)[0]
         else:
             packed = pack_padded_sequence(steps, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            states = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=steps.shape[1])[0]
+            states = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=steps.shape[1])[
+                0
+            ]
         return states
 
 
 class Pooling(nn.Module):
-    """Weights over time. `last`: the last real frame; `mean`: all alike; `attention`: learned (Bahdanau et al., 2015).
+    """Weights over time. `last`: the last real frame; `mean`: all alike; `attention`: learned (Bahdanau et
+    al., 2015).
 
-    Shapes: states (B, T, D), valid (B, T) bool, lengths (B,) -> weights (B, T), each row sums to 1, 0 on padding.
+    Shapes: states (B, T, D), valid (B, T) bool, lengths (B,) -> weights (B, T), each row sums to 1, 0 on
+    padding.
     """
 
     def __init__(self, kind: str, features: int) -> None:
         super().__init__()
         self.kind = kind
         if kind == "attention":
-            self.query = nn.Sequential(nn.Linear(features, features), nn.Tanh(), nn.Linear(features, 1, bias=False))
+            self.query = nn.Sequential(
+                nn.Linear(features, features), nn.Tanh(), nn.Linear(features, 1, bias=False)
+            )
 
     def forward(self, states: Tensor, valid: Tensor, lengths: Tensor) -> Tensor:
         if self.kind == "last":
@@ -139,9 +155,11 @@ def frame_mask(lengths: Tensor, n_frames: int) -> Tensor:
 
 
 def standardise(frames: Tensor) -> Tensor:
-    """Each frame to mean 0 and variance 1: exposure and contrast differ between scanners, and say nothing of disease.
+    """Each frame to mean 0 and variance 1: exposure and contrast differ between scanners, and say nothing of
+    disease.
 
-    Without it, embeddings of all frames start nearly parallel and plain SGD stays on a plateau for a long time.
+    Without it, embeddings of all frames start nearly parallel and plain SGD stays on a plateau for a long
+    time.
     """
     mean = frames.mean(dim=(2, 3), keepdim=True)
     variance = frames.var(dim=(2, 3), keepdim=True, correction=0)
@@ -149,10 +167,11 @@ def standardise(frames: Tensor) -> Tensor:
 
 
 def with_context(frames: Tensor, lengths: Tensor, valid: Tensor, context: int, two_sided: bool) -> Tensor:
-    """Real frames with their neighbours as channels: (B, T, H, W) -> (N, C, H, W), N real frames in (b, t) order.
+    """Real frames with their neighbours as channels: (B, T, H, W) -> (N, C, H, W), N real frames in (b, t)
+    order.
 
-    Channel 0 is the frame itself, then `context` earlier ones, then as many later ones if `two_sided`. Beyond either
-    end of the sequence its first or last real frame is repeated, so that padding is never seen.
+    Channel 0 is the frame itself, then `context` earlier ones, then as many later ones if `two_sided`. Beyond
+    either end of the sequence its first or last real frame is repeated, so that padding is never seen.
     """
     offsets = [0, *range(-1, -context - 1, -1), *(range(1, context + 1) if two_sided else ())]
     batch, time = valid.nonzero(as_tuple=True)

@@ -1,4 +1,5 @@
-"""Encoders: one frame (with its context as channels) -> one embedding. One entry an encoder, in `ENCODERS`."""
+"""Encoders: one frame (with its context as channels) -> one embedding. One entry an encoder, in
+`ENCODERS`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +10,17 @@ from common.errors import ConfigError
 from common.plan import Model
 
 GRID = 3
-"""`cnn3` keeps a 3 x 3 map of where its features lie: averaged over the whole frame, a small opacity would be lost."""
+"""`cnn3` keeps a 3 x 3 map of where its features lie: averaged over the whole frame, a small opacity would be
+lost."""
 
 
 class CNN3(nn.Module):
-    """Three hidden convolutional layers (3x3, stride 2, GroupNorm, ReLU), averaged over a 3 x 3 grid, then a linear layer.
+    """Three hidden convolutional layers (3x3, stride 2, GroupNorm, ReLU), averaged over a 3 x 3 grid, then a
+    linear layer.
 
-    GroupNorm, not BatchNorm: nothing in the model depends on who else is in the batch, so that averaging the weights
-    of sites with different scanners is sound, and so is per-patient clipping. Weights start as He et al. (2015).
+    GroupNorm, not BatchNorm: nothing in the model depends on who else is in the batch, so that averaging the
+    weights of sites with different scanners is sound, and so is per-patient clipping. Weights start as He et
+    al. (2015).
 
     Shapes: (N, channels, H, W) float -> (N, embedding) float.
     """
@@ -25,7 +29,11 @@ class CNN3(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for out in (width, 2 * width, 4 * width):
-            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.GroupNorm(_groups(out), out), nn.ReLU()]
+            layers += [
+                nn.Conv2d(channels, out, 3, stride=2, padding=1),
+                nn.GroupNorm(_groups(out), out),
+                nn.ReLU(),
+            ]
             channels = out
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(GRID), nn.Flatten())
         self.project = nn.Linear(channels * GRID * GRID, embedding)
@@ -40,7 +48,8 @@ class CNN3(nn.Module):
 
 
 def _groups(channels: int) -> int:
-    """Groups of at least four channels, eight at most: with one channel a group, the norm would erase the feature."""
+    """Groups of at least four channels, eight at most: with one channel a group, the norm would erase the
+    feature."""
     return max(g for g in range(1, 9) if channels % g == 0 and channels // g >= 4)
 
 
@@ -66,7 +75,8 @@ def resnet18(model: Model, channels: int) -> nn.Module:
 
 
 def efficientnet_b0(model: Model, channels: int) -> nn.Module:
-    """Tan and Le, 2019, "EfficientNet": torchvision's, with GroupNorm and without dropout or stochastic depth.
+    """Tan and Le, 2019, "EfficientNet": torchvision's, with GroupNorm and without dropout or stochastic
+    depth.
 
     Random layers would make a round depend on more than its seed, and a patient's gradient on the draw.
     """
@@ -86,7 +96,8 @@ class Encoder:
 
     build: Callable[[Model, int], nn.Module]
     stages: tuple[tuple[str, ...], ...]
-    """Beginnings of its parameters' names, stage by stage from the input on; the last is the projection to the embedding."""
+    """Beginnings of its parameters' names, stage by stage from the input on; the last is the projection to
+    the embedding."""
     first: str
     """The weight of its first convolution, which sees the frame and its context."""
 
@@ -94,11 +105,18 @@ class Encoder:
 ENCODERS = {
     "cnn3": Encoder(
         cnn3,
-        (("features.0.", "features.1."), ("features.3.", "features.4."), ("features.6.", "features.7."), ("project.",)),
+        (
+            ("features.0.", "features.1."),
+            ("features.3.", "features.4."),
+            ("features.6.", "features.7."),
+            ("project.",),
+        ),
         "features.0.weight",
     ),
     "resnet18": Encoder(
-        resnet18, (("conv1.", "bn1."), ("layer1.",), ("layer2.",), ("layer3.",), ("layer4.",), ("fc.",)), "conv1.weight"
+        resnet18,
+        (("conv1.", "bn1."), ("layer1.",), ("layer2.",), ("layer3.",), ("layer4.",), ("fc.",)),
+        "conv1.weight",
     ),
     "efficientnet_b0": Encoder(
         efficientnet_b0, (*((f"features.{k}.",) for k in range(9)), ("classifier.",)), "features.0.0.weight"
@@ -107,7 +125,8 @@ ENCODERS = {
 
 
 def build_encoder(model: Model, channels: int) -> nn.Module:
-    """The plan's encoder for frames of `channels` channels, which maps (N, channels, H, W) to (N, model.embedding).
+    """The plan's encoder for frames of `channels` channels, which maps (N, channels, H, W) to (N,
+    model.embedding).
 
     The plan's frozen stages do not ask for a gradient.
 
@@ -116,7 +135,10 @@ def build_encoder(model: Model, channels: int) -> nn.Module:
     """
     about = ENCODERS[model.encoder]
     if model.frozen_stages > len(about.stages):
-        raise ConfigError(f"model.frozen_stages: found {model.frozen_stages}, {model.encoder} has {len(about.stages)} stages")
+        raise ConfigError(
+            f"model.frozen_stages: found {model.frozen_stages}, {model.encoder} has {len(about.stages)} "
+            "stages"
+        )
     encoder = about.build(model, channels)
     frozen = tuple(start for stage in about.stages[: model.frozen_stages] for start in stage)
     for name, parameter in encoder.named_parameters():

@@ -1,7 +1,8 @@
-"""An encoder's first weights from a file that somebody has: checked by hash, converted from BatchNorm to GroupNorm.
+"""An encoder's first weights from a file that somebody has: checked by hash, converted from BatchNorm to
+GroupNorm.
 
-The file is safetensors (which cannot carry code) with torchvision's names. Only who starts a run needs it: sites get the weights
-with the first round. docs/model.md tells how to make one.
+The file is safetensors (which cannot carry code) with torchvision's names. Only who starts a run needs it:
+sites get the weights with the first round. docs/model.md tells how to make one.
 """
 
 import hashlib
@@ -23,16 +24,21 @@ def starting_model(plan: Plan, file: Path | None) -> CNNLSTM:
     """The plan's model before the first round: by its seed alone, or with the encoder's weights from `file`.
 
     Raises:
-        ConfigError: the plan names a file and none is given, or the other way round; it is another file; or its tensors do not fit.
+        ConfigError: the plan names a file and none is given, or the other way round; it is another file; or
+        its tensors do not fit.
     """
     model, wanted = build_model(plan), plan.model.pretrained
     if wanted is None and file is None:
         return model
     if wanted is None or file is None:
         given = (
-            f"the file {file}, and the plan names none" if file else f"no file, and the plan starts from {wanted and wanted[:12]}"
+            f"the file {file}, and the plan names none"
+            if file
+            else f"no file, and the plan starts from {wanted and wanted[:12]}"
         )
-        raise ConfigError(f"model.pretrained: found {given}; give both (pretrained: the file's SHA-256), or neither")
+        raise ConfigError(
+            f"model.pretrained: found {given}; give both (pretrained: the file's SHA-256), or neither"
+        )
     tensors = read_tensors(file, wanted)
     load_encoder(model.encoder, plan.model.encoder, tensors, str(file))
     return model
@@ -50,7 +56,9 @@ def read_tensors(file: Path, sha256: str) -> dict[str, Tensor]:
     try:
         return load(data)
     except (SafetensorError, ValueError, KeyError) as e:
-        raise ConfigError(f"{file}: not a safetensors file ({type(e).__name__}); docs/model.md tells how to make one") from None
+        raise ConfigError(
+            f"{file}: not a safetensors file ({type(e).__name__}); docs/model.md tells how to make one"
+        ) from None
 
 
 @torch.no_grad()
@@ -61,17 +69,23 @@ def load_encoder(encoder: nn.Module, name: str, tensors: Mapping[str, Tensor], w
         ConfigError: a tensor is missing, or has another shape; names it.
     """
     about = ENCODERS[name]
-    norms = {f"{at}.weight": module for at, module in encoder.named_modules() if isinstance(module, nn.GroupNorm)}
+    norms = {
+        f"{at}.weight": module for at, module in encoder.named_modules() if isinstance(module, nn.GroupNorm)
+    }
     for key, parameter in encoder.named_parameters():
         if key.startswith(about.stages[-1]):
             continue
         if key not in tensors:
-            raise ConfigError(f"{where}: tensor {key} is missing; expected the weights of torchvision's {name}")
+            raise ConfigError(
+                f"{where}: tensor {key} is missing; expected the weights of torchvision's {name}"
+            )
         found = tensors[key].float()
         if key == about.first and found.ndim == 4:
             found = first_convolution(found, parameter.shape[1])
         if found.shape != parameter.shape:
-            raise ConfigError(f"{where}: tensor {key}: found shape {tuple(found.shape)}, expected {tuple(parameter.shape)}")
+            raise ConfigError(
+                f"{where}: tensor {key}: found shape {tuple(found.shape)}, expected {tuple(parameter.shape)}"
+            )
         parameter.copy_(found)
     for key, norm in norms.items():
         at = key.removesuffix(".weight")
@@ -80,9 +94,11 @@ def load_encoder(encoder: nn.Module, name: str, tensors: Mapping[str, Tensor], w
 
 
 def first_convolution(weight: Tensor, channels: int) -> Tensor:
-    """(O, 3, H, W) for colours -> (O, channels, H, W): grey is the same in all three, so their weights add up.
+    """(O, 3, H, W) for colours -> (O, channels, H, W): grey is the same in all three, so their weights add
+    up.
 
-    They go to the frame itself, channel 0; its context begins at zero, so that the encoder starts as what it was.
+    They go to the frame itself, channel 0; its context begins at zero, so that the encoder starts as what it
+    was.
     """
     ours = weight.new_zeros(weight.shape[0], channels, *weight.shape[2:])
     ours[:, 0] = weight.sum(1)
@@ -90,11 +106,12 @@ def first_convolution(weight: Tensor, channels: int) -> Tensor:
 
 
 def convert_norm(norm: nn.GroupNorm, mean: Tensor, variance: Tensor) -> None:
-    """BatchNorm's scale and shift, already in `norm`, changed so that GroupNorm gives the same on the average image.
+    """BatchNorm's scale and shift, already in `norm`, changed so that GroupNorm gives the same on the average
+    image.
 
-    BatchNorm gives γ (x - μ) / σ + β with each channel's μ and σ. GroupNorm gives γ' (x - m) / s + β' with the mean and deviation
-    of a group of channels: m = mean(μ), s² = mean(σ² + μ²) - m² where an image is like the average one. Equal for every x if
-    γ' = γ s / σ and β' = β + γ (m - μ) / σ.
+    BatchNorm gives γ (x - μ) / σ + β with each channel's μ and σ. GroupNorm gives γ' (x - m) / s + β' with
+    the mean and deviation of a group of channels: m = mean(μ), s² = mean(σ² + μ²) - m² where an image is like
+    the average one. Equal for every x if γ' = γ s / σ and β' = β + γ (m - μ) / σ.
     """
     group_mean = mean.view(norm.num_groups, -1).mean(1)
     power = (variance + mean.square()).view(norm.num_groups, -1).mean(1)

@@ -1,6 +1,7 @@
 """The model without padding: sequences of one length, all frames real. What is exported to ONNX.
 
-Padding is made of data-dependent shapes that other runtimes do not know; a prediction of one patient needs none.
+Padding is made of data-dependent shapes that other runtimes do not know; a prediction of one patient needs
+none.
 """
 
 import copy
@@ -19,17 +20,24 @@ class WholeSequences(nn.Module):
     """
 
     def __init__(self, model: CNNLSTM, side: int) -> None:
-        """`side`: height and width of a frame. The model is copied, and its averaging over a grid written out as a product."""
+        """`side`: height and width of a frame. The model is copied, and its averaging over a grid written out
+        as a product."""
         super().__init__()
         self.model = copy.deepcopy(model).eval()
-        self.offsets = [0, *range(-1, -model.context - 1, -1), *(range(1, model.context + 1) if model.two_sided else ())]
+        self.offsets = [
+            0,
+            *range(-1, -model.context - 1, -1),
+            *(range(1, model.context + 1) if model.two_sided else ()),
+        ]
         _write_out_pools(self.model.encoder, len(self.offsets), side)
 
     def forward(self, frames: Tensor, gaps: Tensor) -> tuple[Tensor, Tensor]:
         model, (n, t) = self.model, frames.shape[:2]
         places = torch.arange(t, device=frames.device)
         last = places[-1]
-        around = [frames_at(standardise(frames), (places + offset).clamp(min=0), last) for offset in self.offsets]
+        around = [
+            frames_at(standardise(frames), (places + offset).clamp(min=0), last) for offset in self.offsets
+        ]
         rows: Tensor = model.encoder(torch.stack(around, 2).flatten(0, 1))
         embeddings = (rows if model.scale is None else model.scaled(rows)).view(n, t, -1)
         lengths = torch.ones_like(gaps[:, 0], dtype=torch.int64) * t
@@ -67,12 +75,18 @@ class _GridPool(nn.Module):
 
 
 def _write_out_pools(encoder: nn.Module, channels: int, side: int) -> None:
-    """Replace each averaging over a grid of more than one place by _GridPool; sizes are found by a forward pass."""
+    """Replace each averaging over a grid of more than one place by _GridPool; sizes are found by a forward
+    pass."""
     sizes: dict[str, int] = {}
     pools = {
-        name: m for name, m in encoder.named_modules() if isinstance(m, nn.AdaptiveAvgPool2d) and m.output_size not in (1, (1, 1))
+        name: m
+        for name, m in encoder.named_modules()
+        if isinstance(m, nn.AdaptiveAvgPool2d) and m.output_size not in (1, (1, 1))
     }
-    hooks = [m.register_forward_pre_hook(lambda _, x, name=name: sizes.update({name: x[0].shape[-1]})) for name, m in pools.items()]
+    hooks = [
+        m.register_forward_pre_hook(lambda _, x, name=name: sizes.update({name: x[0].shape[-1]}))
+        for name, m in pools.items()
+    ]
     with torch.no_grad():
         encoder(torch.zeros(1, channels, side, side))
     for hook in hooks:

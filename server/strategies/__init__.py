@@ -3,4 +3,11 @@
 from server.strategies.flower import build_strategy, is_linear, require_enough_sites, to_flower
 from server.strategies.state import restore_state, snapshot_state
 
-__all__ = ["build_strategy", "is_linear", "require_enough_sites", "restore_state", "snapshot_state", "to_flower"]
+__all__ = [
+    "build_strategy",
+    "is_linear",
+    "require_enough_sites",
+    "restore_state",
+    "snapshot_state",
+    "to_flower",
+]

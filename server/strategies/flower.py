@@ -15,11 +15,13 @@ from common.plan import STATEFUL, Plan
 from server.strategies.scaffold import Scaffold
 
 LINEAR = ("FedAvg", "FedProx", "FedAvgM", "FedAdam", "FedYogi", "FedAdagrad", *STATEFUL)
-"""These see the replies only through their weighted mean: one pre-averaged reply gives the same result as all."""
+"""These see the replies only through their weighted mean: one pre-averaged reply gives the same result as
+all."""
 
 _OURS = {
     "fraction_train", "fraction_evaluate", "min_train_nodes", "min_evaluate_nodes", "min_available_nodes",
-    "weighted_by_key", "arrayrecord_key", "configrecord_key", "train_metrics_aggr_fn", "evaluate_metrics_aggr_fn",
+    "weighted_by_key", "arrayrecord_key", "configrecord_key", "train_metrics_aggr_fn",
+    "evaluate_metrics_aggr_fn",
 }  # fmt: skip
 
 
@@ -29,7 +31,8 @@ def is_linear(plan: Plan) -> bool:
 
 
 def build_strategy(plan: Plan) -> Strategy:
-    """The plan's strategy. How many sites take part and must answer is the round loop's business, not the strategy's.
+    """The plan's strategy. How many sites take part and must answer is the round loop's business, not the
+    strategy's.
 
     Raises:
         ConfigError: an option that the strategy does not have, or that it refuses.
@@ -39,7 +42,9 @@ def build_strategy(plan: Plan) -> Strategy:
     for option in plan.strategy.options:
         if option not in known:
             expected = ", ".join(known) or "no options"
-            raise ConfigError(f"strategy.options.{option}: {plan.strategy.name} does not have it; it has {expected}")
+            raise ConfigError(
+                f"strategy.options.{option}: {plan.strategy.name} does not have it; it has {expected}"
+            )
     try:
         return cls(
             fraction_train=plan.federation.participation,
@@ -57,7 +62,8 @@ def build_strategy(plan: Plan) -> Strategy:
 
 
 def _class_of(name: str) -> tuple[type[FedAvg], tuple[str, ...]]:
-    """The server's class, and the options that only sites read. FedBN, FedPer and Ditto differ from FedAvg at the sites alone."""
+    """The server's class, and the options that only sites read. FedBN, FedPer and Ditto differ from FedAvg at
+    the sites alone."""
     if name == "SCAFFOLD":
         return Scaffold, ()
     if name in STATEFUL:
@@ -67,30 +73,45 @@ def _class_of(name: str) -> tuple[type[FedAvg], tuple[str, ...]]:
 
 
 def require_enough_sites(plan: Plan, n_sites: int) -> None:
-    """Refuse a robust rule that so few sites cannot support. One site alone is no federation: any rule is the identity.
+    """Refuse a robust rule that so few sites cannot support. One site alone is no federation: any rule is the
+    identity.
 
     Raises:
-        ConfigError: Krum needs n >= 2 f + 3 (Blanchard et al., 2017), Bulyan n >= 4 f + 3 (El Mhamdi et al., 2018) with f hostile
-            sites; a trimmed mean must cut off at least one on each side and leave one (Yin et al., 2018), a median needs three.
+        ConfigError: Krum needs n >= 2 f + 3 (Blanchard et al., 2017), Bulyan n >= 4 f + 3 (El Mhamdi et al.,
+        2018) with f hostile
+            sites; a trimmed mean must cut off at least one on each side and leave one (Yin et al., 2018), a
+            median needs three.
     """
     name, options = plan.strategy.name, plan.strategy.options
     if n_sites == 1:
         return
     hostile = int(options.get("num_malicious_nodes", 0))
-    needed = {"Krum": 2 * hostile + 3, "MultiKrum": 2 * hostile + 3, "Bulyan": 4 * hostile + 3, "FedMedian": 3}.get(name, 1)
+    needed = {
+        "Krum": 2 * hostile + 3,
+        "MultiKrum": 2 * hostile + 3,
+        "Bulyan": 4 * hostile + 3,
+        "FedMedian": 3,
+    }.get(name, 1)
     if n_sites < needed:
-        against = f" against {hostile} hostile ones (num_malicious_nodes)" if name not in ("FedMedian",) else ""
-        raise ConfigError(f"strategy {name}: found {n_sites} sites, it needs at least {needed}{against}; choose another strategy")
+        against = (
+            f" against {hostile} hostile ones (num_malicious_nodes)" if name not in ("FedMedian",) else ""
+        )
+        raise ConfigError(
+            f"strategy {name}: found {n_sites} sites, it needs at least {needed}{against}; choose another "
+            "strategy"
+        )
     if name == "FedTrimmedAvg":
         beta = float(options.get("beta", 0.2))
         cut = int(beta * n_sites)
         if cut == 0 or n_sites - 2 * cut < 1:
             raise ConfigError(
-                f"strategy FedTrimmedAvg: beta {beta:g} of {n_sites} sites cuts off {cut} on each side; expected at least one cut "
+                f"strategy FedTrimmedAvg: beta {beta:g} of {n_sites} sites cuts off {cut} on each side; "
+                "expected at least one cut "
                 "and one left: change strategy.options.beta"
             )
 
 
 def to_flower(weights: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:
-    """Named float32 arrays as Flower's strategies read them: one array a tensor. On the wire they are packed (common/wire.py)."""
+    """Named float32 arrays as Flower's strategies read them: one array a tensor. On the wire they are packed
+    (common/wire.py)."""
     return ArrayRecord({name: Array(np.asarray(w, dtype=np.float32)) for name, w in weights.items()})

@@ -1,7 +1,9 @@
-"""SCAFFOLD (Karimireddy et al., 2020, "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning"), the server's part.
+"""SCAFFOLD (Karimireddy et al., 2020, "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning"),
+the server's part.
 
-x <- x + mean(Δx),  c <- c + |S| / N mean(Δc): of the N sites, S answered. Weights are the sites' numbers of patients, so that c
-stays the mean of the sites' control variates under the same weights as the objective. Sites: client/training/methods.py.
+x <- x + mean(Δx),  c <- c + |S| / N mean(Δc): of the N sites, S answered. Weights are the sites' numbers of
+patients, so that c stays the mean of the sites' control variates under the same weights as the objective.
+Sites: client/training/methods.py.
 """
 
 from collections.abc import Iterable
@@ -19,12 +21,16 @@ class Scaffold(FedAvg):
 
     _before: ArrayRecord
 
-    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
         """As FedAvg's."""
         self._before = arrays
         return super().configure_train(server_round, arrays, config, grid)
 
-    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """`replies` is the one averaged reply, whose metrics say which share of the sites is in it."""
         (reply,) = replies
         share = float(reply.content.metric_records[wire.METRICS][wire.SHARE])  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
 """What a Flower strategy remembers between rounds (momentum, moments), to and from plain arrays.
 
 Flower keeps it in attributes: a dict of arrays (FedAdam's `m_t`), a list (FedAvgM's `momentum_vector`) or an
-ArrayRecord (`current_arrays`). Each array is named `attribute|kind|place|key`, so that it can be put back as it was, in
-its place: Flower pairs some of them by order, and files keep none.
+ArrayRecord (`current_arrays`). Each array is named `attribute|kind|place|key`, so that it can be put back as
+it was, in its place: Flower pairs some of them by order, and files keep none.
 """
 
 from typing import Any

@@ -1,4 +1,5 @@
-"""The agent with a link that is only played: what becomes of a request whose answer its own disk does not take."""
+"""The agent with a link that is only played: what becomes of a request whose answer its own disk does not
+take."""
 
 import threading
 
@@ -27,7 +28,8 @@ def folder(tmp_path):
 
 
 class OneRequest:
-    """A link that has one request to give and ends the agent once that is answered, or asked for more often than `patience`."""
+    """A link that has one request to give and ends the agent once that is answered, or asked for more often
+    than `patience`."""
 
     def __init__(self, request):
         self.node, self.lost, self.ended = request.metadata.dst_node_id, threading.Event(), None
@@ -87,4 +89,6 @@ def test_a_request_that_nobody_waits_for_any_more_when_there_is_space_is_given_u
     full_for(monkeypatch, 3)
     link = serve(folder, monkeypatch, ttl=0.08)
     assert link.sent == []
-    assert [(e["event"], e["why"]) for e in read_entries(folder.audit)] == [("abandoned", "the round's deadline is over")]
+    assert [(e["event"], e["why"]) for e in read_entries(folder.audit)] == [
+        ("abandoned", "the round's deadline is over")
+    ]

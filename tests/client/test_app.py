@@ -22,7 +22,9 @@ def site(federation):
 def ask(kind, context, plan, number=1, **changes):
     weights = {**wire.get_weights(build_model(plan)), **changes.pop("weights", {})}
     config = ConfigRecord({wire.PLAN_SHA256: plan.sha256, wire.ROUND: number, **changes})
-    content = RecordDict({wire.CONFIG: config, **({} if kind == "query" else {wire.ARRAYS: wire.pack(weights)})})
+    content = RecordDict(
+        {wire.CONFIG: config, **({} if kind == "query" else {wire.ARRAYS: wire.pack(weights)})}
+    )
     return app(Message(content, 1, kind), context)
 
 

@@ -34,9 +34,20 @@ def test_a_site_in_order_has_no_complaint(site):
     make_cohort(site.cohort(plan), 40, 0, plan)
     found = findings(site)
     assert {f.outcome for f in found.values()} <= {"ok", "note"}, found
-    assert {"settings", "CA", "keys", "name", "server", "clock", "admission", "disk", "device", "policy", "cohort", "audit"} <= set(
-        found
-    )
+    assert {
+        "settings",
+        "CA",
+        "keys",
+        "name",
+        "server",
+        "clock",
+        "admission",
+        "disk",
+        "device",
+        "policy",
+        "cohort",
+        "audit",
+    } <= set(found)
 
 
 def test_each_problem_is_named_with_its_cure(site, server, monkeypatch):

@@ -22,7 +22,10 @@ def site(tmp_path):
     for p in range(3):
         for day in (1, 2):
             pixels = np.full((20, 20), 100 * p + day, np.uint16)
-            save(image(pixels, PatientID=f"SECRET{p}", AcquisitionDate=f"2020010{day}"), folder.images / "study" / f"{p}-{day}.dcm")
+            save(
+                image(pixels, PatientID=f"SECRET{p}", AcquisitionDate=f"2020010{day}"),
+                folder.images / "study" / f"{p}-{day}.dcm",
+            )
     (folder.images / "study" / "odd.dcm").write_bytes(b"rubbish")
     (folder.images / "labels.csv").write_text("patient,pneumonia\nSECRET0,1\nSECRET1,0\nSECRET2,1\n")
     settings = {"server": "localhost:443", "data": {"pacs": {"url": "http://127.0.0.1:9"}}}
@@ -63,7 +66,12 @@ def test_a_patient_is_forgotten_for_ever(site, here):
     (cohort,) = (path.parent for path in site.cohorts.glob("*/cohort.json"))
     assert len(Cohort.open(cohort)) == 2
     assert list(site.cohorts.glob("*.html")) == []
-    assert sorted(p.name for p in (site.images / "study").glob("*-*.dcm")) == ["0-1.dcm", "0-2.dcm", "2-1.dcm", "2-2.dcm"]
+    assert sorted(p.name for p in (site.images / "study").glob("*-*.dcm")) == [
+        "0-1.dcm",
+        "0-2.dcm",
+        "2-1.dcm",
+        "2-2.dcm",
+    ]
     assert "SECRET1" not in site.forgotten.read_text()
     assert site.forgotten.stat().st_mode & 0o077 == 0
     save(
@@ -83,7 +91,9 @@ def test_a_list_of_the_forgotten_that_cannot_be_read_stops_everything(site, here
 def test_files_in_a_folder_that_is_not_ours_are_named_and_kept(site, here, tmp_path):
     (tmp_path / "archive").mkdir()
     site.images.joinpath("study").rename(tmp_path / "archive" / "study")
-    site.settings_file.write_text(json.dumps({"server": "localhost:443", "data": {"dicom": str(tmp_path / "archive")}}))
+    site.settings_file.write_text(
+        json.dumps({"server": "localhost:443", "data": {"dicom": str(tmp_path / "archive")}})
+    )
     done = here("client", "forget", "SECRET2", "--dir", "site")
     assert "2 files with this Patient ID are still in the folder that data.dicom names" in done.stdout
     assert len(list((tmp_path / "archive").rglob("2-*.dcm"))) == 2

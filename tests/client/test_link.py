@@ -1,4 +1,5 @@
-"""What a site's IT is told when the server cannot be reached. The protocol itself: tests/server/test_fleet.py, test_grid.py."""
+"""What a site's IT is told when the server cannot be reached. The protocol itself:
+tests/server/test_fleet.py, test_grid.py."""
 
 from importlib.metadata import version
 
@@ -36,7 +37,13 @@ def test_each_way_of_failing_says_what_to_do(site, server, proxy, said, tmp_path
 
     port = free_port()
     tls = client_tls(site.ca, site.certificate, site.key)
-    link = FleetLink(server.format(port=port), tls, read_key(site.key), proxy and proxy.format(port=port), tmp_path / "node.json")
+    link = FleetLink(
+        server.format(port=port),
+        tls,
+        read_key(site.key),
+        proxy and proxy.format(port=port),
+        tmp_path / "node.json",
+    )
     with pytest.raises(LinkError, match=said):
         link.connect()
 
@@ -55,7 +62,8 @@ def test_a_server_under_another_name_is_not_ours(site, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "said"), [(500, b"", "answered 500"), (400, b'{"code": 2004}', "within a minute"), (502, b"[]", "502")]
+    ("status", "body", "said"),
+    [(500, b"", "answered 500"), (400, b'{"code": 2004}', "within a minute"), (502, b"[]", "502")],
 )
 def test_other_answers_are_named(status, body, said):
     response = httpx.Response(status, content=body, request=httpx.Request("POST", "https://x"))

@@ -7,10 +7,10 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from client.app import app
+from client.governance.accounting import epsilon
 from client.governance.egress import check_reply
 from client.governance.ledger import Ledger
 from client.governance.policy import Policy
-from client.training.private.accounting import epsilon
 from client.worker import answer, make_context
 from common import wire
 from common.errors import WireError
@@ -18,7 +18,9 @@ from common.models import build_model
 from common.plan import Privacy, Training
 from tests.conftest import small_plan
 
-PLAN = small_plan(rounds=4, privacy=Privacy(noise_multiplier=1.0, delta=1e-3, steps=3), training=Training(batch_size=8))
+PLAN = small_plan(
+    rounds=4, privacy=Privacy(noise_multiplier=1.0, delta=1e-3, steps=3), training=Training(batch_size=8)
+)
 
 
 @pytest.fixture
@@ -34,7 +36,9 @@ def site(federation, tmp_path):
 
 
 def ask(context, kind, number=1):
-    config = ConfigRecord({wire.PLAN_SHA256: PLAN.sha256, wire.RUN: "r1", **({} if kind == "query" else {wire.ROUND: number})})
+    config = ConfigRecord(
+        {wire.PLAN_SHA256: PLAN.sha256, wire.RUN: "r1", **({} if kind == "query" else {wire.ROUND: number})}
+    )
     content = RecordDict({wire.CONFIG: config})
     if kind != "query":
         content[wire.ARRAYS] = wire.pack(wire.get_weights(build_model(PLAN)))
@@ -108,12 +112,20 @@ def test_the_federation_goes_on_without_a_site_whose_budget_is_spent(federation,
         rounds=3, privacy=Privacy(noise_multiplier=1.0, delta=1e-3, steps=2), training=Training(batch_size=8),
         federation=Federation(quorum=0.6),
     )  # fmt: skip
-    nodes = [{**node, "ledger": str(tmp_path / f"{k}.sqlite")} for k, node in enumerate(federation(plan, 3, 40))]
-    nodes[1] |= {"budget-epsilon": epsilon([(1.0, 0.3, 3)], 1e-3), "budget-delta": 1e-3}  # for one round, not for two
+    nodes = [
+        {**node, "ledger": str(tmp_path / f"{k}.sqlite")} for k, node in enumerate(federation(plan, 3, 40))
+    ]
+    nodes[1] |= {
+        "budget-epsilon": epsilon([(1.0, 0.3, 3)], 1e-3),
+        "budget-delta": 1e-3,
+    }  # for one round, not for two
     model = build_model(plan)
     done = RoundLoop(SequentialGrid(app, nodes), plan, wire.Schema.of(model), tmp_path / "run", Silent()).run(
         wire.get_weights(model)
     )
-    assert [sorted(r["sites"]) for r in done.history] == [["site-0", "site-1", "site-2"], *[["site-0", "site-2"]] * 2]
+    assert [sorted(r["sites"]) for r in done.history] == [
+        ["site-0", "site-1", "site-2"],
+        *[["site-0", "site-2"]] * 2,
+    ]
     assert "privacy budget" in done.history[1]["failed"]["site-1"]
     assert all(r["evaluation"] is None for r in done.history)

@@ -34,7 +34,10 @@ def test_pooling_losses_by_patients_is_fitting_on_everybody():
     logits, labels = sample(3, 2.5)
     parts = [(0, 700), (700, 1500), (1500, 4000)]
     each = [losses(logits[a:b], labels[a:b]) for a, b in parts]
-    pooled = {name: sum((b - a) * one[name] for (a, b), one in zip(parts, each, strict=True)) / 4000 for name in NUMBERS}
+    pooled = {
+        name: sum((b - a) * one[name] for (a, b), one in zip(parts, each, strict=True)) / 4000
+        for name in NUMBERS
+    }
     assert fit_temperature(pooled) == pytest.approx(fit_temperature(losses(logits, labels)), rel=1e-9)
     assert fit_temperature(pooled) == pytest.approx(2.5, rel=0.1)
 

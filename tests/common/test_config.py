@@ -18,12 +18,21 @@ def load(tmp_path, text, model=Plan, overrides=()):
     ("text", "said"),
     [
         ("name: x\ntraning: {}", "traning: unknown key (did you mean training?)"),
-        ("name: x\ntraining: {lerning_rate: 1}", "training.lerning_rate: unknown key (did you mean learning_rate?)"),
-        ("name: x\ntraining: {learning_rate: -1}", "training.learning_rate: found -1, expected greater than 0"),
+        (
+            "name: x\ntraining: {lerning_rate: 1}",
+            "training.lerning_rate: unknown key (did you mean learning_rate?)",
+        ),
+        (
+            "name: x\ntraining: {learning_rate: -1}",
+            "training.learning_rate: found -1, expected greater than 0",
+        ),
         ("name: x\ntraining: {learning_rate: fast}", "training.learning_rate: found 'fast', expected number"),
         ("name: x\ntraining: {epochs: 1.5}", "training.epochs: found 1.5, expected integer"),
         ("name: x\nrounds: '3'", "rounds: found '3', expected integer"),
-        ("name: x\nmodel: {pooling: max}", "model.pooling: found 'max', expected 'last', 'mean' or 'attention'"),
+        (
+            "name: x\nmodel: {pooling: max}",
+            "model.pooling: found 'max', expected 'last', 'mean' or 'attention'",
+        ),
         ("name: x\nstrategy: {name: FedBest}", "found 'FedBest', expected one of FedAvg"),
         ("name: x\nfindings: [a, a]", "expected distinct names"),
         ("name: x\nsplit: {test: 0.6, validation: 0.5}", "validation + test = 1.1, expected less than 1"),
@@ -58,7 +67,9 @@ def test_a_key_of_a_union_is_named_as_the_user_wrote_it(tmp_path):
 
 
 def test_overrides_are_typed_like_the_file(tmp_path):
-    plan = load(tmp_path, "name: x", overrides=["training.learning_rate=1e-3", "seed=4", "training.clip_norm=null"])
+    plan = load(
+        tmp_path, "name: x", overrides=["training.learning_rate=1e-3", "seed=4", "training.clip_norm=null"]
+    )
     assert plan.training.learning_rate == 0.001
     assert plan.seed == 4
     assert plan.training.clip_norm is None

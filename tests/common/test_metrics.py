@@ -6,13 +6,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
-from torchmetrics.functional.classification import binary_auroc, binary_calibration_error, binary_sensitivity_at_specificity
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    binary_calibration_error,
+    binary_sensitivity_at_specificity,
+)
 
 from common import metrics
 
-scored = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1), st.integers(0, 3)), min_size=4, max_size=40).filter(
-    lambda rows: len({y for _, y, w in rows if w}) == 2
-)
+scored = st.lists(
+    st.tuples(st.integers(0, 12), st.integers(0, 1), st.integers(0, 3)), min_size=4, max_size=40
+).filter(lambda rows: len({y for _, y, w in rows if w}) == 2)
 
 
 def split(rows):
@@ -35,14 +39,17 @@ def test_a_weight_is_a_repetition_and_all_agree_with_the_references(rows):
     assert value(metrics.auprc, scores, labels, weights) == pytest.approx(average_precision_score(y, s))
     assert value(metrics.brier, scores, labels, weights) == pytest.approx(np.mean((s - y) ** 2))
     expected, _ = binary_sensitivity_at_specificity(t, u, min_specificity=0.7)
-    assert value(metrics.sensitivity_at(0.7), scores, labels, weights) == pytest.approx(float(expected), abs=1e-6)
+    assert value(metrics.sensitivity_at(0.7), scores, labels, weights) == pytest.approx(
+        float(expected), abs=1e-6
+    )
     assert value(metrics.accuracy_at(0.5), scores, labels, weights) == pytest.approx(np.mean((s >= 0.5) == y))
 
 
 def test_calibration_error_agrees_with_torchmetrics():
     rng = np.random.default_rng(0)
     s, y = rng.uniform(0.01, 0.99, 500), rng.integers(0, 2, 500).astype(float)
-    # torchmetrics' binary error is the top-label one of confidences >= 0.5 only if given so; on p itself it bins p.
+    # torchmetrics' binary error is the top-label one of confidences >= 0.5 only if given so; on p itself it
+    # bins p.
     bins = [(s > a) & (s <= a + 1 / 15) for a in np.arange(15) / 15]
     expected = sum(abs(y[b].sum() - s[b].sum()) for b in bins) / 500
     assert metrics.evaluate(metrics.ece, s, y) == pytest.approx(expected)
@@ -132,7 +139,10 @@ def test_delong_agrees_with_the_spread_over_repeated_samples():
     for _ in range(400):
         labels = np.r_[np.ones(60), np.zeros(60)]
         shared = rng.normal(0, 1, 120)
-        one, other = labels + shared + rng.normal(0, 0.5, 120), 0.7 * labels + shared + rng.normal(0, 0.5, 120)
+        one, other = (
+            labels + shared + rng.normal(0, 0.5, 120),
+            0.7 * labels + shared + rng.normal(0, 0.5, 120),
+        )
         found = metrics.delong(one, other, labels)
         differences.append(found.difference)
         errors.append(found.error)

@@ -20,7 +20,12 @@ plans = st.builds(
         clip_norm=st.none() | st.floats(1e-3, 1e3),
         optimizer=st.sampled_from(["sgd", "adam", "adamw"]),
     ),
-    model=st.builds(Model, width=st.integers(4, 512), bidirectional=st.booleans(), pooling=st.sampled_from(["last", "mean"])),
+    model=st.builds(
+        Model,
+        width=st.integers(4, 512),
+        bidirectional=st.booleans(),
+        pooling=st.sampled_from(["last", "mean"]),
+    ),
 )
 
 

@@ -65,7 +65,9 @@ def test_a_missing_tensor_is_refused():
         SCHEMA.unpack(wire.pack({k: v for k, v in weights().items() if k != "scale"}))
 
 
-@pytest.mark.parametrize("data", [b"", b"rubbish", b"\xff" * 8, b"\x93NUMPY" + b"\0" * 100, save({"x": np.zeros(2)})[:-1]])
+@pytest.mark.parametrize(
+    "data", [b"", b"rubbish", b"\xff" * 8, b"\x93NUMPY" + b"\0" * 100, save({"x": np.zeros(2)})[:-1]]
+)
 def test_rubbish_is_refused(data):
     with pytest.raises(WireError, match="safetensors"):
         SCHEMA.unpack(packed(data=data))
@@ -127,6 +129,11 @@ def test_a_round_is_a_whole_number_from_one(value):
 
 
 def test_missing_records_are_named():
-    for read in (wire.get_arrays, wire.get_round, lambda c: wire.get_text(c, "site"), lambda c: wire.check_numbers(c, ())):
+    for read in (
+        wire.get_arrays,
+        wire.get_round,
+        lambda c: wire.get_text(c, "site"),
+        lambda c: wire.check_numbers(c, ()),
+    ):
         with pytest.raises(WireError):
             read(RecordDict({"other": ArrayRecord()}))

@@ -1,4 +1,5 @@
-"""A federation of real processes on loopback: one server, hospitals with agents, driven by the commands of the documentation."""
+"""A federation of real processes on loopback: one server, hospitals with agents, driven by the commands of
+the documentation."""
 
 import json
 import os
@@ -65,8 +66,10 @@ class Deployment:
     def site(self, name: str) -> SiteFolder:
         return SiteFolder(self.path / name)
 
-    def command(self, *args: str, timeout: float = 60, prefix: list[str] | None = None) -> subprocess.CompletedProcess:
-        words = [*(prefix or []), sys.executable, "-m", "common.cli", *args]
+    def command(
+        self, *args: str, timeout: float = 60, prefix: list[str] | None = None
+    ) -> subprocess.CompletedProcess:
+        words = [*(prefix or []), sys.executable, "-m", "pneumofed.cli", *args]
         return subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
 
     def must(self, *args: str, **kwargs) -> str:
@@ -86,10 +89,14 @@ class Deployment:
         from server.provision import init_server
         from server.settings import ServerSettings
 
-        init_server(self.server, ServerSettings(**{"host": "127.0.0.1", "listen": "127.0.0.1", "port": self.port, **settings}))
+        init_server(
+            self.server,
+            ServerSettings(**{"host": "127.0.0.1", "listen": "127.0.0.1", "port": self.port, **settings}),
+        )
 
     def make_site(self, name: str, n_patients: int = 30, server: str | None = None, **settings) -> None:
-        """As `client init`, `server admit`, `client join`, `client ingest` do; the journey tests run the commands."""
+        """As `client init`, `server admit`, `client join`, `client ingest` do; the journey tests run the
+        commands."""
         from client.provision import init_site, join
         from client.settings import Hospital
         from server.provision import admit
@@ -103,7 +110,9 @@ class Deployment:
         seed = int(name.rpartition("-")[2]) if name[-1].isdigit() else 0
         sequences = make_sequences(n_patients, seed, len(self.plan.findings), self.plan.input.size)
         folder = self.site(name).cohort(self.plan)
-        build_cohort(folder, Collection(sequences, Tally()), self.plan.input, self.plan.findings, b"key", "stamp")
+        build_cohort(
+            folder, Collection(sequences, Tally()), self.plan.input, self.plan.findings, b"key", "stamp"
+        )
 
     def set(self, name: str, **changes) -> None:
         """Change hospital.yaml as a person would."""
@@ -121,9 +130,19 @@ class Deployment:
             approvals.approve(plan.sha256)
 
     def start(self, name: str, *, env: dict[str, str] | None = None) -> None:
-        """Start the server or a site's agent; an agent may have another ClientApp by the variable that tests set."""
+        """Start the server or a site's agent; an agent may have another ClientApp by the variable that tests
+        set."""
         side = "server" if name == "server" else "client"
-        words = [*self.prefix.get(name, []), sys.executable, "-m", "common.cli", side, "up", "--dir", str(self.path / name)]
+        words = [
+            *self.prefix.get(name, []),
+            sys.executable,
+            "-m",
+            "pneumofed.cli",
+            side,
+            "up",
+            "--dir",
+            str(self.path / name),
+        ]
         log = (self.path / f"{name}.out").open("ab")
         self.processes[name] = subprocess.Popen(
             words, stdout=log, stderr=log, start_new_session=True, env={**os.environ, **(env or {})}
@@ -177,7 +196,9 @@ class Deployment:
 
     def wait_finished(self, name: str, timeout: float = 120.0) -> dict:
         about = wait_for(
-            f"the run {name} to end", lambda: (a := self.status()["runs"].get(name)) and a["state"] != "running" and a, timeout
+            f"the run {name} to end",
+            lambda: (a := self.status()["runs"].get(name)) and a["state"] != "running" and a,
+            timeout,
         )
         assert about["state"] == "finished", f"{about}\n{self.log('server')}"
         return self.history(name)
@@ -207,7 +228,8 @@ class Deployment:
 
 @pytest.fixture
 def deployment(tmp_path):
-    """plan -> a Deployment with a server folder and sites site-1 … site-n, admitted, with cohorts and approvals."""
+    """plan -> a Deployment with a server folder and sites site-1 … site-n, admitted, with cohorts and
+    approvals."""
     made: list[Deployment] = []
     # A Unix socket's path is short: the folder of a long test name may be too long for it.
     path = Path("/tmp") / f"pf-{os.getpid()}-{time.monotonic_ns() % 10**9}"

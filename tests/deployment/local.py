@@ -1,4 +1,5 @@
-"""The server's Fleet service in this process, and sites as threads that speak through the real link: for what needs no kill."""
+"""The server's Fleet service in this process, and sites as threads that speak through the real link: for what
+needs no kill."""
 
 import threading
 import time
@@ -44,17 +45,27 @@ def link_of(folder: SiteFolder, *, key=None, certificate=None) -> FleetLink:
 
 
 def honest(name: str, message: Message) -> Message:
-    """What a site's gate would send, without training: an update of small numbers that follow from its name."""
+    """What a site's gate would send, without training: an update of small numbers that follow from its
+    name."""
     if message.metadata.message_type == "query":
         about = ConfigRecord({wire.SITE: name, wire.DEVICE: "test"})
         counts = MetricRecord({wire.N_EXAMPLES: 20, **dict.fromkeys(wire.query_numbers(("pneumonia",)), 20)})
         return Message(RecordDict({wire.CONFIG: about, wire.METRICS: counts}), reply_to=message)
     if message.metadata.message_type == "evaluate":
         return Message(
-            RecordDict({wire.METRICS: MetricRecord({wire.N_EXAMPLES: 20, **dict.fromkeys(wire.EVALUATE_NUMBERS, 0.5)})}),
+            RecordDict(
+                {
+                    wire.METRICS: MetricRecord(
+                        {wire.N_EXAMPLES: 20, **dict.fromkeys(wire.EVALUATE_NUMBERS, 0.5)}
+                    )
+                }
+            ),
             reply_to=message,
         )
-    return Message(RecordDict({wire.ARRAYS: wire.pack(update_of(name, message)), wire.METRICS: train_numbers()}), reply_to=message)
+    return Message(
+        RecordDict({wire.ARRAYS: wire.pack(update_of(name, message)), wire.METRICS: train_numbers()}),
+        reply_to=message,
+    )
 
 
 def update_of(name: str, message: Message) -> dict:
@@ -72,7 +83,9 @@ def train_numbers(**changes) -> MetricRecord:
 class SiteThread:
     """A site that answers with `answer(name, message)`; None means that it stays silent."""
 
-    def __init__(self, folder: SiteFolder, name: str, answer: Callable[[str, Message], Message | None] = honest) -> None:
+    def __init__(
+        self, folder: SiteFolder, name: str, answer: Callable[[str, Message], Message | None] = honest
+    ) -> None:
         self.name, self.answer, self.link = name, answer, link_of(folder)
         self.seen: list[Message] = []
         self.problems: list[str] = []

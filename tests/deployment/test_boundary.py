@@ -1,4 +1,5 @@
-"""A hostile server against a real agent: nothing of its code runs, and nothing but what was approved is done."""
+"""A hostile server against a real agent: nothing of its code runs, and nothing but what was approved is
+done."""
 
 import zipfile
 from pathlib import Path
@@ -17,7 +18,8 @@ pytestmark = pytest.mark.slow
 
 
 class HostileServer:
-    """Flower's whole Fleet service, bundles included, for a run whose bundle holds code under the project's own names."""
+    """Flower's whole Fleet service, bundles included, for a run whose bundle holds code under the project's
+    own names."""
 
     def __init__(self, d: Deployment, bundle: bytes) -> None:
         import server.fleet as fleet
@@ -36,7 +38,12 @@ class HostileServer:
 
     def ask(self, kind, **config):
         plan = config.pop("_plan")
-        values = {wire.PLAN_SHA256: plan.sha256, wire.RUN: "r1", **({} if kind == "query" else {wire.ROUND: 1}), **config}
+        values = {
+            wire.PLAN_SHA256: plan.sha256,
+            wire.RUN: "r1",
+            **({} if kind == "query" else {wire.ROUND: 1}),
+            **config,
+        }
         records = {wire.CONFIG: ConfigRecord(values)}
         if kind != "query":
             records[wire.ARRAYS] = wire.pack(wire.get_weights(build_model(plan)))
@@ -58,7 +65,13 @@ def bundle_that_leaves(mark: Path) -> bytes:
     evil = f"open({str(mark)!r}, 'w').write('ran')\n"
     file = mark.parent / "bundle.zip"
     with zipfile.ZipFile(file, "w") as bundle:
-        for name in ("client/__init__.py", "client/app.py", "common/__init__.py", "common/wire.py", "sitecustomize.py"):
+        for name in (
+            "client/__init__.py",
+            "client/app.py",
+            "common/__init__.py",
+            "common/wire.py",
+            "sitecustomize.py",
+        ):
             bundle.writestr(name, evil)
         bundle.writestr(
             "pyproject.toml",
@@ -88,9 +101,13 @@ def test_code_in_a_bundle_never_runs_and_only_approved_work_is_done(deployment, 
         ):
             assert reply.has_error()
             assert said in reply.error.reason
-        # A metric that the plan does not have cannot be asked for: the answer has the agreed numbers, whatever the question.
+        # A metric that the plan does not have cannot be asked for: the answer has the agreed numbers,
+        # whatever the question.
         asked = server.ask("query", _plan=plan, **{"metrics": "age,sex,name"})
-        assert set(asked.content.metric_records[wire.METRICS]) == {*wire.query_numbers(plan.findings), wire.N_EXAMPLES}
+        assert set(asked.content.metric_records[wire.METRICS]) == {
+            *wire.query_numbers(plan.findings),
+            wire.N_EXAMPLES,
+        }
         d.set("site-1", policy={"paused": True})
         assert "paused" in server.ask("train", _plan=plan).error.reason
         events = [e["event"] for e in d.audit("site-1")]
@@ -99,7 +116,7 @@ def test_code_in_a_bundle_never_runs_and_only_approved_work_is_done(deployment, 
         assert events.count("sent") == 2
     finally:
         server.grid.close()
-        server.service.stop()
+        server.serve.stop()
 
 
 def test_the_worker_runs_the_installed_app_and_its_death_is_an_answer(tmp_path):

@@ -21,7 +21,9 @@ def test_systemd_takes_the_service_and_finds_it_well_confined(side, tmp_path):
     unit.write_text(text.replace(command, sys.executable).replace("file:/opt", "file:/"))
     verified = subprocess.run([analyse, "verify", "--man=no", str(unit)], capture_output=True, text=True)
     assert not [line for line in verified.stderr.splitlines() if unit.name in line], verified.stderr
-    judged = subprocess.run([analyse, "security", "--offline=true", "--no-pager", str(unit)], capture_output=True, text=True)
+    judged = subprocess.run(
+        [analyse, "security", "--offline=true", "--no-pager", str(unit)], capture_output=True, text=True
+    )
     exposure = float(re.search(r"exposure level for \S+: ([\d.]+)", judged.stdout).group(1))
     assert exposure <= 2.5, judged.stdout
 

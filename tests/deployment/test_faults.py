@@ -29,7 +29,11 @@ def slow_plan(**changes):
 def training_round(deployment, name, number):
     """Whether the site has let in the request to train round `number`."""
     entries = deployment.audit(name)
-    asked = {e["message"] for e in entries if e["event"] == "received" and e.get("round") == str(number) and e["kind"] == "train"}
+    asked = {
+        e["message"]
+        for e in entries
+        if e["event"] == "received" and e.get("round") == str(number) and e["kind"] == "train"
+    }
     return any(e["event"] == "admitted" and e["message"] in asked for e in entries)
 
 
@@ -106,7 +110,8 @@ def as_root(*words):
 
 @pytest.fixture
 def networks():
-    """Two network namespaces with a cable between them, cut off from everything else: a server at 10.77.0.1, a site at .2."""
+    """Two network namespaces with a cable between them, cut off from everything else: a server at 10.77.0.1,
+    a site at .2."""
     require_tool("ip")
     a, b = f"pfa{os.getpid()}", f"pfb{os.getpid()}"
     try:
@@ -129,7 +134,11 @@ def test_a_site_cut_off_for_longer_than_the_deadline_comes_back(deployment, netw
     d = deployment(2, plan, host="10.77.0.1", listen="10.77.0.1")
     for name in ("site-1", "site-2"):
         d.set(name, server=f"10.77.0.1:{d.port}")
-    d.prefix = {"server": ["ip", "netns", "exec", a], "site-1": ["ip", "netns", "exec", a], "site-2": ["ip", "netns", "exec", b]}
+    d.prefix = {
+        "server": ["ip", "netns", "exec", a],
+        "site-1": ["ip", "netns", "exec", a],
+        "site-2": ["ip", "netns", "exec", b],
+    }
     d.up("site-1", "site-2")
     name = d.run()
     wait_for("round 2 at site-2", lambda: training_round(d, "site-2", 2))
@@ -175,7 +184,9 @@ def test_a_full_disk_at_the_server_stops_the_run_which_can_be_resumed(deployment
     name = d.run()
     d.wait_round(name, 1)
     filler = fill(d.server.runs)
-    about = wait_for("the failure", lambda: (a := d.status()["runs"][name])["state"] not in ("running",) and a)
+    about = wait_for(
+        "the failure", lambda: (a := d.status()["runs"][name])["state"] not in ("running",) and a
+    )
     assert about["state"] in ("failed", "interrupted")
     assert "No space left on device" in d.log("server")
     filler.unlink()

@@ -1,4 +1,5 @@
-"""The three journeys of docs/coordinator.md and docs/hospital.md, by their commands, with DICOM files and real processes."""
+"""The three journeys of docs/coordinator.md and docs/hospital.md, by their commands, with DICOM files and
+real processes."""
 
 import json
 import re
@@ -42,7 +43,11 @@ def empty(deployment):
 
 def health_of(port, service):
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        return health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=5).status
+        return (
+            health_pb2_grpc.HealthStub(channel)
+            .Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+            .status
+        )
 
 
 def metrics_of(port):
@@ -68,7 +73,15 @@ def test_from_nothing_to_a_model(empty, tmp_path):
     folders = sorted((tmp_path / "dicom").iterdir())
     for name, images in zip(names, folders, strict=True):
         site = d.site(name)
-        told = d.must("client", "init", str(site.path), "--server", f"127.0.0.1:{d.port}", "--ca", str(d.server.ca_certificate))
+        told = d.must(
+            "client",
+            "init",
+            str(site.path),
+            "--server",
+            f"127.0.0.1:{d.port}",
+            "--ca",
+            str(d.server.ca_certificate),
+        )
         assert re.search(r"([0-9A-F]{2}:){31}[0-9A-F]{2}", told) is not None
         assert "fails  admission" in d.command("client", "check", "--dir", str(site.path)).stdout
         d.ask("admit", name, str(site.request))
@@ -82,7 +95,9 @@ def test_from_nothing_to_a_model(empty, tmp_path):
     assert d.ask("sites").count(" connected ") == 2
     # A run is proposed, looked at, approved, and trained.
     run = d.run()
-    assert "is going on" in refused(d, "server", "run", str(d.path / "plan.yaml"), "--dir", str(d.server.path))
+    assert "is going on" in refused(
+        d, "server", "run", str(d.path / "plan.yaml"), "--dir", str(d.server.path)
+    )
     sha = PLAN.sha256
     wait_for("the proposal", lambda: sha in d.at("hospital-a", "pending"))
     shown = d.at("hospital-a", "pending")
@@ -103,7 +118,11 @@ def test_from_nothing_to_a_model(empty, tmp_path):
     rows = (folders[0] / "labels.csv").read_text().splitlines()[1:]
     patients = {row.split(",")[0] for row in rows}
     assert len(patients) == 60
-    written = d.log("hospital-a") + d.site("hospital-a").audit.read_text() + (d.site("hospital-a").logs / "agent.log").read_text()
+    written = (
+        d.log("hospital-a")
+        + d.site("hospital-a").audit.read_text()
+        + (d.site("hospital-a").logs / "agent.log").read_text()
+    )
     assert not [p for p in patients if p in written]
     for line in d.log("hospital-a").splitlines():
         assert {"time", "level", "logger", "message"} <= json.loads(line).keys()
@@ -113,7 +132,8 @@ def test_from_nothing_to_a_model(empty, tmp_path):
     assert 'pneumofed_answers_total{outcome="train"} 2.0' in metrics_of(ports[3])
     assert "pneumofed_sites_connected 2.0" in metrics_of(ports[1])
     assert 'pneumofed_round{run="small"} 2.0' in metrics_of(ports[1])
-    # A second run of the same plan needs a further approval; a changed plan is shown as a difference; a denied one is refused.
+    # A second run of the same plan needs a further approval; a changed plan is shown as a difference; a
+    # denied one is refused.
     second = d.run()
     wait_for("the refusal", lambda: "approve it again" in d.ask("status"))
     for name in names:
@@ -137,7 +157,11 @@ def test_from_nothing_to_a_model(empty, tmp_path):
 def test_a_site_works_through_a_forward_proxy(deployment):
     tinyproxy = require_tool("tinyproxy")
     through_a_proxy(
-        deployment, lambda path, port: ([tinyproxy, "-d", "-c", str(path)], f"Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\n")
+        deployment,
+        lambda path, port: (
+            [tinyproxy, "-d", "-c", str(path)],
+            f"Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\n",
+        ),
     )
 
 
@@ -167,10 +191,15 @@ def through_a_proxy(deployment, configuration):
     words, text = configuration(d.path / "proxy.conf", port)
     (d.path / "proxy.conf").write_text(text.replace("PORT", str(d.port)) if "acl" in text else text)
     os.chmod(d.path, 0o755)
-    d.processes["proxy"] = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    d.processes["proxy"] = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     d.set("site-1", proxy=f"http://127.0.0.1:{port}")
     d.start("server")
-    wait_for("the proxy", lambda: "through http" in d.command("client", "check", "--dir", str(d.site("site-1").path)).stdout)
+    wait_for(
+        "the proxy",
+        lambda: "through http" in d.command("client", "check", "--dir", str(d.site("site-1").path)).stdout,
+    )
     d.start("site-1")
     d.wait_finished(d.run())
     proxies = set(connections(d.processes["site-1"].pid))

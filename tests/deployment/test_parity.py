@@ -12,17 +12,25 @@ from tests.deployment.conftest import deployed_plan
 
 
 def simulated(deployment, plan, tmp_path, names):
-    """The weights of a simulation over the deployment's own cohorts, with the threads that its agents have."""
+    """The weights of a simulation over the deployment's own cohorts, with the threads that its agents
+    have."""
     plan_file = deployment.write_plan(plan)
     nodes = [
-        {"site": name, "cohorts": str(deployment.site(name).cohort(plan)), "plan": str(plan_file), "device": "cpu"}
+        {
+            "site": name,
+            "cohorts": str(deployment.site(name).cohort(plan)),
+            "plan": str(plan_file),
+            "device": "cpu",
+        }
         for name in names
     ]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         model = build_model(plan)
-        loop = RoundLoop(SequentialGrid(client_app, nodes), plan, wire.Schema.of(model), tmp_path / "simulated", Silent())
+        loop = RoundLoop(
+            SequentialGrid(client_app, nodes), plan, wire.Schema.of(model), tmp_path / "simulated", Silent()
+        )
         return loop.run(wire.get_weights(model)).weights
     finally:
         torch.set_num_threads(threads)

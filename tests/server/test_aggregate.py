@@ -7,7 +7,9 @@ from common.errors import WireError
 from server.aggregate import WeightedMean, apply_update
 
 updates = st.lists(
-    st.tuples(st.lists(st.floats(-100, 100, width=32), min_size=3, max_size=3), st.integers(1, 100_000)), min_size=1, max_size=8
+    st.tuples(st.lists(st.floats(-100, 100, width=32), min_size=3, max_size=3), st.integers(1, 100_000)),
+    min_size=1,
+    max_size=8,
 )
 
 

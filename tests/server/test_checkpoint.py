@@ -12,7 +12,12 @@ from server.checkpoint import NAME, Checkpoint, load_checkpoint, save_checkpoint
 
 
 def test_a_checkpoint_comes_back_whole(tmp_path):
-    before = Checkpoint(3, {"w": np.arange(3, dtype=np.float32)}, {"m|list|000000": np.array(2.5)}, [{"round": 3, "loss": None}])
+    before = Checkpoint(
+        3,
+        {"w": np.arange(3, dtype=np.float32)},
+        {"m|list|000000": np.array(2.5)},
+        [{"round": 3, "loss": None}],
+    )
     assert load_checkpoint(tmp_path, "abc") is None
     save_checkpoint(tmp_path, before, "abc")
     after = load_checkpoint(tmp_path, "abc")

@@ -1,4 +1,5 @@
-"""The hand-over: ONNX that gives what PyTorch gives, a card that says what is known, a signature that breaks when anything changes."""
+"""The hand-over: ONNX that gives what PyTorch gives, a card that says what is known, a signature that breaks
+when anything changes."""
 
 import json
 import shutil
@@ -35,11 +36,20 @@ def deployed_run(folder, plan=None):
     (folder / "plan.yaml").write_text(dump_yaml(plan))
     save_file(wire.get_weights(build_model(plan)), folder / MODEL)
     site = {"num-examples": 20, "loss": 0.4, "auroc": 0.9, "auroc-se": 0.02, "brier": 0.1}
-    evaluation = {"auroc": 0.9, "auroc-se": 0.02, "brier": 0.1, "temperature": 1.4, "sites": {"st-mary": site}, "failed": {}}
+    evaluation = {
+        "auroc": 0.9,
+        "auroc-se": 0.02,
+        "brier": 0.1,
+        "temperature": 1.4,
+        "sites": {"st-mary": site},
+        "failed": {},
+    }
     (folder / "history.json").write_text(
         json.dumps([{"round": 1, "sites": {"st-mary": {}, "st-john": {}}, "evaluation": evaluation}])
     )
-    (folder / "survey.json").write_text(json.dumps({"sites": {"st-mary": {"n-train": 80.0}, "st-john": {"n-train": None}}}))
+    (folder / "survey.json").write_text(
+        json.dumps({"sites": {"st-mary": {"n-train": 80.0}, "st-john": {"n-train": None}}})
+    )
     (folder / "run.json").write_text(json.dumps({"run": "abc123", "state": "finished"}))
     return folder
 
@@ -54,22 +64,38 @@ def test_what_is_handed_over_is_whole_signed_and_the_same_model(coordinator, tmp
     expected = load_file(run / MODEL)
     assert all(np.array_equal(handed.weights[n], expected[n]) for n in expected)
     card = handed.card
-    assert card["sites"]["st-mary"] == {"patients": 80.0, "rounds": 1, "validation": {"auroc": 0.9, "auroc-se": 0.02, "brier": 0.1}}
+    assert card["sites"]["st-mary"] == {
+        "patients": 80.0,
+        "rounds": 1,
+        "validation": {"auroc": 0.9, "auroc-se": 0.02, "brier": 0.1},
+    }
     assert card["sites"]["st-john"]["patients"] is None
     assert card["metrics"]["auroc_ci"] == pytest.approx([0.8608, 0.9392])
     page = (out / PAGE).read_text()
-    for words in (RESEARCH_USE, "withheld", "Signed with the coordinator", "No differential privacy", card["plan_sha256"], "0.900"):
+    for words in (
+        RESEARCH_USE,
+        "withheld",
+        "Signed with the coordinator",
+        "No differential privacy",
+        card["plan_sha256"],
+        "0.900",
+    ):
         assert words in page
     with pytest.raises(RunError, match="exists already"):
         export_run(run, out, coordinator)
 
 
 @pytest.mark.parametrize(
-    "model", [{}, {"pooling": "last", "bidirectional": True, "layers": 2}, {"recurrent": False}, {"context": 0}], ids=str
+    "model",
+    [{}, {"pooling": "last", "bidirectional": True, "layers": 2}, {"recurrent": False}, {"context": 0}],
+    ids=str,
 )
 @pytest.mark.parametrize("size", [16, 50])
 def test_onnx_takes_any_length_and_gives_the_same_logits(tmp_path, model, size):
-    plan = small_plan(input=Input(size=size, max_frames=5), model=Model(**{"width": 4, "embedding": 8, "hidden": 8, **model}))
+    plan = small_plan(
+        input=Input(size=size, max_frames=5),
+        model=Model(**{"width": 4, "embedding": 8, "hidden": 8, **model}),
+    )
     out = export_run(deployed_run(tmp_path / "run", plan), tmp_path / "out", None)
     network = build_model(plan).eval()
     session = onnxruntime.InferenceSession(str(out / ONNX), providers=["CPUExecutionProvider"])
@@ -78,7 +104,9 @@ def test_onnx_takes_any_length_and_gives_the_same_logits(tmp_path, model, size):
         frames, gaps = rng.random((n, t, size, size), np.float32), 9 * rng.random((n, t), np.float32)
         gaps[:, 0] = 0
         with torch.no_grad():
-            logits, weights = network.explain(torch.from_numpy(frames), torch.from_numpy(gaps), torch.full((n,), t))
+            logits, weights = network.explain(
+                torch.from_numpy(frames), torch.from_numpy(gaps), torch.full((n,), t)
+            )
         found = session.run(None, {"frames": frames, "gaps": gaps})
         np.testing.assert_allclose(found[0], logits.numpy(), atol=1e-5)
         np.testing.assert_allclose(found[1], weights.numpy(), atol=1e-5)
@@ -88,7 +116,9 @@ def test_onnx_takes_any_length_and_gives_the_same_logits(tmp_path, model, size):
 @pytest.mark.parametrize("encoder", ["resnet18", "efficientnet_b0"])
 def test_the_large_encoders_export_too(tmp_path, encoder):
     plan = small_plan(input=Input(size=32, max_frames=3), model=Model(encoder=encoder, embedding=8, hidden=8))
-    assert (export_run(deployed_run(tmp_path / "run", plan), tmp_path / "out", None) / ONNX).stat().st_size > 10**7
+    assert (
+        export_run(deployed_run(tmp_path / "run", plan), tmp_path / "out", None) / ONNX
+    ).stat().st_size > 10**7
 
 
 def test_whatever_is_changed_is_found(coordinator, tmp_path):
@@ -111,7 +141,9 @@ def test_whatever_is_changed_is_found(coordinator, tmp_path):
     with pytest.raises(ConfigError, match="is not the file that the card describes"):
         read_model(changed(MODEL, data=(tmp_path / "other").read_bytes()))
     with pytest.raises(ConfigError, match="is not the file that the card describes"):
-        read_model(changed("plan.yaml", text=(out / "plan.yaml").read_text().replace("rounds: 2", "rounds: 3")))
+        read_model(
+            changed("plan.yaml", text=(out / "plan.yaml").read_text().replace("rounds: 2", "rounds: 3"))
+        )
     with pytest.raises(ConfigError, match=ONNX):
         verify_model(changed(ONNX), ca)
     better = json.loads((out / CARD).read_text())

@@ -58,10 +58,13 @@ def post(federation, site, path, body=b"", **headers):
 
 
 def calls_of(client_class, site, federation, node):
-    """Flower's own client with every call it has: (name, what makes it with a well-formed request of the right type)."""
+    """Flower's own client with every call it has: (name, what makes it with a well-formed request of the
+    right type)."""
     key = read_key(site.key)
     client = client_class(url(federation, ""), interceptors=[NodeAuthHttpInterceptor(key, key.public_key())])
-    client._client = httpx.Client(verify=client_tls(site.ca, site.certificate, site.key), trust_env=False, timeout=10)
+    client._client = httpx.Client(
+        verify=client_tls(site.ca, site.certificate, site.key), trust_env=False, timeout=10
+    )
     for name, method in inspect.getmembers(client, inspect.ismethod):
         if name[0].isupper():
             request = typing.get_type_hints(method)["request"]()
@@ -73,18 +76,28 @@ def calls_of(client_class, site, federation, node):
                 request.node_id = node
             yield (
                 name,
-                lambda method=method, request=request: list(answer) if isinstance(answer := method(request), Iterator) else answer,
+                lambda method=method, request=request: (
+                    list(answer) if isinstance(answer := method(request), Iterator) else answer
+                ),
             )
 
 
 @pytest.mark.parametrize(
-    ("client_class", "n_calls"), [(ControlHttpClient, 35), (RuntimeHttpClient, 15), (FleetHttpClient, 4)], ids=lambda c: str(c)
+    ("client_class", "n_calls"),
+    [(ControlHttpClient, 35), (RuntimeHttpClient, 15), (FleetHttpClient, 4)],
+    ids=lambda c: str(c),
 )
-def test_flowers_control_and_runtime_services_and_registration_are_not_there(federation, sites, client_class, n_calls):
+def test_flowers_control_and_runtime_services_and_registration_are_not_there(
+    federation, sites, client_class, n_calls
+):
     ours = {"".join(word.title() for word in path.split("-")) for path in PATHS}
     link = link_of(sites["north"])
     link.connect()
-    absent = {name: call for name, call in calls_of(client_class, sites["north"], federation, link.node) if name not in ours}
+    absent = {
+        name: call
+        for name, call in calls_of(client_class, sites["north"], federation, link.node)
+        if name not in ours
+    }
     assert len(absent) >= n_calls
     if client_class is FleetHttpClient:
         assert absent.keys() == {"RegisterNode", "UnregisterNode", "GetRun", "GetFab"}
@@ -117,7 +130,10 @@ def test_older_tls_is_refused(federation, sites):
     site = sites["north"]
     context = client_tls(site.ca, site.certificate, site.key)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
-    with pytest.raises(ssl.SSLError), socket.create_connection(("127.0.0.1", federation[1].settings().port)) as raw:
+    with (
+        pytest.raises(ssl.SSLError),
+        socket.create_connection(("127.0.0.1", federation[1].settings().port)) as raw,
+    ):
         context.wrap_socket(raw, server_hostname="127.0.0.1")
 
 
@@ -126,7 +142,13 @@ def test_a_certificate_of_another_ca_is_refused(federation, sites, tmp_path):
     other.stop()
     stranger = make_site(tmp_path, "north", other_folder)
     tls = client_tls(sites["north"].ca, stranger.certificate, stranger.key)
-    link = FleetLink(f"127.0.0.1:{federation[1].settings().port}", tls, read_key(stranger.key), None, tmp_path / "node.json")
+    link = FleetLink(
+        f"127.0.0.1:{federation[1].settings().port}",
+        tls,
+        read_key(stranger.key),
+        None,
+        tmp_path / "node.json",
+    )
     with pytest.raises(LinkError, match=r"does not accept our certificate|cannot be reached"):
         link.connect()
 
@@ -181,8 +203,13 @@ def test_a_site_that_is_revoked_in_a_run_costs_its_reply_only(federation):
 
 
 def test_a_request_too_large_is_refused_unread(federation, sites):
-    assert post(federation, sites["north"], "/v1/fleet/push-object", b"x" * (MAX_BODY_BYTES + 1)).status_code == 413
-    assert post(federation, sites["north"], "/v1/fleet/push-object", iter([b"x"])).status_code == 413  # of unstated length
+    assert (
+        post(federation, sites["north"], "/v1/fleet/push-object", b"x" * (MAX_BODY_BYTES + 1)).status_code
+        == 413
+    )
+    assert (
+        post(federation, sites["north"], "/v1/fleet/push-object", iter([b"x"])).status_code == 413
+    )  # of unstated length
 
 
 def test_a_clock_an_hour_off_is_named(federation, sites, monkeypatch):
@@ -190,7 +217,9 @@ def test_a_clock_an_hour_off_is_named(federation, sites, monkeypatch):
 
     from flwr.supernode import node_auth_http_interceptor as signer
 
-    monkeypatch.setattr(signer, "now", lambda: datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1))
+    monkeypatch.setattr(
+        signer, "now", lambda: datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    )
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() - 3600)
     with pytest.raises(NotLetInError, match=r"clock is 3[56]\d\d s behind"):

@@ -1,4 +1,5 @@
-"""The Grid over the link state, and rounds with hostile hospitals: real messages over TLS, sites as threads."""
+"""The Grid over the link state, and rounds with hostile hospitals: real messages over TLS, sites as
+threads."""
 
 import re
 import time
@@ -13,7 +14,7 @@ from common.errors import RunError
 from common.models import build_model
 from common.plan import Federation
 from server.grid import FleetGrid
-from server.roster import Terms
+from server.roster import Deployment
 from server.rounds import RoundLoop, Silent
 from tests.conftest import small_plan
 from tests.deployment.conftest import wait_for
@@ -60,13 +61,15 @@ def ask(grid, nodes, size=4, kind="query"):
 
 
 def plan_of(**changes):
-    return small_plan(**{"federation": Federation(quorum=0.6, deadline_s=20.0, max_update_norm=10.0), **changes})
+    return small_plan(
+        **{"federation": Federation(quorum=0.6, deadline_s=20.0, max_update_norm=10.0), **changes}
+    )
 
 
 def run(place, grid, plan, folder):
     model = build_model(plan)
-    terms = Terms("run1", len(NAMES), 20.0, place[0].site_of)
-    loop = RoundLoop(grid, plan, wire.Schema.of(model), folder, Silent(), terms)
+    deployment = Deployment("run1", len(NAMES), 20.0, place[0].site_of)
+    loop = RoundLoop(grid, plan, wire.Schema.of(model), folder, Silent(), deployment)
     return loop.run(wire.get_weights(model))
 
 
@@ -181,7 +184,9 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_hostile_update_is_rejected_the_site_is_named_and_the_round_goes_on(grid, threads, place, tmp_path, attack):
+def test_a_hostile_update_is_rejected_the_site_is_named_and_the_round_goes_on(
+    grid, threads, place, tmp_path, attack
+):
     change, said = ATTACKS[attack]
     threads(beta=hostile(change))
     checkpoint = run(place, grid, plan_of(rounds=1), tmp_path)
@@ -195,7 +200,14 @@ def test_a_hostile_update_is_rejected_the_site_is_named_and_the_round_goes_on(gr
 def test_a_site_cannot_take_the_name_of_another(grid, threads, place, tmp_path):
     threads(beta=lambda name, message: honest("alpha", message))
     model = build_model(plan_of())
-    loop = RoundLoop(grid, plan_of(), wire.Schema.of(model), tmp_path, Silent(), Terms("run1", 3, 3.0, place[0].site_of))
+    loop = RoundLoop(
+        grid,
+        plan_of(),
+        wire.Schema.of(model),
+        tmp_path,
+        Silent(),
+        Deployment("run1", 3, 3.0, place[0].site_of),
+    )
     with pytest.raises(RunError, match="the site admitted as beta calls itself alpha"):
         loop.run(wire.get_weights(model))
 

@@ -45,7 +45,12 @@ class ScriptedGrid(SimulationGrid):
             numbers = {wire.N_EXAMPLES: 10, **dict.fromkeys(wire.query_numbers(("pneumonia",)), 10)}
             from flwr.app import ConfigRecord
 
-            return [Message(RecordDict({wire.CONFIG: ConfigRecord(config), wire.METRICS: MetricRecord(numbers)}), reply_to=message)]
+            return [
+                Message(
+                    RecordDict({wire.CONFIG: ConfigRecord(config), wire.METRICS: MetricRecord(numbers)}),
+                    reply_to=message,
+                )
+            ]
         if node in self.silent:
             return []
         if kind == "evaluate":
@@ -62,7 +67,9 @@ def update(node, number=1):
 def reply(message, arrays, n=None, **numbers):
     node = message.metadata.dst_node_id
     metrics = {wire.N_EXAMPLES: n or 10 * node, wire.LOSS: 1.0, wire.STEPS: 3, wire.SECONDS: 0.1, **numbers}
-    return Message(RecordDict({wire.ARRAYS: wire.pack(arrays), wire.METRICS: MetricRecord(metrics)}), reply_to=message)
+    return Message(
+        RecordDict({wire.ARRAYS: wire.pack(arrays), wire.METRICS: MetricRecord(metrics)}), reply_to=message
+    )
 
 
 def honest(node, message):
@@ -84,9 +91,15 @@ def formula(name, options, rounds=2):
         replies = []
         for message in sorted(messages, key=lambda m: m.metadata.dst_node_id):
             node = message.metadata.dst_node_id
-            local = {k: (weights[k].astype(np.float64) + update(node, number)[k]).astype(np.float32) for k in weights}
+            local = {
+                k: (weights[k].astype(np.float64) + update(node, number)[k]).astype(np.float32)
+                for k in weights
+            }
             replies.append(
-                Message(RecordDict({"a": to_flower(local), "m": MetricRecord({"num-examples": 10 * node})}), reply_to=message)
+                Message(
+                    RecordDict({"a": to_flower(local), "m": MetricRecord({"num-examples": 10 * node})}),
+                    reply_to=message,
+                )
             )
         arrays, _ = strategy.aggregate_train(number, replies)
         weights = {k: np.asarray(a.numpy(), np.float32) for k, a in arrays.items()}
@@ -220,7 +233,10 @@ def test_options_that_a_strategy_does_not_have_are_refused(strategy, said):
 
 
 def test_a_strategy_s_memory_is_kept_in_whatever_form(tmp_path):
-    one, other = (build_strategy(small_plan(strategy=Strategy(name="FedAvgM", options={"server_momentum": 0.5}))) for _ in range(2))
+    one, other = (
+        build_strategy(small_plan(strategy=Strategy(name="FedAvgM", options={"server_momentum": 0.5})))
+        for _ in range(2)
+    )
     one.momentum_vector = [np.arange(3.0), np.ones((2, 2))]
     one.current_arrays = to_flower({"w": np.ones(2, np.float32)})
     restore_state(other, snapshot_state(one))

@@ -1,4 +1,5 @@
-"""What the server adds to Flower's strategies: SCAFFOLD, and refusing rules that so few sites cannot support."""
+"""What the server adds to Flower's strategies: SCAFFOLD, and refusing rules that so few sites cannot
+support."""
 
 import numpy as np
 import pytest
@@ -13,7 +14,12 @@ from tests.conftest import small_plan
 from tests.server.test_rounds import ScriptedGrid, reply
 
 PLAIN = Training(momentum=0.0)
-PLAN = small_plan(rounds=1, training=PLAIN, strategy=Strategy(name="SCAFFOLD"), federation=Federation(quorum=0.3, deadline_s=1.0))
+PLAN = small_plan(
+    rounds=1,
+    training=PLAIN,
+    strategy=Strategy(name="SCAFFOLD"),
+    federation=Federation(quorum=0.3, deadline_s=1.0),
+)
 SCHEMA = wire.Schema.exchanged(PLAN, build_model(PLAN))
 
 
@@ -58,7 +64,9 @@ def test_a_rule_that_so_few_sites_cannot_support_is_refused_by_name(tmp_path, na
         require_enough_sites(plan, enough - 1)
     grid = ScriptedGrid(lambda node, message: pytest.fail("a site was asked to train"), n_sites=enough - 1)
     with pytest.raises(ConfigError, match=name):
-        RoundLoop(grid, plan, wire.Schema.of(build_model(plan)), tmp_path, Silent()).run(wire.get_weights(build_model(plan)))
+        RoundLoop(grid, plan, wire.Schema.of(build_model(plan)), tmp_path, Silent()).run(
+            wire.get_weights(build_model(plan))
+        )
 
 
 @pytest.mark.parametrize(
@@ -70,21 +78,30 @@ def test_a_rule_that_so_few_sites_cannot_support_is_refused_by_name(tmp_path, na
 )  # fmt: skip
 def test_one_hostile_site_cannot_carry_a_robust_rule_away(tmp_path, name, options):
     """All honest sites agree within 0.01; one sends theirs inverted and five hundred times as large."""
-    plan = small_plan(rounds=1, strategy=Strategy(name=name, options=options), federation=Federation(max_update_norm=1e6))
+    plan = small_plan(
+        rounds=1, strategy=Strategy(name=name, options=options), federation=Federation(max_update_norm=1e6)
+    )
     schema, first = wire.Schema.of(build_model(plan)), wire.get_weights(build_model(plan))
     n_sites = 7 if name == "Bulyan" else 5
 
     def script(node, message):
         rng = np.random.default_rng(node)
         honest = {
-            n: np.full(s, 0.1, np.float32) + 0.01 * rng.uniform(-1, 1, s).astype(np.float32) for n, s in schema.shapes.items()
+            n: np.full(s, 0.1, np.float32) + 0.01 * rng.uniform(-1, 1, s).astype(np.float32)
+            for n, s in schema.shapes.items()
         }
         return reply(message, honest if node != 3 else {n: -500 * u for n, u in honest.items()})
 
-    found = RoundLoop(ScriptedGrid(script, n_sites), plan, schema, tmp_path / name, Silent()).run(first).weights
+    found = (
+        RoundLoop(ScriptedGrid(script, n_sites), plan, schema, tmp_path / name, Silent()).run(first).weights
+    )
     assert all(np.abs(found[n] - first[n] - 0.1).max() <= 0.0101 for n in first)
     plain = small_plan(rounds=1, federation=Federation(max_update_norm=1e6))
-    carried = RoundLoop(ScriptedGrid(script, n_sites), plain, schema, tmp_path / "FedAvg", Silent()).run(first).weights
+    carried = (
+        RoundLoop(ScriptedGrid(script, n_sites), plain, schema, tmp_path / "FedAvg", Silent())
+        .run(first)
+        .weights
+    )
     assert min(np.abs(carried[n] - first[n] - 0.1).max() for n in first) > 1
 
 

@@ -9,8 +9,18 @@ from server.survey import describe, pool, table
 NAMES = wire.query_numbers(("pneumonia",))
 ABOUT = {
     "north": {**dict.fromkeys(NAMES, 10.0), wire.DEVICE: "cpu"},
-    "south": {**dict.fromkeys(NAMES, 20.0), wire.N_TEST: float("nan"), "length-9+": float("nan"), wire.DEVICE: "cpu"},
-    "west": {**dict.fromkeys(NAMES, 30.0), "length-9+": float("nan"), wire.N_TEST: float("nan"), wire.DEVICE: "cuda"},
+    "south": {
+        **dict.fromkeys(NAMES, 20.0),
+        wire.N_TEST: float("nan"),
+        "length-9+": float("nan"),
+        wire.DEVICE: "cpu",
+    },
+    "west": {
+        **dict.fromkeys(NAMES, 30.0),
+        "length-9+": float("nan"),
+        wire.N_TEST: float("nan"),
+        wire.DEVICE: "cuda",
+    },
 }
 
 
@@ -34,11 +44,18 @@ def test_the_command_shows_a_run_s_and_refuses_others(here, tmp_path):
     assert here("server", "init", "server", "--host", "localhost").returncode == 0
     folder = ServerFolder(tmp_path / "server")
     (folder.runs / "first").mkdir(parents=True)
-    (folder.runs / "first" / "survey.json").write_text(json.dumps(without_nan(describe(ABOUT, ("pneumonia",)))))
+    (folder.runs / "first" / "survey.json").write_text(
+        json.dumps(without_nan(describe(ABOUT, ("pneumonia",))))
+    )
     said = here("server", "survey", "first", "--dir", "server")
     assert said.returncode == 0, said.stderr
     assert "training                            60  3" in said.stdout
-    assert json.loads(here("server", "survey", "first", "--dir", "server", "--json").stdout)["sites"]["south"]["n-test"] is None
+    assert (
+        json.loads(here("server", "survey", "first", "--dir", "server", "--json").stdout)["sites"]["south"][
+            "n-test"
+        ]
+        is None
+    )
     for run in ("second", "../first"):
         done = here("server", "survey", run, "--dir", "server")
         assert done.returncode == 2

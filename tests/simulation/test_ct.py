@@ -17,14 +17,21 @@ LUNG = Window(center=-600.0, width=1500.0)
 
 
 def study(folder, patient, positive, rng):
-    """A localiser, six axial slices and a thinner copy of two of them, in files whose names run against their positions."""
+    """A localiser, six axial slices and a thinner copy of two of them, in files whose names run against their
+    positions."""
     series, study_uid = [generate_uid() for _ in range(3)], generate_uid()
     for k in range(6):
         hounsfield = rng.normal(-850, 30, (32, 32))
         if positive and k in (2, 3):
             hounsfield[10:20, 4:14] = -100
         slice_(
-            folder / f"{patient}-{9 - k}.dcm", hounsfield, patient, study_uid, series[0], 5.0 * k, ["ORIGINAL", "PRIMARY", "AXIAL"]
+            folder / f"{patient}-{9 - k}.dcm",
+            hounsfield,
+            patient,
+            study_uid,
+            series[0],
+            5.0 * k,
+            ["ORIGINAL", "PRIMARY", "AXIAL"],
         )
     for k in range(2):
         slice_(
@@ -49,7 +56,14 @@ def study(folder, patient, positive, rng):
 
 def slice_(path, hounsfield, patient, study_uid, series, position, kind):
     stored = np.rint(hounsfield + 1024).astype(np.uint16)
-    ds = image(stored, PatientID=patient, Modality="CT", StudyInstanceUID=study_uid, SeriesInstanceUID=series, ImageType=kind)
+    ds = image(
+        stored,
+        PatientID=patient,
+        Modality="CT",
+        StudyInstanceUID=study_uid,
+        SeriesInstanceUID=series,
+        ImageType=kind,
+    )
     ds.RescaleSlope, ds.RescaleIntercept = 1, -1024
     ds.ImagePositionPatient, ds.ImageOrientationPatient = [0, 0, position], [1, 0, 0, 0, 1, 0]
     save(ds, path)

@@ -22,7 +22,9 @@ def run(plan_file, out, n_nodes):
     for number, context in grid._contexts.items():
         context.node_config = {"partition-id": number - 1, "num-partitions": n_nodes}
         context.run_config = dict(config)
-    server_app(grid, Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=dict(config)))
+    server_app(
+        grid, Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=dict(config))
+    )
 
 
 def test_as_many_synthetic_hospitals_as_nodes(tmp_path):
@@ -38,12 +40,19 @@ def test_real_hospitals_and_nodes_must_be_as_many(tmp_path):
     (tmp_path / "data").mkdir()
     for name in ("east", "west"):
         hospital(tmp_path / "data" / name, patients=24)
-    (tmp_path / "plan.yaml").write_text(dump_yaml(small_scenario(data=DicomData(path=str(tmp_path / "data")))))
-    with pytest.raises(ConfigError, match=r"simulates 3 nodes, the plan has 2 hospitals; add .*num-supernodes=2"):
+    (tmp_path / "plan.yaml").write_text(
+        dump_yaml(small_scenario(data=DicomData(path=str(tmp_path / "data"))))
+    )
+    with pytest.raises(
+        ConfigError, match=r"simulates 3 nodes, the plan has 2 hospitals; add .*num-supernodes=2"
+    ):
         run(tmp_path / "plan.yaml", tmp_path / "runs", 3)
 
 
 def test_the_project_names_these_apps():
     app = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["flwr"]["app"]
-    assert app["components"] == {"serverapp": "simulation.flower:server_app", "clientapp": "simulation.flower:client_app"}
+    assert app["components"] == {
+        "serverapp": "simulation.flower:server_app",
+        "clientapp": "simulation.flower:client_app",
+    }
     assert Path(app["config"]["plan"]).is_file()

@@ -96,7 +96,11 @@ def test_sequential_and_pool_give_the_same_bits(federation, tmp_path):
         try:
             model = build_model(plan)
             folder = tmp_path / type(grid).__name__
-            weights.append(RoundLoop(grid, plan, wire.Schema.of(model), folder, Silent()).run(wire.get_weights(model)).weights)
+            weights.append(
+                RoundLoop(grid, plan, wire.Schema.of(model), folder, Silent())
+                .run(wire.get_weights(model))
+                .weights
+            )
         finally:
             grid.close()
     torch.set_num_threads(threads)

@@ -1,4 +1,5 @@
-"""Methods that keep something at the sites, as whole runs: over restarts, on other engines, and judged as a site would use them."""
+"""Methods that keep something at the sites, as whole runs: over restarts, on other engines, and judged as a
+site would use them."""
 
 import json
 
@@ -14,22 +15,28 @@ from server.checkpoint import load_checkpoint
 from server.rounds import Silent
 from simulation import runs
 from simulation.arms import FEDERATED
-from simulation.scenario import Engine, PhantomData
-from simulation.study import simulate
+from simulation.scenario import Machine, PhantomData
+from simulation.simulate import simulate
 from tests.conftest import small_scenario
 
 PLAIN = Training(batch_size=4, learning_rate=0.1, momentum=0.0)
 
 
 def scenario_of(name, **changes):
-    engine = changes.pop("simulation", Engine(threads=2, arms=()))
+    engine = changes.pop("simulation", Machine(threads=2, arms=()))
     return small_scenario(
-        rounds=3, strategy=Strategy(name=name), training=PLAIN, data=PhantomData(sites=2, patients=20), simulation=engine, **changes
+        rounds=3,
+        strategy=Strategy(name=name),
+        training=PLAIN,
+        data=PhantomData(sites=2, patients=20),
+        simulation=engine,
+        **changes,
     )
 
 
 class Breaking(Silent):
-    """Ends the run by force after so many rounds, as a crash does: between the checkpoint and the next round."""
+    """Ends the run by force after so many rounds, as a crash does: between the checkpoint and the next
+    round."""
 
     def __init__(self, after):
         self.after = after
@@ -69,7 +76,10 @@ def test_scaffold_s_control_stays_the_mean_of_the_sites_own(tmp_path):
     run(scenario, tmp_path / "run")
     checkpoint = load_checkpoint(tmp_path / "run/arms/federated", scenario.plan.sha256)
     sizes = {site: numbers["num-examples"] for site, numbers in checkpoint.history[-1]["sites"].items()}
-    own = {site: load_file(tmp_path / f"run/arms/federated/memory-{site}/simulation/round-000003.safetensors") for site in sizes}
+    own = {
+        site: load_file(tmp_path / f"run/arms/federated/memory-{site}/simulation/round-000003.safetensors")
+        for site in sizes
+    }
     for name, control in wire.control_part(checkpoint.weights).items():
         mean = sum(n * own[site][name].astype(np.float64) for site, n in sizes.items()) / sum(sizes.values())
         np.testing.assert_allclose(control, mean, rtol=1e-3, atol=1e-5)
@@ -106,11 +116,11 @@ def test_what_is_personal_never_reaches_the_server(tmp_path):
 def test_a_hostile_site_changes_what_it_sends_and_the_pool_knows_it_too(tmp_path):
     weights = []
     for engine in ("sequential", "pool"):
-        simulation = Engine(engine=engine, workers=2, threads=1, arms=(), hostile={"hospital-b": -3.0})
+        simulation = Machine(engine=engine, workers=2, threads=1, arms=(), hostile={"hospital-b": -3.0})
         scenario = scenario_of("FedAvg", simulation=simulation).model_copy(update={"rounds": 1})
         run(scenario, tmp_path / engine)
         weights.append(load_file(tmp_path / engine / "model.safetensors"))
-    honest = scenario_of("FedAvg", simulation=Engine(threads=1, arms=())).model_copy(update={"rounds": 1})
+    honest = scenario_of("FedAvg", simulation=Machine(threads=1, arms=())).model_copy(update={"rounds": 1})
     run(honest, tmp_path / "honest")
     plain = load_file(tmp_path / "honest" / "model.safetensors")
     assert all(np.array_equal(weights[0][n], weights[1][n]) for n in plain)

@@ -7,7 +7,16 @@ import pytest
 from pydicom import dcmread
 
 from client.imaging.pixels import read_pixels
-from simulation.phantom import SCANNERS, Kind, draw_chest, draw_kind, evolve, site_name, to_dicom, write_phantom
+from simulation.phantom import (
+    SCANNERS,
+    Kind,
+    draw_chest,
+    draw_kind,
+    evolve,
+    site_name,
+    to_dicom,
+    write_phantom,
+)
 from tests.conftest import require_tool
 
 
@@ -38,7 +47,9 @@ def test_dates_follow_the_truth_and_names_do_not_tell_the_order(hospitals):
         by_patient = {}
         for r in rows(folder / "truth.csv"):
             ds = dcmread(folder / r["file"], stop_before_pixels=True)
-            by_patient.setdefault(r["patient"], []).append((float(r["day"]), ds.AcquisitionDate + ds.AcquisitionTime, r["file"]))
+            by_patient.setdefault(r["patient"], []).append(
+                (float(r["day"]), ds.AcquisitionDate + ds.AcquisitionTime, r["file"])
+            )
         for images in by_patient.values():
             images.sort()
             assert [i[1] for i in images] == sorted(i[1] for i in images)
@@ -50,7 +61,9 @@ def test_the_same_seed_writes_the_same_bytes(hospitals, tmp_path):
     again = write_phantom(tmp_path / "p", 5, 6, seed=3)
     other = write_phantom(tmp_path / "q", 5, 6, seed=4)
     for one, two in zip(hospitals, again, strict=True):
-        assert {p.name: p.read_bytes() for p in one.iterdir()} == {p.name: p.read_bytes() for p in two.iterdir()}
+        assert {p.name: p.read_bytes() for p in one.iterdir()} == {
+            p.name: p.read_bytes() for p in two.iterdir()
+        }
     assert {p.name for p in hospitals[0].iterdir()} != {p.name for p in other[0].iterdir()}
 
 

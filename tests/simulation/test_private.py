@@ -23,8 +23,10 @@ def test_a_private_simulation_reports_and_pays_what_it_planned(here, tmp_path):
     report = (tmp_path / "run" / "report.html").read_text()
     assert "<td>kept</td>" in report
     for arm in ("federated", "local-hospital-a"):
-        ((noise, rate, _), *more) = Ledger(tmp_path / "run" / "arms" / arm / "ledger-hospital-a.sqlite").history()
-        from client.training.private.accounting import epsilon
+        ((noise, rate, _), *more) = Ledger(
+            tmp_path / "run" / "arms" / arm / "ledger-hospital-a.sqlite"
+        ).history()
+        from client.governance.accounting import epsilon
 
         assert len(more) == 2
         assert 7.8 < epsilon([(noise, rate, 12)], 1e-3) <= 8.02

@@ -12,7 +12,9 @@ def predictions(seed, n=80, skill=1.0, findings=1):
     scores = 1 / (1 + np.exp(-(skill * (truth - 0.5) * 2 + rng.normal(0, 1, truth.shape))))
     patients = np.array([f"p{i // 2}" for i in range(n)])
     sexes = np.array(["F" if i // 2 % 2 else "M" for i in range(n)])
-    return Predictions(scores.astype(np.float32), truth, patients, {"sex": sexes, "view": np.full(n, "unknown")})
+    return Predictions(
+        scores.astype(np.float32), truth, patients, {"sex": sexes, "view": np.full(n, "unknown")}
+    )
 
 
 def test_a_verdict_names_values_with_intervals():
@@ -59,7 +61,9 @@ def test_advice_follows_the_interval():
 
 def test_delong_stands_where_sequences_are_patients():
     plan, good, poor = small_plan(), predictions(1, skill=2.0), predictions(2, skill=0.0)
-    assert gain(good, poor, plan)["p"] is None  # two sequences a patient: DeLong would take them for independent
+    assert (
+        gain(good, poor, plan)["p"] is None
+    )  # two sequences a patient: DeLong would take them for independent
     single = [p.where(np.arange(80) % 2 == 0) for p in (good, poor)]
     assert gain(*single, plan)["p"] < 0.05
     assert gain(single[0], single[0], plan)["p"] == 1.0
@@ -72,7 +76,9 @@ def test_subgroups_are_judged_where_there_are_enough_of_both():
     for sex, group in groups["sex"].items():
         part = found.attributes["sex"] == sex
         assert group["n_patients"] == len(set(found.patients[part]))
-        assert group["auroc"] == pytest.approx(roc_auc_score(found.labels[part, 0], found.probabilities[part, 0]))
+        assert group["auroc"] == pytest.approx(
+            roc_auc_score(found.labels[part, 0], found.probabilities[part, 0])
+        )
     assert subgroups(found.where(np.arange(80) < 18), plan) == {}  # nine patients
 
 

@@ -36,7 +36,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     scenario = small_scenario(rounds=3, data=PhantomData(sites=2, patients=24))
     (folder / "plan.yaml").write_text(dump_yaml(scenario))
-    command = [sys.executable, "-m", "common.cli", "simulate", "plan.yaml", "--out", "run", "--json"]
+    command = [sys.executable, "-m", "pneumofed.cli", "simulate", "plan.yaml", "--out", "run", "--json"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return folder / "run", json.loads(done.stdout)
@@ -68,7 +68,9 @@ def test_the_interface_to_keep(finished):
 def test_the_mean_of_the_local_models_is_what_it_says(finished):
     _, result = finished
     values = [site["local_only"]["auroc"] for site in result["sites"].values()]
-    assert result["test"]["local_only"]["mean"]["auroc"] == pytest.approx(np.mean([v for v in values if v is not None]))
+    assert result["test"]["local_only"]["mean"]["auroc"] == pytest.approx(
+        np.mean([v for v in values if v is not None])
+    )
 
 
 def test_the_same_run_twice_gives_the_same_digits(finished, pneumofed, plan, tmp_path):
@@ -82,8 +84,15 @@ def test_the_same_run_twice_gives_the_same_digits(finished, pneumofed, plan, tmp
 def test_killed_in_every_phase_and_resumed_it_ends_with_the_same_weights(finished, pneumofed, plan, tmp_path):
     run, result = finished
     rng, out = random.Random(0), tmp_path / "killed"
-    command = [sys.executable, "-m", "common.cli", "simulate", plan, "--out", str(out)]
-    phases = [".dicom.building", "dicom", "cohorts/hospital-b", "arms/federated", "arms/local-hospital-a", "arms/centralised"]
+    command = [sys.executable, "-m", "pneumofed.cli", "simulate", plan, "--out", str(out)]
+    phases = [
+        ".dicom.building",
+        "dicom",
+        "cohorts/hospital-b",
+        "arms/federated",
+        "arms/local-hospital-a",
+        "arms/centralised",
+    ]
     for phase in phases:
         resume = ["--resume"] if (out / "scenario.yaml").exists() else []
         process = subprocess.Popen(command + resume, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -101,8 +110,10 @@ def test_killed_in_every_phase_and_resumed_it_ends_with_the_same_weights(finishe
 
 
 def test_ctrl_c_leaves_a_resumable_run_and_says_how(pneumofed, plan, tmp_path):
-    command = [sys.executable, "-m", "common.cli", "simulate", plan, "--out", "run", "--set", "rounds=500"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "pneumofed.cli", "simulate", plan, "--out", "run", "--set", "rounds=500"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     checkpoint = tmp_path / "run/arms/federated/checkpoint.safetensors"
     until = time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < until:
@@ -136,7 +147,9 @@ def test_bad_plans_are_refused(here, plan, tmp_path):
 
 
 def test_sites_that_cannot_take_part_are_refused(here, plan):
-    refused(here("simulate", plan, "--set", "min_patients=500"), "hospital-a: found", "the plan's minimum is 500")
+    refused(
+        here("simulate", plan, "--set", "min_patients=500"), "hospital-a: found", "the plan's minimum is 500"
+    )
 
 
 def test_bad_cohorts_are_refused_or_counted(here, tmp_path):
@@ -145,7 +158,9 @@ def test_bad_cohorts_are_refused_or_counted(here, tmp_path):
     hospital(root / "east", patients=24)
     hospital(root / "west", patients=24)
     scenario = small_scenario(rounds=1)
-    text = dump_yaml(scenario).split("data:")[0] + "data: {source: dicom, path: data}\nsimulation: {arms: []}\n"
+    text = (
+        dump_yaml(scenario).split("data:")[0] + "data: {source: dicom, path: data}\nsimulation: {arms: []}\n"
+    )
     (tmp_path / "dicom.yaml").write_text(text)
     labels(root / "east", {**{f"P{i}": i % 2 for i in range(24)}, "GHOST": 1})
     refused(here("simulate", "dicom.yaml", "--out", "a"), "1 labelled patient(s) without any image: GHOST")
@@ -157,7 +172,10 @@ def test_bad_cohorts_are_refused_or_counted(here, tmp_path):
     assert result["skipped"] == {"not_dicom": 1, "unlabelled": 4}
     assert result["skipped_files"] == 1
     assert result["sites"]["east"]["n_patients"] == 20
-    refused(here("simulate", "dicom.yaml", "--set", "data.path=nowhere"), "data.path: nowhere: no such file or folder")
+    refused(
+        here("simulate", "dicom.yaml", "--set", "data.path=nowhere"),
+        "data.path: nowhere: no such file or folder",
+    )
     (tmp_path / "hollow").mkdir()
     refused(here("simulate", "dicom.yaml", "--set", "data.path=hollow"), "found no folder with a labels.csv")
 
@@ -186,7 +204,7 @@ import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 sys.argv = ["pneumofed", "simulate", {plan!r}, "--out", {str(tmp_path / "full")!r}]
-from common.cli import main
+from pneumofed.cli import main
 main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -208,9 +226,18 @@ def test_other_engines_end_with_the_same_bits(finished, pneumofed, plan, tmp_pat
             import ray  # noqa: F401
         except ImportError:
             (pytest.fail if os.environ.get("CI") else pytest.skip)("needs the ray extra: uv run --extra ray")
-    arguments = ["--set", "simulation.arms=[]", "--set", "simulation.workers=2", "--set", "simulation.threads=1"]
+    arguments = [
+        "--set",
+        "simulation.arms=[]",
+        "--set",
+        "simulation.workers=2",
+        "--set",
+        "simulation.threads=1",
+    ]
     for name in ("sequential", engine):
-        pneumofed("simulate", plan, "--out", name, "--set", f"simulation.engine={name}", *arguments, check=True)
+        pneumofed(
+            "simulate", plan, "--out", name, "--set", f"simulation.engine={name}", *arguments, check=True
+        )
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("sequential", engine))
     assert all(np.array_equal(one[k], two[k]) for k in one)
 
@@ -219,7 +246,9 @@ def test_real_data_is_split_by_patient(pneumofed):
     path = require_data("pneumoniamnist", "pneumoniamnist_trainval.npz")
     config = os.path.abspath("configs/pneumoniamnist.yaml")
     quick = ["rounds=1", "training.epochs=1", f"data.path={path}", "simulation.arms=[]", "model.width=4"]
-    done = pneumofed("simulate", config, "--out", "p", "--json", *[a for q in quick for a in ("--set", q)], check=True)
+    done = pneumofed(
+        "simulate", config, "--out", "p", "--json", *[a for q in quick for a in ("--set", q)], check=True
+    )
     result = json.loads(done.stdout)
     assert len(result["sites"]) == 5
     assert sum(s["n_sequences"] for s in result["sites"].values()) + result["skipped"]["no_patient"] == 5232

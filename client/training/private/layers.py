@@ -1,7 +1,8 @@
 """Layers whose backward pass notes each patient's gradient on a tape instead of computing the batch's.
 
-Every function gives the ordinary output and the ordinary gradient of its input. Rows of an input belong to patients
-(rows.py). N rows, P patients, R rows of a patient, C channels, L pixels of a feature map, I and O features.
+Every function gives the ordinary output and the ordinary gradient of its input. Rows of an input belong to
+patients (rows.py). N rows, P patients, R rows of a patient, C channels, L pixels of a feature map, I and O
+features.
 """
 
 from typing import Any
@@ -16,14 +17,17 @@ from client.training.private.tape import Tape, accumulate
 
 aten = torch.ops.aten
 FEW_TAPS = 32
-"""Up to so many inputs of an output pixel, explicit patches and one matrix product beat the grouped convolution."""
+"""Up to so many inputs of an output pixel, explicit patches and one matrix product beat the grouped
+convolution."""
 
 
 class Conv(Function):
     """nn.Conv2d on the encoder's rows, which are packed."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Conv2d, tape: Tape) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Conv2d, tape: Tape
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.layer, ctx.tape = layer, tape
         return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
@@ -39,15 +43,29 @@ class Conv(Function):
             if layer.groups == 1 and 2 * spots**2 < weight.numel():
                 _note_conv_by_gram(ctx.tape, rows, x, g, layer)
             else:
-                ctx.tape.add_gradients(list(zip((layer.weight, layer.bias), _conv_gradients(rows, x, g, layer), strict=True)))
+                ctx.tape.add_gradients(
+                    list(zip((layer.weight, layer.bias), _conv_gradients(rows, x, g, layer), strict=True))
+                )
         return gx, None, None, None, None
 
 
-def _conv_backward(g: Tensor, x: Tensor, weight: Tensor, layer: nn.Conv2d, groups: int, wanted: list[bool]) -> Any:
+def _conv_backward(
+    g: Tensor, x: Tensor, weight: Tensor, layer: nn.Conv2d, groups: int, wanted: list[bool]
+) -> Any:
     outputs = [g.shape[1]] if wanted[2] else None
     padding = layer.padding if isinstance(layer.padding, tuple) else (0, 0)
     return aten.convolution_backward(
-        g, x, weight, outputs, list(layer.stride), list(padding), list(layer.dilation), False, [0, 0], groups, wanted
+        g,
+        x,
+        weight,
+        outputs,
+        list(layer.stride),
+        list(padding),
+        list(layer.dilation),
+        False,
+        [0, 0],
+        groups,
+        wanted,
     )
 
 
@@ -68,23 +86,31 @@ def _conv_gradients(rows: PackedRows, x: Tensor, g: Tensor, layer: nn.Conv2d) ->
     return weights, biases
 
 
-def _run_gradients(x: Tensor, g: Tensor, steps: int, n: int, layer: nn.Conv2d) -> tuple[Tensor, Tensor | None]:
+def _run_gradients(
+    x: Tensor, g: Tensor, steps: int, n: int, layer: nn.Conv2d
+) -> tuple[Tensor, Tensor | None]:
     """Gradients of `n` patients with `steps` rows each: one convolution with a group a patient, on views."""
     inputs, outputs = x.shape[1], g.shape[1]
     if layer.groups == 1 and layer.weight[0].numel() <= FEW_TAPS:
-        products = torch.bmm(_patches(x, layer), g.flatten(2).transpose(1, 2))  # this way round is the faster one
+        products = torch.bmm(
+            _patches(x, layer), g.flatten(2).transpose(1, 2)
+        )  # this way round is the faster one
         gw = products.view(steps, n, -1, outputs).sum(0).transpose(1, 2).reshape(n, -1)
         return gw, g.view(steps, n, outputs, -1).sum((0, 3)) if layer.bias is not None else None
-    weight = layer.weight.new_empty(n * outputs, *layer.weight.shape[1:])  # only its shape matters: no gradient of x is asked for
+    weight = layer.weight.new_empty(
+        n * outputs, *layer.weight.shape[1:]
+    )  # only its shape matters: no gradient of x is asked for
     _, gw, gb = _conv_backward(
-        g.view(steps, n * outputs, *g.shape[2:]), x.view(steps, n * inputs, *x.shape[2:]), weight, layer, layer.groups * n,
+        g.view(steps, n * outputs, *g.shape[2:]), x.view(steps, n * inputs, *x.shape[2:]), weight, layer,
+        layer.groups * n,
         [False, True, layer.bias is not None],
     )  # fmt: skip
     return gw.view(n, -1), gb.view(n, outputs) if layer.bias is not None else None
 
 
 def _patches(x: Tensor, layer: nn.Conv2d) -> Tensor:
-    """(N, C, H, W) -> (N, taps, L): what each output pixel sees. As F.unfold, for large maps in half the time."""
+    """(N, C, H, W) -> (N, taps, L): what each output pixel sees. As F.unfold, for large maps in half the
+    time."""
     assert not isinstance(layer.padding, str)
     (pad_y, pad_x), (height, width) = layer.padding, layer.kernel_size
     x = F.pad(x, (pad_x, pad_x, pad_y, pad_y))
@@ -93,13 +119,15 @@ def _patches(x: Tensor, layer: nn.Conv2d) -> Tensor:
     columns = (x.shape[3] - dilate_x * (width - 1) - 1) // step_x + 1
     n, c, y, one = x.stride()
     seen = x.as_strided(
-        (*x.shape[:2], height, width, rows, columns), (n, c, dilate_y * y, dilate_x * one, step_y * y, step_x * one)
+        (*x.shape[:2], height, width, rows, columns),
+        (n, c, dilate_y * y, dilate_x * one, step_y * y, step_x * one),
     )
     return seen.reshape(x.shape[0], -1, rows * columns)
 
 
 def _note_conv_by_gram(tape: Tape, rows: Rows, x: Tensor, g: Tensor, layer: nn.Conv2d) -> None:
-    """Where a layer has many weights and few pixels: ||sum_r g_r u_r^T||^2 = sum_rs <g_r, g_s> <u_r, u_s>, over spots r, s."""
+    """Where a layer has many weights and few pixels: ||sum_r g_r u_r^T||^2 = sum_rs <g_r, g_s> <u_r, u_s>,
+    over spots r, s."""
     patches = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
     u = rows.gather(patches.transpose(1, 2)).flatten(1, 2)  # (P, R L, taps)
     v = rows.gather(g.flatten(2).transpose(1, 2)).flatten(1, 2)  # (P, R L, O)
@@ -114,17 +142,26 @@ def _note_conv_by_gram(tape: Tape, rows: Rows, x: Tensor, g: Tensor, layer: nn.C
         accumulate(layer.weight, gw)
         accumulate(layer.bias, gb)
 
-    tape.add(squares.clamp_min(0), [p for p in (layer.weight, layer.bias) if p is not None and p.requires_grad], finish)
+    tape.add(
+        squares.clamp_min(0),
+        [p for p in (layer.weight, layer.bias) if p is not None and p.requires_grad],
+        finish,
+    )
 
 
 class GroupNorm(Function):
-    """nn.GroupNorm. Seen as one sample of N x C channels, torch's own kernel gives each row's gradients at no extra cost."""
+    """nn.GroupNorm. Seen as one sample of N x C channels, torch's own kernel gives each row's gradients at no
+    extra cost."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.GroupNorm, tape: Tape, rows: Rows) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.GroupNorm, tape: Tape, rows: Rows
+    ) -> Tensor:
         x = x.contiguous()
         n, c = x.shape[:2]
-        y, mean, rstd = aten.native_group_norm(x, weight, bias, n, c, x[0, 0].numel(), layer.num_groups, layer.eps)
+        y, mean, rstd = aten.native_group_norm(
+            x, weight, bias, n, c, x[0, 0].numel(), layer.num_groups, layer.eps
+        )
         ctx.save_for_backward(x, weight, mean, rstd)
         ctx.layer, ctx.tape, ctx.rows = layer, tape, rows
         result: Tensor = y
@@ -135,7 +172,8 @@ class GroupNorm(Function):
         x, weight, mean, rstd = ctx.saved_tensors
         layer, (n, c), pixels = ctx.layer, x.shape[:2], x[0, 0].numel()
         gx, gw, gb = aten.native_group_norm_backward(
-            g.contiguous().view(1, n * c, pixels), x.view(1, n * c, pixels), mean.view(1, -1), rstd.view(1, -1),
+            g.contiguous().view(1, n * c, pixels), x.view(1, n * c, pixels), mean.view(1, -1), rstd.view(1,
+            -1),
             weight.repeat(n), 1, n * c, pixels, n * layer.num_groups, [True, True, True],
         )  # fmt: skip
         sums = [ctx.rows.sum(gw.view(n, c)), ctx.rows.sum(gb.view(n, c))]
@@ -147,7 +185,9 @@ class Linear(Function):
     """nn.Linear on (N, I) rows."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Linear, tape: Tape, rows: Rows) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Linear, tape: Tape, rows: Rows
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.layer, ctx.tape, ctx.rows = layer, tape, rows
         return F.linear(x, weight, bias)
@@ -157,12 +197,17 @@ class Linear(Function):
         x, weight = ctx.saved_tensors
         layer = ctx.layer
         if weight.requires_grad:
-            note_product(ctx.tape, ctx.rows, g, [(x, layer.weight)], [layer.bias] if layer.bias is not None else [])
+            note_product(
+                ctx.tape, ctx.rows, g, [(x, layer.weight)], [layer.bias] if layer.bias is not None else []
+            )
         return g @ weight if ctx.needs_input_grad[0] else None, None, None, None, None, None
 
 
-def note_product(tape: Tape, rows: Rows, g: Tensor, inputs: list[tuple[Tensor, nn.Parameter]], biases: list[nn.Parameter]) -> None:
-    """Note weights whose gradient is sum over rows of g_r x_r^T, for one or several inputs x, and biases with sum of g_r.
+def note_product(
+    tape: Tape, rows: Rows, g: Tensor, inputs: list[tuple[Tensor, nn.Parameter]], biases: list[nn.Parameter]
+) -> None:
+    """Note weights whose gradient is sum over rows of g_r x_r^T, for one or several inputs x, and biases with
+    sum of g_r.
 
     The norm comes from Gram matrices, (R, R) a patient, without the gradients themselves.
     """
@@ -189,7 +234,9 @@ class Scale(Function):
     """Rows times one learned number."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: nn.Parameter, layer_scale: nn.Parameter, tape: Tape, rows: Rows) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, scale: nn.Parameter, layer_scale: nn.Parameter, tape: Tape, rows: Rows
+    ) -> Tensor:
         ctx.save_for_backward(x, scale)
         ctx.parameter, ctx.tape, ctx.rows = layer_scale, tape, rows
         return x * scale

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from client.compute.batches import Batch, collate
 from client.imaging.cohort import Cohort
-from client.training.batches import Batch, collate
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Patients:
 
 
 def number_patients(lengths: NDArray[np.int64], patients: NDArray[np.str_]) -> tuple[NDArray[np.int64], int]:
-    """(B,) number of each sequence's patient, 0 for the one with the most frames; and how many patients there are."""
+    """(B,) number of each sequence's patient, 0 for the one with the most frames; and how many patients there
+    are."""
     _, owner = np.unique(patients, return_inverse=True)
     frames = np.bincount(owner, weights=lengths)
     rank = np.empty(len(frames), np.int64)
@@ -37,7 +38,9 @@ def sequences_by_patient(cohort: Cohort, indices: NDArray[np.intp], most: int) -
     return [group[-most:] for group in np.split(order, cuts)] if len(order) else []
 
 
-def in_chunks(cohort: Cohort, chosen: list[NDArray[np.intp]], chunk: int | None, device: torch.device) -> Iterator[Patients]:
+def in_chunks(
+    cohort: Cohort, chosen: list[NDArray[np.intp]], chunk: int | None, device: torch.device
+) -> Iterator[Patients]:
     """The chosen patients (each the indices of its sequences), `chunk` patients at a time, on `device`."""
     size = chunk or max(1, len(chosen))
     for start in range(0, len(chosen), size):

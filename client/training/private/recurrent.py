@@ -1,6 +1,7 @@
 """nn.LSTM with a backward pass of our own: torch's fused one gives no access to a patient's gradients.
 
-Same parameters, same outputs. T steps, B sequences, D inputs, H hidden units; gates in torch's order: i, f, g, o.
+Same parameters, same outputs. T steps, B sequences, D inputs, H hidden units; gates in torch's order: i, f,
+g, o.
 """
 
 from typing import Any
@@ -31,7 +32,8 @@ def lstm(layer: nn.LSTM, steps: Tensor, lengths: Tensor, tape: Tape) -> Tensor:
 
 
 def reversal(lengths: Tensor, n_steps: int) -> Tensor:
-    """(B, T) index that turns each sequence round within its own length and leaves the padding where it is."""
+    """(B, T) index that turns each sequence round within its own length and leaves the padding where it
+    is."""
     t = torch.arange(n_steps, device=lengths.device).unsqueeze(0)
     back = lengths.unsqueeze(1) - 1 - t
     return torch.where(back >= 0, back, t)
@@ -43,11 +45,19 @@ def flipped(x: Tensor, flip: Tensor) -> Tensor:
 
 
 class Direction(Function):
-    """One layer in one direction: (T, B, D) -> (T, B, H). The projection of the inputs is one product for all steps."""
+    """One layer in one direction: (T, B, D) -> (T, B, H). The projection of the inputs is one product for all
+    steps."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, parameters: list[nn.Parameter], tape: Tape
+        ctx: Any,
+        x: Tensor,
+        w_ih: Tensor,
+        w_hh: Tensor,
+        b_ih: Tensor,
+        b_hh: Tensor,
+        parameters: list[nn.Parameter],
+        tape: Tape,
     ) -> Tensor:
         n_steps, n, _ = x.shape
         width = w_hh.shape[1]
@@ -83,17 +93,21 @@ class Direction(Function):
 
 
 def _by_sequence(x: Tensor) -> Tensor:
-    """(T, B, F) -> (B T, F), as the tape counts time steps. Turned-round time stays so: a patient's sum does not mind."""
+    """(T, B, F) -> (B T, F), as the tape counts time steps. Turned-round time stays so: a patient's sum does
+    not mind."""
     return x.transpose(0, 1).reshape(-1, x.shape[2])
 
 
 def _gate_gradients(go: Tensor, w_hh: Tensor, gates: Tensor, cell: Tensor, squashed: Tensor) -> Tensor:
-    """(T, B, 4H): the loss's gradient in the gates before their nonlinearity, by backpropagation through time."""
+    """(T, B, 4H): the loss's gradient in the gates before their nonlinearity, by backpropagation through
+    time."""
     n_steps, n, width = go.shape
     i, f, g, o = gates.chunk(4, 2)
     # What does not depend on the recurrence is computed for all steps at once.
     k_o, k_c = squashed * o * (1 - o), o * (1 - squashed * squashed)
-    k_ifg = torch.cat([g * i * (1 - i), cell[:-1] * f * (1 - f), i * (1 - g * g)], 2).view(n_steps, n, 3, width)
+    k_ifg = torch.cat([g * i * (1 - i), cell[:-1] * f * (1 - f), i * (1 - g * g)], 2).view(
+        n_steps, n, 3, width
+    )
     d_gates = torch.empty_like(gates)
     d_hidden, d_cell = go[-1], torch.zeros_like(go[0])
     for t in range(n_steps - 1, -1, -1):

@@ -1,9 +1,9 @@
-"""One site's part of one private round: Poisson-sampled patients, clipped, summed, noised; then an ordinary optimiser step."""
+"""One site's part of one private round: Poisson-sampled patients, clipped, summed, noised; then an ordinary
+optimiser step."""
 
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,52 +12,31 @@ from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 from torch import Tensor
 from torch.nn import functional as F
 
+from client.governance.accounting import RoundCost
 from client.imaging.cohort import Cohort
 from client.training.augment import augment
 from client.training.local import Trained, add_proximal_gradient, proximal_mu
 from client.training.optimizer import Optimizer
-from client.training.private.accounting import solve_noise
-from client.training.private.engine import PrivateGradients
+from client.training.private.gradients import PrivateGradients
 from client.training.private.patients import Patients, in_chunks, sequences_by_patient
 from client.training.schedule import rate_factor
-from common.errors import RefusedError
 from common.models.cnn_lstm import CNNLSTM
 from common.plan import Plan
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What one round costs a patient of this site, before it is trained."""
-
-    sample_rate: float
-    """Chance of a patient to be in a step: the plan's expected batch over the site's training patients."""
-    noise: float
-    """Noise multiplier: standard deviation of the noise over the clipping bound."""
-    steps: int
-
-    @classmethod
-    def of(cls, plan: Plan, n_patients: int) -> "Terms":
-        """The terms at a site of `n_patients` training patients.
-
-        Raises:
-            RefusedError: δ is not below 1/N, so that giving a patient's data away would count as private.
-            ConfigError: no noise gives the plan's ε.
-        """
-        privacy = plan.privacy
-        assert privacy is not None
-        if privacy.delta * n_patients >= 1.0:
-            raise RefusedError("privacy.delta is not below one over this site's number of training patients")
-        rate = min(1.0, plan.training.batch_size / n_patients)
-        return cls(rate, solve_noise(privacy, rate, plan.rounds * privacy.steps), privacy.steps)
-
-
 def train_private_round(
-    model: CNNLSTM, cohort: Cohort, indices: NDArray[np.intp], plan: Plan, terms: Terms, round: int, device: torch.device
+    model: CNNLSTM,
+    cohort: Cohort,
+    indices: NDArray[np.intp],
+    plan: Plan,
+    cost: RoundCost,
+    round: int,
+    device: torch.device,
 ) -> Trained:
     """Train `model` in place for the plan's steps on the training sequences `indices`.
 
-    Who is sampled, the augmentation and the noise come from generators that the operating system seeds: nobody who knows the
-    plan can repeat them. The loss is not reported.
+    Who is sampled, the augmentation and the noise come from generators that the operating system seeds:
+    nobody who knows the plan can repeat them. The loss is not reported.
     """
     privacy, started = plan.privacy, time.perf_counter()
     assert privacy is not None
@@ -65,9 +44,11 @@ def train_private_round(
     secret = torch.Generator().manual_seed(secrets.randbits(63))
     noise_source = torch.Generator(device).manual_seed(secrets.randbits(63))
     sampler = UniformWithReplacementSampler(
-        num_samples=len(patients), sample_rate=terms.sample_rate, generator=secret, steps=terms.steps
+        num_samples=len(patients), sample_rate=cost.sample_rate, generator=secret, steps=cost.steps
     )
-    optimizer = Optimizer(model.parameters(), plan.training.model_copy(update={"clip_norm": None}))  # privacy.clip is the bound
+    optimizer = Optimizer(
+        model.parameters(), plan.training.model_copy(update={"clip_norm": None})
+    )  # privacy.clip is the bound
     anchor = [p.detach().clone() for p in optimizer.parameters] if proximal_mu(plan) else None
     engine = PrivateGradients(model, privacy.clip)
     model.train()
@@ -77,24 +58,28 @@ def train_private_round(
             if chosen:  # an empty batch still gets noise, and still counts
                 for chunk in in_chunks(cohort, [patients[i] for i in chosen], privacy.chunk, device):
                     engine.accumulate(_augmented(chunk, plan, secret), sequence_loss)
-            add_noise(optimizer.parameters, terms.noise * privacy.clip, plan.training.batch_size, noise_source)
+            add_noise(optimizer.parameters, cost.noise * privacy.clip, plan.training.batch_size, noise_source)
             if anchor is not None:
                 add_proximal_gradient(optimizer.parameters, anchor, proximal_mu(plan))
-            progress = ((round - 1) * terms.steps + k) / (plan.rounds * terms.steps)
+            progress = ((round - 1) * cost.steps + k) / (plan.rounds * cost.steps)
             optimizer.step(plan.training.learning_rate * rate_factor(plan.training.schedule, progress))
     finally:
         engine.detach()
-    return Trained(float("nan"), terms.steps, time.perf_counter() - started)
+    return Trained(float("nan"), cost.steps, time.perf_counter() - started)
 
 
 def _augmented(patients: Patients, plan: Plan, generator: torch.Generator) -> Patients:
-    """Every sequence in as many random versions as the plan says: a patient's gradient is the mean of theirs, and then clipped.
+    """Every sequence in as many random versions as the plan says: a patient's gradient is the mean of theirs,
+    and then clipped.
 
-    De et al., 2022, "Unlocking High-Accuracy Differentially Private Image Classification through Scale": it costs time, not ε.
+    De et al., 2022, "Unlocking High-Accuracy Differentially Private Image Classification through Scale": it
+    costs time, not ε.
     """
     assert plan.privacy is not None
     versions, batch = plan.privacy.augmentations, patients.batch
-    frames, *rest = (t.repeat_interleave(versions, 0) for t in (batch.frames, batch.gaps, batch.lengths, batch.labels))
+    frames, *rest = (
+        t.repeat_interleave(versions, 0) for t in (batch.frames, batch.gaps, batch.lengths, batch.labels)
+    )
     frames = augment(frames, plan.training.augmentation, generator)
     return Patients(type(batch)(frames, *rest), patients.owner.repeat_interleave(versions), patients.count)
 
@@ -108,7 +93,8 @@ def sequence_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def add_noise(parameters: list[Tensor], deviation: float, expected: int, generator: torch.Generator) -> None:
-    """`.grad` = (clipped sum + N(0, deviation^2)) / expected batch, which is the plan's and not the one that was drawn."""
+    """`.grad` = (clipped sum + N(0, deviation^2)) / expected batch, which is the plan's and not the one that
+    was drawn."""
     sizes = [p.numel() for p in parameters]
     noise = normal(sum(sizes), deviation, parameters[0].device, generator)  # one draw: many are slow
     for p, part in zip(parameters, torch.split(noise, sizes), strict=True):
@@ -122,7 +108,8 @@ MANY = 1_000_000
 
 
 def normal(n: int, deviation: float, device: torch.device, generator: torch.Generator) -> Tensor:
-    """(n,) from N(0, deviation^2). torch draws on one core only: many numbers are drawn by threads with generators of their own."""
+    """(n,) from N(0, deviation^2). torch draws on one core only: many numbers are drawn by threads with
+    generators of their own."""
     threads = torch.get_num_threads() if device.type == "cpu" and n >= MANY else 1
     if threads == 1:
         return torch.normal(0.0, deviation, (n,), generator=generator, device=device)

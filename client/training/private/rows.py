@@ -1,4 +1,5 @@
-"""Which rows of a tensor belong to which patient: frames, time steps and sequences are all rows of somebody."""
+"""Which rows of a tensor belong to which patient: frames, time steps and sequences are all rows of
+somebody."""
 
 import torch
 from torch import Tensor
@@ -42,8 +43,8 @@ class Rows:
 class PackedRows(Rows):
     """Rows in the order (first of every patient), (second of every patient that has one), …
 
-    Patients are numbered by falling count, so that each step is a block of the first n patients: what a grouped
-    convolution can read without copying.
+    Patients are numbered by falling count, so that each step is a block of the first n patients: what a
+    grouped convolution can read without copying.
     """
 
     def __init__(self, owner: Tensor, n_patients: int) -> None:
@@ -64,7 +65,8 @@ class PackedRows(Rows):
 
 
 def packing(owner: Tensor, n_patients: int) -> tuple[Tensor, PackedRows]:
-    """Order that packs rows with these owners (already numbered by falling count), and the rows in that order."""
+    """Order that packs rows with these owners (already numbered by falling count), and the rows in that
+    order."""
     position = Rows(owner, n_patients).position
     order = torch.argsort(position * n_patients + owner)
     return order, PackedRows(owner[order], n_patients)

@@ -1,4 +1,5 @@
-"""What a backward pass leaves: each patient's squared gradient norm so far, and how to finish the clipped sum."""
+"""What a backward pass leaves: each patient's squared gradient norm so far, and how to finish the clipped
+sum."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,8 +12,8 @@ Finish = Callable[[Tensor], None]
 
 
 class Tape:
-    """Filled by the layers during one backward pass; `finish` turns clip factors into gradients ("book-keeping", Bu et al.,
-    2023, "Differentially Private Optimization on Large Model at Small Cost")."""
+    """Filled by the layers during one backward pass; `finish` turns clip factors into gradients
+    ("book-keeping", Bu et al., 2023, "Differentially Private Optimization on Large Model at Small Cost")."""
 
     def __init__(self) -> None:
         self.frames: PackedRows | None = None
@@ -46,10 +47,13 @@ class Tape:
         self.add(torch.stack([g.square().sum(1) for _, g in known]).sum(0), [p for p, _ in known], finish)
 
     def require_each_once(self, names: dict[int, str]) -> None:
-        """Raise RuntimeError unless every parameter was noted exactly once: otherwise the norms would be wrong."""
+        """Raise RuntimeError unless every parameter was noted exactly once: otherwise the norms would be
+        wrong."""
         for number, name in names.items():
             if self._seen.count(number) != 1:
-                raise RuntimeError(f"{name} was used {self._seen.count(number)} times in a pass, expected once")
+                raise RuntimeError(
+                    f"{name} was used {self._seen.count(number)} times in a pass, expected once"
+                )
 
     def norms(self) -> Tensor:
         """(P,) L2 norm of each patient's gradient over all parameters together."""

@@ -95,6 +95,8 @@ def test_a_full_disk_leaves_the_log_as_it_was(log, tmp_path):
         "except OSError as e: print('OSError', e.filename)\n"
     )
     before = log.read_bytes()
-    done = subprocess.run([sys.executable, "-c", code, str(log)], capture_output=True, text=True, env={**os.environ})
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(log)], capture_output=True, text=True, env={**os.environ}
+    )
     assert done.stdout.strip() == f"OSError {log}", done.stderr
     assert log.read_bytes() == before

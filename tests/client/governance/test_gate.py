@@ -47,7 +47,12 @@ def approved(gate, approvals):
 
 
 def request(kind="train", number=1, weights=None, **config):
-    values = {wire.PLAN_SHA256: PLAN.sha256, wire.RUN: "r1", **({} if kind == "query" else {wire.ROUND: number}), **config}
+    values = {
+        wire.PLAN_SHA256: PLAN.sha256,
+        wire.RUN: "r1",
+        **({} if kind == "query" else {wire.ROUND: number}),
+        **config,
+    }
     records = {wire.CONFIG: ConfigRecord({k: v for k, v in values.items() if v is not None})}
     if kind != "query":
         records[wire.ARRAYS] = wire.pack(weights or WEIGHTS)
@@ -73,7 +78,9 @@ def test_a_proposal_is_kept_and_refused_until_somebody_approves_it(gate, approva
     assert gate.admit(request("query", **shown), POLICY).plan == PLAN
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "null", "x" * 200_000, "[" * 5000, json.dumps({"name": "x", "model": "import os"})])
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", "null", "x" * 200_000, "[" * 5000, json.dumps({"name": "x", "model": "import os"})]
+)
 def test_rubbish_instead_of_a_plan_is_refused(gate, text):
     with pytest.raises(RefusedError):
         gate.admit(request("query", **{wire.PLAN: text}), POLICY)
@@ -170,7 +177,9 @@ def test_nothing_but_what_was_agreed_leaves(approved, how, tmp_path):
 def test_metrics_stay_if_the_policy_says_so(approved):
     closed = Policy(min_patients=10, metrics=False)
     admitted = approved.admit(request(), closed)
-    left = wire.check_numbers(approved.release(admitted, reply(admitted.request), closed).content, wire.TRAIN_NUMBERS)
+    left = wire.check_numbers(
+        approved.release(admitted, reply(admitted.request), closed).content, wire.TRAIN_NUMBERS
+    )
     assert math.isnan(left[wire.LOSS])
     with pytest.raises(RefusedError, match="keeps its metrics"):
         approved.admit(request("evaluate"), closed)
@@ -178,18 +187,35 @@ def test_metrics_stay_if_the_policy_says_so(approved):
 
 def test_small_counts_are_withheld_and_the_sites_name_is_not(approved):
     admitted = approved.admit(request("query"), POLICY)
-    told = {wire.N_TRAIN: 40, wire.N_VALIDATION: 9, wire.N_TEST: 10, "positive:pneumonia": 15, "negative:pneumonia": 25}
-    counts = MetricRecord({wire.N_EXAMPLES: 40, **dict(zip(wire.LENGTHS, (10, 30, 0, 0), strict=True)), **told})
+    told = {
+        wire.N_TRAIN: 40,
+        wire.N_VALIDATION: 9,
+        wire.N_TEST: 10,
+        "positive:pneumonia": 15,
+        "negative:pneumonia": 25,
+    }
+    counts = MetricRecord(
+        {wire.N_EXAMPLES: 40, **dict(zip(wire.LENGTHS, (10, 30, 0, 0), strict=True)), **told}
+    )
     about = ConfigRecord({wire.SITE: "st-mary", wire.DEVICE: "cpu"})
     answer = approved.release(
-        admitted, Message(RecordDict({wire.CONFIG: about, wire.METRICS: counts}), reply_to=admitted.request), POLICY
+        admitted,
+        Message(RecordDict({wire.CONFIG: about, wire.METRICS: counts}), reply_to=admitted.request),
+        POLICY,
     )
     found = wire.check_numbers(answer.content, wire.query_numbers(PLAN.findings))
     assert math.isnan(found[wire.N_VALIDATION])
-    assert (found[wire.N_TRAIN], found[wire.N_TEST], found["positive:pneumonia"], found["length-9+"]) == (40, 10, 15, 0)
+    assert (found[wire.N_TRAIN], found[wire.N_TEST], found["positive:pneumonia"], found["length-9+"]) == (
+        40,
+        10,
+        15,
+        0,
+    )
     more = ConfigRecord({wire.SITE: "st-mary", wire.DEVICE: "cpu", "note": "Smith"})
     assert approved.release(
-        admitted, Message(RecordDict({wire.CONFIG: more, wire.METRICS: counts}), reply_to=admitted.request), POLICY
+        admitted,
+        Message(RecordDict({wire.CONFIG: more, wire.METRICS: counts}), reply_to=admitted.request),
+        POLICY,
     ).has_error()
 
 
@@ -197,7 +223,10 @@ def test_small_counts_are_withheld_and_the_sites_name_is_not(approved):
     ("told", "withheld"),
     [
         ({"positive:pneumonia": 9, "negative:pneumonia": 31}, {"positive:pneumonia", "negative:pneumonia"}),
-        ({"positive:pneumonia": 15, "negative:pneumonia": 20}, {"positive:pneumonia", "negative:pneumonia"}),  # 5 are unknown
+        (
+            {"positive:pneumonia": 15, "negative:pneumonia": 20},
+            {"positive:pneumonia", "negative:pneumonia"},
+        ),  # 5 are unknown
         ({"positive:pneumonia": 0, "negative:pneumonia": 40}, set()),
         ({"length-1": 1, "length-2-4": 39}, set(wire.LENGTHS)),
         ({"length-1": 20, "length-2-4": 20, "length-9+": 0}, set()),
@@ -219,11 +248,18 @@ def test_no_small_count_can_be_worked_out_from_what_is_told(approved, told, with
 
 @pytest.mark.parametrize(
     ("code", "left"),
-    [(wire.SITE_REFUSES, "plan 12"), (wire.SITE_FAILS, "its own log"), (wire.SITE_CRASHED, "its own log"), (99, "its own log")],
+    [
+        (wire.SITE_REFUSES, "plan 12"),
+        (wire.SITE_FAILS, "its own log"),
+        (wire.SITE_CRASHED, "its own log"),
+        (99, "its own log"),
+    ],
 )
 def test_of_an_error_only_refusals_are_told(approved, code, left):
     admitted = approved.admit(request(), POLICY)
-    answer = approved.release(admitted, Message(Error(code, "plan 12: patient Smith"), reply_to=admitted.request), POLICY)
+    answer = approved.release(
+        admitted, Message(Error(code, "plan 12: patient Smith"), reply_to=admitted.request), POLICY
+    )
     assert left in answer.error.reason
     assert ("Smith" in answer.error.reason) is (code == wire.SITE_REFUSES)
 

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
+from client.governance.accounting import epsilon, epsilon_rdp
 from client.governance.ledger import Budget, Ledger, Purpose, summary
-from client.training.private.accounting import epsilon, epsilon_rdp
 from common.errors import DataError, RefusedError
 
 PATIENTS = [f"{i:032x}" for i in range(50)]
@@ -33,7 +33,9 @@ def test_what_is_reserved_counts_before_anything_is_trained_and_over_restarts(le
     ledger.settle(second, 4)
     ledger.settle(second, 4)  # told twice
     assert sorted(Ledger(tmp_path / "ledger.sqlite").history()) == [(1.0, 0.1, 4), (1.0, 0.1, 10)]
-    assert epsilon_rdp(ledger.history(), 1e-5) == pytest.approx(epsilon_rdp([(1.0, 0.1, 14)], 1e-5), abs=1e-12)
+    assert epsilon_rdp(ledger.history(), 1e-5) == pytest.approx(
+        epsilon_rdp([(1.0, 0.1, 14)], 1e-5), abs=1e-12
+    )
     assert ledger.verify() == 4
     with pytest.raises(DataError, match="cannot be settled"):
         ledger.settle(first, 11)
@@ -54,10 +56,18 @@ def test_a_round_over_the_budget_is_declined_and_leaves_no_trace(ledger):
 def test_the_past_belongs_to_the_patients_not_to_the_name_of_a_cohort(ledger):
     budget = Budget(epsilon([(1.0, 0.1, 15)], 1e-5), 1e-5)
     ledger.reserve(PATIENTS[:30], purpose(1), STEPS, budget)
-    for again in (PATIENTS[:30], list(reversed(PATIENTS[:30])), PATIENTS[:31], PATIENTS[:5], [PATIENTS[29], *PATIENTS[40:]]):
+    for again in (
+        PATIENTS[:30],
+        list(reversed(PATIENTS[:30])),
+        PATIENTS[:31],
+        PATIENTS[:5],
+        [PATIENTS[29], *PATIENTS[40:]],
+    ):
         with pytest.raises(RefusedError):
             ledger.reserve(again, purpose(1, run="b"), STEPS, budget)
-    ledger.reserve(PATIENTS[30:], purpose(1, run="c"), STEPS, budget)  # other patients have a budget of their own
+    ledger.reserve(
+        PATIENTS[30:], purpose(1, run="c"), STEPS, budget
+    )  # other patients have a budget of their own
 
 
 def test_noise_and_rates_may_differ(ledger):
@@ -66,14 +76,20 @@ def test_noise_and_rates_may_differ(ledger):
         ledger.reserve(PATIENTS, purpose(k, run=f"r{k}"), steps, None)
     found = summary(ledger, Budget(8.0, 1e-5))
     assert found["epsilon_spent"] == pytest.approx(epsilon(history, 1e-5), abs=1e-9)
-    assert [run["epsilon"] for run in found["runs"]] == pytest.approx([epsilon([s], 1e-5) for s in history], abs=1e-9)
+    assert [run["epsilon"] for run in found["runs"]] == pytest.approx(
+        [epsilon([s], 1e-5) for s in history], abs=1e-9
+    )
 
 
 def test_the_database_refuses_changes_and_a_forged_one_is_found(ledger, tmp_path):
     for k in range(3):
         ledger.reserve(PATIENTS, purpose(k), STEPS, None)
     with sqlite3.connect(tmp_path / "ledger.sqlite") as raw:
-        for statement in ("UPDATE entries SET steps = 0", "DELETE FROM entries WHERE n = 3", "DELETE FROM members"):
+        for statement in (
+            "UPDATE entries SET steps = 0",
+            "DELETE FROM entries WHERE n = 3",
+            "DELETE FROM members",
+        ):
             with pytest.raises(sqlite3.DatabaseError, match="append-only"):
                 raw.execute(statement)
         raw.execute("DROP TRIGGER no_change")
@@ -95,7 +111,11 @@ def test_two_processes_at_once_do_not_overspend(ledger, tmp_path):
     def spend(k):
         for number in range(5):
             try:
-                done.append(Ledger(tmp_path / "ledger.sqlite").reserve(PATIENTS, purpose(number, run=f"t{k}"), STEPS, budget))
+                done.append(
+                    Ledger(tmp_path / "ledger.sqlite").reserve(
+                        PATIENTS, purpose(number, run=f"t{k}"), STEPS, budget
+                    )
+                )
             except RefusedError:
                 return
 
@@ -110,7 +130,7 @@ def test_two_processes_at_once_do_not_overspend(ledger, tmp_path):
 
 SPENDER = """
 import sys, time, types
-sys.modules["client.training.private.accounting"] = types.SimpleNamespace(History=list, epsilon=None)  # spares opacus: no budget here
+sys.modules["client.governance.accounting"] = types.SimpleNamespace(History=list, epsilon=None)  # spares opacus: no budget here
 from pathlib import Path
 from client.governance.ledger import Ledger, Purpose
 ledger, log = Ledger(Path(sys.argv[1])), open(sys.argv[2], "ab", buffering=0)
@@ -131,7 +151,9 @@ def test_a_ledger_killed_at_200_random_points_never_shows_less_than_was_spent(tm
     log.touch()
     kills, environment = 0, {**os.environ, "PYTHONPATH": os.getcwd()}
     while kills < 200:
-        process = subprocess.Popen([sys.executable, "-c", SPENDER, str(path), str(log), f"r{kills}"], env=environment)
+        process = subprocess.Popen(
+            [sys.executable, "-c", SPENDER, str(path), str(log), f"r{kills}"], env=environment
+        )
         size = log.stat().st_size
         while log.stat().st_size == size and process.poll() is None:
             time.sleep(0.001)  # until it works

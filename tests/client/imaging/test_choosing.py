@@ -64,7 +64,9 @@ def test_the_series_with_most_places_is_taken_then_the_thinner():
 def test_a_place_counts_once_and_gaps_are_noted():
     tally = Tally()
     ordered = order_headers(
-        [slice_("a", 0.0), slice_("b", 0.001), slice_("c", 2.0), slice_("d", 4.0), slice_("e", 10.0)], "ct", tally
+        [slice_("a", 0.0), slice_("b", 0.001), slice_("c", 2.0), slice_("d", 4.0), slice_("e", 10.0)],
+        "ct",
+        tally,
     )
     assert [h.uid for h in ordered] == ["a", "c", "d", "e"]
     assert (tally.counts[Reason.SAME_PLACE], tally.counts[Reason.SLICES_MISSING]) == (1, 1)
@@ -78,8 +80,12 @@ def ct(**tags):
 
 
 def test_without_geometry_the_location_places_a_slice_and_without_that_its_number(tmp_path):
-    by_location = read_headers(save(ct(SliceLocation=-12.5, InstanceNumber=4), tmp_path / "a.dcm"), "ct").images[0]
-    by_number = read_headers(save(ct(InstanceNumber=4, SliceThickness=2.5), tmp_path / "b.dcm"), "ct").images[0]
+    by_location = read_headers(
+        save(ct(SliceLocation=-12.5, InstanceNumber=4), tmp_path / "a.dcm"), "ct"
+    ).images[0]
+    by_number = read_headers(save(ct(InstanceNumber=4, SliceThickness=2.5), tmp_path / "b.dcm"), "ct").images[
+        0
+    ]
     assert (by_location.position, by_location.placed_by) == (-12.5, "slice location")
     assert (by_number.position, by_number.placed_by) == (10.0, "instance number")
     tally = Tally()
@@ -100,10 +106,20 @@ def test_slices_of_one_series_are_placed_by_one_rule():
 def test_a_localiser_is_known_by_its_image_type(tmp_path):
     geometry = {"ImagePositionPatient": [0, 0, 7], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
     assert (
-        read_headers(save(ct(**geometry, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), tmp_path / "a.dcm"), "ct")
+        read_headers(
+            save(ct(**geometry, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), tmp_path / "a.dcm"), "ct"
+        )
         .images[0]
         .derived
     )
-    assert read_headers(save(ct(**geometry, ImageType=["DERIVED", "SECONDARY", "MPR"]), tmp_path / "b.dcm"), "ct").images[0].derived
-    plain = read_headers(save(ct(**geometry, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"]), tmp_path / "c.dcm"), "ct").images[0]
+    assert (
+        read_headers(
+            save(ct(**geometry, ImageType=["DERIVED", "SECONDARY", "MPR"]), tmp_path / "b.dcm"), "ct"
+        )
+        .images[0]
+        .derived
+    )
+    plain = read_headers(
+        save(ct(**geometry, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"]), tmp_path / "c.dcm"), "ct"
+    ).images[0]
     assert (plain.derived, plain.position, plain.placed_by) == (False, 7.0, "geometry")

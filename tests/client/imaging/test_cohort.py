@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.imaging.cohort import Cohort, build_cohort, is_current, pseudonym, remove_patient, require_trainable, split_position
+from client.imaging.cohort import (
+    Cohort,
+    build_cohort,
+    is_current,
+    pseudonym,
+    remove_patient,
+    require_trainable,
+    split_position,
+)
 from client.imaging.outcome import Reason, Skipped, Tally
 from client.imaging.pixels import fit
 from client.imaging.sequence import Collection, Frame, Sequence
@@ -60,9 +68,15 @@ def test_a_bad_frame_is_counted_and_a_patient_without_any_left_out(tmp_path):
         raise Skipped(Reason.BROKEN)
 
     good = make_sequences(4)
-    half = Sequence("half", (Frame(0, broken), Frame(2, good[0].frames[0].load), Frame(5, good[0].frames[0].load)), good[0].labels)
+    half = Sequence(
+        "half",
+        (Frame(0, broken), Frame(2, good[0].frames[0].load), Frame(5, good[0].frames[0].load)),
+        good[0].labels,
+    )
     none = Sequence("none", (Frame(0, broken),), good[0].labels)
-    build_cohort(tmp_path / "c", Collection([*good, half, none], Tally()), Input(size=16), ("pneumonia",), b"key", "s")
+    build_cohort(
+        tmp_path / "c", Collection([*good, half, none], Tally()), Input(size=16), ("pneumonia",), b"key", "s"
+    )
     cohort = Cohort.open(tmp_path / "c")
     assert len(cohort) == 5
     assert cohort.tally.as_dict() == {"broken": 2, "no_frames": 1}
@@ -105,14 +119,19 @@ def test_a_patient_is_in_one_split_and_shares_are_kept(tmp_path_factory, validat
     if not folder.exists():
         sequences = make_sequences(40)
         again = [Sequence(s.patient, s.frames[:1], s.labels) for s in sequences]  # two sequences a patient
-        build_cohort(folder, Collection(sequences + again, Tally()), Input(size=16), ("pneumonia",), b"key", "s")
+        build_cohort(
+            folder, Collection(sequences + again, Tally()), Input(size=16), ("pneumonia",), b"key", "s"
+        )
     cohort = Cohort.open(folder)
     parts = {name: set(cohort.patients[i]) for name, i in cohort.split(shares).items()}
     assert sum(len(p) for p in parts.values()) == len(set().union(*parts.values())) == 40
 
 
 def test_who_else_is_there_does_not_move_a_patient(tmp_path):
-    few, many = Cohort.open(make_cohort(tmp_path / "few", 10)), Cohort.open(make_cohort(tmp_path / "many", 30))
+    few, many = (
+        Cohort.open(make_cohort(tmp_path / "few", 10)),
+        Cohort.open(make_cohort(tmp_path / "many", 30)),
+    )
     split = small_plan().split
     tests = [set(c.patients[c.split(split)["test"]]) for c in (few, many)]
     assert tests[0] == tests[1] & set(few.patients)
@@ -139,14 +158,20 @@ def test_areas_are_averaged():
 
 def test_untrainable_cohorts_are_refused(tmp_path):
     sequences = [s for s in make_sequences(40) if s.labels[0] == 1]
-    build_cohort(tmp_path / "one", Collection(sequences, Tally()), Input(size=16), ("pneumonia",), b"key", "s")
-    with pytest.raises(DataError, match=r"here: pneumonia: found only positive ones among \d+ training patients"):
+    build_cohort(
+        tmp_path / "one", Collection(sequences, Tally()), Input(size=16), ("pneumonia",), b"key", "s"
+    )
+    with pytest.raises(
+        DataError, match=r"here: pneumonia: found only positive ones among \d+ training patients"
+    ):
         require_trainable(Cohort.open(tmp_path / "one"), Split(), 4, "here")
     few = Cohort.open(make_cohort(tmp_path / "few", 30))
     n_train = len(few.split(Split())["train"])
     assert n_train < 30
     require_trainable(few, Split(), n_train, "here")
-    with pytest.raises(DataError, match=f"here: found {n_train} training patients, the plan's minimum is {n_train + 1}"):
+    with pytest.raises(
+        DataError, match=f"here: found {n_train} training patients, the plan's minimum is {n_train + 1}"
+    ):
         require_trainable(few, Split(), n_train + 1, "here")
 
 
@@ -183,7 +208,9 @@ def test_what_did_not_change_is_not_read_again(tmp_path, reads):
     assert len(reads) == 9
     reads.clear()
     save(image(np.full((8, 8), 200, np.uint16), PatientID="P9"), folder / "new.dcm")
-    save(image(np.full((8, 8), 250, np.uint16), PatientID="P0", AcquisitionDate="20200101"), folder / "0-3.dcm")
+    save(
+        image(np.full((8, 8), 250, np.uint16), PatientID="P0", AcquisitionDate="20200101"), folder / "0-3.dcm"
+    )
     (folder / "1-1.dcm").unlink()
     labels(folder, {"P0": 0, "P1": 1, "P2": 0, "P9": 1})
     grown = dicom_cohort(folder, tmp_path / "c")
@@ -212,7 +239,9 @@ def test_a_patient_who_is_removed_leaves_no_trace_and_the_others_as_they_were(tm
     kept = {p: before.frames(i).copy() for i, p in enumerate(before.patients) if p != gone}
     assert remove_patient(tmp_path / "c", gone) == (1, 3)
     after = Cohort.open(tmp_path / "c")
-    assert {p: after.frames(i).tolist() for i, p in enumerate(after.patients)} == {p: f.tolist() for p, f in kept.items()}
+    assert {p: after.frames(i).tolist() for i, p in enumerate(after.patients)} == {
+        p: f.tolist() for p, f in kept.items()
+    }
     assert [after.gaps(i).tolist() for i in range(3)] == [[0, 2, 2]] * 3
     assert gone.encode() not in b"".join(path.read_bytes() for path in (tmp_path / "c").iterdir())
     assert (tmp_path / "c" / "frames.bin").stat().st_size == 9 * 256

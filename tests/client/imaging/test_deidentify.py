@@ -1,4 +1,5 @@
-"""Nothing that identifies a patient is in a cohort; the report says what was left behind; the scan finds what should not be."""
+"""Nothing that identifies a patient is in a cohort; the report says what was left behind; the scan finds what
+should not be."""
 
 import json
 
@@ -7,7 +8,14 @@ import pytest
 
 from client.imaging import cohort as cohorts
 from client.imaging.cohort import Cohort, build_cohort
-from client.imaging.deidentify import IDENTIFYING, PRIVATE, identifiers_in, removed_from, scan, without_identifiers
+from client.imaging.deidentify import (
+    IDENTIFYING,
+    PRIVATE,
+    identifiers_in,
+    removed_from,
+    scan,
+    without_identifiers,
+)
 from client.imaging.sources import DicomFolder
 from common.errors import DataError
 from common.plan import Input
@@ -31,7 +39,14 @@ def test_the_table_is_the_standard_s():
     from pydicom.tag import Tag
 
     assert len(IDENTIFYING) > 500
-    for keyword in ("PatientName", "PatientID", "StudyDate", "StudyInstanceUID", "InstitutionName", "ImageComments"):
+    for keyword in (
+        "PatientName",
+        "PatientID",
+        "StudyDate",
+        "StudyInstanceUID",
+        "InstitutionName",
+        "ImageComments",
+    ):
         assert Tag(keyword) in IDENTIFYING
     assert Tag("Rows") not in IDENTIFYING
     assert Tag("PixelData") not in IDENTIFYING
@@ -82,7 +97,9 @@ def test_the_scan_finds_what_got_in_and_the_cohort_is_not_made(tmp_path, monkeyp
     build()
     before = (tmp_path / "c" / "cohort.json").read_text()
     monkeypatch.setattr(cohorts, "pseudonym", lambda patient, key: patient)  # as if somebody had broken it
-    with pytest.raises(DataError, match=r"would hold an identifier \(sequences\.arrow, column patient\)") as refused:
+    with pytest.raises(
+        DataError, match=r"would hold an identifier \(sequences\.arrow, column patient\)"
+    ) as refused:
         build()
     assert "4711" not in str(refused.value)
     assert (tmp_path / "c" / "cohort.json").read_text() == before

@@ -57,8 +57,9 @@ RAMP = np.array([[0, 100, 200, 300]], dtype=np.uint16)
 
 
 def test_modality_then_voi_then_inversion_by_hand(tmp_path):
-    # stored 0 100 200 300 -> HU = 2 x - 200 = -200 0 200 400; window 100 / 401: (HU - 99.5) / 400 + 0.5, clipped:
-    # -299.5/400+.5 = -0.249 -> 0; -99.5/400+.5 = 0.25125; 100.5/400+.5 = 0.75125; 300.5/400+.5 = 1.251 -> 1
+    # stored 0 100 200 300 -> HU = 2 x - 200 = -200 0 200 400; window 100 / 401: (HU - 99.5) / 400 + 0.5,
+    # clipped: -299.5/400+.5 = -0.249 -> 0; -99.5/400+.5 = 0.25125; 100.5/400+.5 = 0.75125; 300.5/400+.5 =
+    # 1.251 -> 1
     tags = {"RescaleSlope": 2, "RescaleIntercept": -200, "WindowCenter": 100, "WindowWidth": 401}
     expected = np.array([[0.0, 0.25125, 0.75125, 1.0]])
     path = save(image(RAMP, **tags), tmp_path / "a.dcm")
@@ -69,7 +70,9 @@ def test_modality_then_voi_then_inversion_by_hand(tmp_path):
 
 def test_the_plan_s_window_replaces_the_file_s():
     ds = image(RAMP, WindowCenter=5, WindowWidth=5)
-    np.testing.assert_allclose(to_grey(ds, Window(center=150.5, width=301.0)), [[0, 1 / 3, 2 / 3, 1]], atol=1e-6)
+    np.testing.assert_allclose(
+        to_grey(ds, Window(center=150.5, width=301.0)), [[0, 1 / 3, 2 / 3, 1]], atol=1e-6
+    )
 
 
 def test_the_first_of_several_windows_counts():
@@ -91,7 +94,9 @@ def test_signed_pixels():
 def test_window_functions_by_their_formulas():
     x = np.array([-50, 40, 130], np.float32)
     np.testing.assert_allclose(apply_window(x.copy(), 40, 100, "LINEAR_EXACT"), [0, 0.5, 1])
-    np.testing.assert_allclose(apply_window(x.copy(), 40, 100, "SIGMOID"), 1 / (1 + np.exp(-4 * (x - 40) / 100)), rtol=1e-6)
+    np.testing.assert_allclose(
+        apply_window(x.copy(), 40, 100, "SIGMOID"), 1 / (1 + np.exp(-4 * (x - 40) / 100)), rtol=1e-6
+    )
     np.testing.assert_allclose(apply_window(x.copy(), 40, 1, "LINEAR"), [0, 1, 1])
 
 
@@ -200,7 +205,9 @@ def test_every_file_of_the_zoo_ends_in_an_outcome():
 def test_where_the_zoos_manifest_says_that_pixels_decode_ours_do():
     zoo = require_data("dicom-zoo")
     with (zoo / "manifest.csv").open() as file:
-        decodable = {row["file"]: row["decode"] for row in csv.DictReader(file) if row["decode"].startswith("ok")}
+        decodable = {
+            row["file"]: row["decode"] for row in csv.DictReader(file) if row["decode"].startswith("ok")
+        }
     assert len(decodable) > 70
     for name, said in decodable.items():
         grey = read_pixels(zoo / "files" / name)
@@ -214,7 +221,11 @@ def test_where_the_zoos_manifest_says_that_pixels_decode_ours_do():
 def test_the_zoos_copies_of_one_slice_in_lossless_syntaxes_have_the_same_pixels(mark):
     zoo = require_data("dicom-zoo")
     with (zoo / "manifest.csv").open() as file:
-        copies = [row["file"] for row in csv.DictReader(file) if row["file"].startswith(mark) and "2000" not in row["file"]]
+        copies = [
+            row["file"]
+            for row in csv.DictReader(file)
+            if row["file"].startswith(mark) and "2000" not in row["file"]
+        ]
     copies = [zoo / "files" / name for name in copies if "Process1Transfer" not in name]  # 8 bits of 12
     assert len(copies) >= 3
     assert all(np.array_equal(read_pixels(path), read_pixels(copies[0])) for path in copies[1:])
@@ -259,7 +270,10 @@ def _by_gdcm(source, target, syntax):
     reader.SetFileName(str(source))
     assert reader.Read()
     change = gdcm.ImageChangeTransferSyntax()
-    names = {JPEGLossless: gdcm.TransferSyntax.JPEGLosslessProcess14, JPEGLosslessSV1: gdcm.TransferSyntax.JPEGLosslessProcess14_1}
+    names = {
+        JPEGLossless: gdcm.TransferSyntax.JPEGLosslessProcess14,
+        JPEGLosslessSV1: gdcm.TransferSyntax.JPEGLosslessProcess14_1,
+    }
     change.SetTransferSyntax(gdcm.TransferSyntax(names[syntax]))
     change.SetInput(reader.GetImage())
     assert change.Change()
@@ -282,9 +296,15 @@ def enhanced(positions, slopes):
         groups, plane, values = Dataset(), Dataset(), Dataset()
         plane.ImagePositionPatient = [0, 0, position]
         values.RescaleSlope, values.RescaleIntercept = slope, 0
-        groups.PlanePositionSequence, groups.PixelValueTransformationSequence = DicomSequence([plane]), DicomSequence([values])
+        groups.PlanePositionSequence, groups.PixelValueTransformationSequence = (
+            DicomSequence([plane]),
+            DicomSequence([values]),
+        )
         frames.append(groups)
-    ds.SharedFunctionalGroupsSequence, ds.PerFrameFunctionalGroupsSequence = DicomSequence([shared]), DicomSequence(frames)
+    ds.SharedFunctionalGroupsSequence, ds.PerFrameFunctionalGroupsSequence = (
+        DicomSequence([shared]),
+        DicomSequence(frames),
+    )
     return ds
 
 
@@ -300,17 +320,27 @@ def test_every_frame_of_an_enhanced_ct_has_its_own_place_and_values(tmp_path):
 
 
 def test_frames_of_a_film_are_apart_by_its_frame_time(tmp_path):
-    path = save(image(RAMP, NumberOfFrames=3, FrameTime=500, PixelData=RAMP.tobytes() * 3), tmp_path / "film.dcm")
+    path = save(
+        image(RAMP, NumberOfFrames=3, FrameTime=500, PixelData=RAMP.tobytes() * 3), tmp_path / "film.dcm"
+    )
     headers = read_headers(path, "xray").images
     assert [(h.time - headers[0].time).total_seconds() for h in headers] == [0.0, 0.5, 1.0]
 
 
 def test_colour_becomes_its_luminance(tmp_path):
     rgb = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]], np.uint8)
-    ds = image(RAMP, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0, PixelData=rgb.tobytes())
+    ds = image(
+        RAMP,
+        SamplesPerPixel=3,
+        PhotometricInterpretation="RGB",
+        PlanarConfiguration=0,
+        PixelData=rgb.tobytes(),
+    )
     ds.BitsAllocated = ds.BitsStored = 8
     ds.HighBit = 7
-    np.testing.assert_allclose(read_pixels(save(ds, tmp_path / "rgb.dcm")), [[0.299, 0.587, 0.114, 1.0]], atol=1e-6)
+    np.testing.assert_allclose(
+        read_pixels(save(ds, tmp_path / "rgb.dcm")), [[0.299, 0.587, 0.114, 1.0]], atol=1e-6
+    )
 
 
 def test_a_file_without_preamble_or_meta_is_read(tmp_path):
@@ -326,7 +356,11 @@ def test_a_file_without_preamble_or_meta_is_read(tmp_path):
 
 def test_text_drawn_into_an_image_is_noted(tmp_path):
     assert not read_headers(save(image(RAMP), tmp_path / "a.dcm"), "xray").images[0].burnt_in
-    assert read_headers(save(image(RAMP, BurnedInAnnotation="YES"), tmp_path / "b.dcm"), "xray").images[0].burnt_in
+    assert (
+        read_headers(save(image(RAMP, BurnedInAnnotation="YES"), tmp_path / "b.dcm"), "xray")
+        .images[0]
+        .burnt_in
+    )
 
 
 def test_mutated_files_end_in_an_outcome(tmp_path):

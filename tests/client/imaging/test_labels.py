@@ -24,7 +24,9 @@ def csv(folder, text):
 
 def test_parquet_says_the_same_as_csv(tmp_path):
     said = read_labels(csv(tmp_path, "patient,pneumonia,effusion\nP1,1,0\nP2,,1\n"), TWO)
-    table = pa.table({"patient": ["P1", "P2"], "pneumonia": pa.array([1, None], pa.int8()), "effusion": [0.0, 1.0]})
+    table = pa.table(
+        {"patient": ["P1", "P2"], "pneumonia": pa.array([1, None], pa.int8()), "effusion": [0.0, 1.0]}
+    )
     parquet.write_table(table, tmp_path / "labels.parquet")
     also = read_labels(tmp_path / "labels.parquet", TWO)
     assert said.key == also.key == "patient"
@@ -37,16 +39,24 @@ def test_parquet_says_the_same_as_csv(tmp_path):
 
 
 def test_the_narrowest_column_is_the_key_and_unknown_is_not_negative(tmp_path):
-    labels = read_labels(csv(tmp_path, "patient,study,pneumonia\nP1,1.2,1\nP1,1.3,\nP1,1.4,0\n"), ("pneumonia",))
+    labels = read_labels(
+        csv(tmp_path, "patient,study,pneumonia\nP1,1.2,1\nP1,1.3,\nP1,1.4,0\n"), ("pneumonia",)
+    )
     assert (labels.key, labels.known()) == ("study", {"1.2", "1.4"})
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("study,pneumonia\na,1\nb,0\na,0\nb,1\nc,1\n", "same study have different labels: rows 2 and 4, rows 3 and 5$"),
+        (
+            "study,pneumonia\na,1\nb,0\na,0\nb,1\nc,1\n",
+            "same study have different labels: rows 2 and 4, rows 3 and 5$",
+        ),
         ("patient,pneumonia\nP1,1\n,0\n", "row 3: its patient is empty"),
-        ("name,pneumonia\nP1,1\n", "a column 'patient', 'study' or 'accession' is missing; found name, pneumonia"),
+        (
+            "name,pneumonia\nP1,1\n",
+            "a column 'patient', 'study' or 'accession' is missing; found name, pneumonia",
+        ),
     ],
 )
 def test_contradictions_are_listed_not_guessed(tmp_path, text, said):
@@ -64,7 +74,12 @@ def xrays(folder, patient, days):
     """One X-ray a day, each a study; the grey value is the day."""
     for day in days:
         moment = datetime(2020, 1, 1) + timedelta(days=day)
-        ds = image(np.full((8, 8), day, np.uint16), PatientID=patient, AcquisitionDate=moment.strftime("%Y%m%d"), ViewPosition="PA")
+        ds = image(
+            np.full((8, 8), day, np.uint16),
+            PatientID=patient,
+            AcquisitionDate=moment.strftime("%Y%m%d"),
+            ViewPosition="PA",
+        )
         ds.StudyInstanceUID, ds.AccessionNumber, ds.WindowCenter, ds.WindowWidth = (
             f"1.{ord(patient)}.{day}",
             f"{patient}{day}",
@@ -90,7 +105,9 @@ def test_a_label_of_a_study_is_about_its_images_and_all_before(tmp_path, key):
     assert found.tally.as_dict() == {"other_study": 1}  # the X-ray of day 9 comes after every label
     build_cohort(tmp_path / "c", found, contract, ("pneumonia",), b"key", "s")
     cohort = Cohort.open(tmp_path / "c")
-    told = {tuple(days_of(cohort, i)): (cohort.labels[i, 0], cohort.gaps(i).tolist()) for i in range(len(cohort))}
+    told = {
+        tuple(days_of(cohort, i)): (cohort.labels[i, 0], cohort.gaps(i).tolist()) for i in range(len(cohort))
+    }
     grey = {day: int(np.rint(np.clip((day - 127.5) / 255 + 0.5, 0, 1) * 255)) for day in range(10)}
     assert told == {
         (grey[0], grey[3]): (0, [0, 3]), (grey[3], grey[4]): (1, [0, 1]), (grey[5], grey[6]): (1, [0, 1]),
@@ -104,13 +121,20 @@ def test_a_label_of_a_ct_study_is_about_its_own_slices(tmp_path):
     for study, n in (("1.1", 3), ("1.2", 4), ("1.3", 2)):
         for k in range(n):
             ds = image(
-                np.full((8, 8), k, np.uint16), PatientID="P", Modality="CT", StudyInstanceUID=study, SeriesInstanceUID=f"{study}.1"
+                np.full((8, 8), k, np.uint16),
+                PatientID="P",
+                Modality="CT",
+                StudyInstanceUID=study,
+                SeriesInstanceUID=f"{study}.1",
             )
             ds.ImagePositionPatient, ds.ImageOrientationPatient = [0, 0, 2.5 * k], [1, 0, 0, 0, 1, 0]
             save(ds, tmp_path / f"{study}-{k}.dcm")
     csv(tmp_path, "study,pneumonia\n1.1,0\n1.2,1\n")
     found = DicomFolder(tmp_path).read(Input(modality="ct"), ("pneumonia",))
-    assert [(len(s.frames), s.labels[0], s.frames[-1].position) for s in found.sequences] == [(3, 0, 5.0), (4, 1, 7.5)]
+    assert [(len(s.frames), s.labels[0], s.frames[-1].position) for s in found.sequences] == [
+        (3, 0, 5.0),
+        (4, 1, 7.5),
+    ]
     assert found.tally.as_dict() == {"other_study": 2}
 
 

@@ -44,12 +44,18 @@ def cohort(tmp_path):
 def test_everything_is_counted(cohort):
     about = describe(cohort, small_plan())
     assert (about["patients"], about["sequences"], about["images"]) == (4, 4, 7)
-    assert about["findings"] == {"pneumonia": {"positive": 1, "negative": 2, "unknown": 1, "prevalence": 1 / 3}}
+    assert about["findings"] == {
+        "pneumonia": {"positive": 1, "negative": 2, "unknown": 1, "prevalence": 1 / 3}
+    }
     assert about["lengths"] == {"min": 1, "q1": 1, "median": 1.5, "q3": 2.25, "max": 3}
     assert (about["gaps"]["min"], about["gaps"]["max"], about["gap_unit"]) == (3.0, 3.0, "days")
     assert about["scanners"] == {"ACME one": 3, "Other <two>": 1}
     assert sum(about["split"].values()) == 4
-    assert (about["in_two_splits"], about["same_pixels_under_two_patients"], about["blank_images"]) == (0, 1, 1)
+    assert (about["in_two_splits"], about["same_pixels_under_two_patients"], about["blank_images"]) == (
+        0,
+        1,
+        1,
+    )
     assert [(r["reason"], r["count"], r["of"]) for r in about["left_out"]] == [
         ("broken", 2, "files"),
         ("unlabelled", 1, "patients"),

@@ -1,4 +1,5 @@
-"""Reading in processes of its own: the same as in one's own, and a file that hangs or kills its decoder costs itself alone."""
+"""Reading in processes of its own: the same as in one's own, and a file that hangs or kills its decoder costs
+itself alone."""
 
 import faulthandler
 import os
@@ -48,7 +49,9 @@ def test_headers_come_in_order_and_are_those_of_reading_here(files):
 
 def test_frames_come_in_order_and_are_those_of_reading_here(files, tmp_path):
     film = save(enhanced([3.0, 1.0], [1, 2]), tmp_path / "film.dcm")
-    wanted = [DicomPixels(p, Window(center=2000, width=4000)) for p in files] + [DicomPixels(film, None, k) for k in (0, 1)]
+    wanted = [DicomPixels(p, Window(center=2000, width=4000)) for p in files] + [
+        DicomPixels(film, None, k) for k in (0, 1)
+    ]
     for contract in (CONTRACT, Input(size=20, depth=16)):
         found = list(frames_of(wanted, contract))
         assert len(found) == 152
@@ -93,7 +96,9 @@ def test_a_file_that_hangs_or_crashes_or_bloats_costs_itself_alone(odd):
     found = list(answers_to(iter(jobs), 100))
     assert time.monotonic() - started < 20
     for k, answer in enumerate(found):
-        expected = {"hang": Reason.TOO_SLOW, "crash": Reason.DECODER_CRASHED, "eat": Reason.TOO_LARGE}.get(jobs[k]["path"])
+        expected = {"hang": Reason.TOO_SLOW, "crash": Reason.DECODER_CRASHED, "eat": Reason.TOO_LARGE}.get(
+            jobs[k]["path"]
+        )
         if expected is None:
             assert int(answer) != os.getpid()
         else:
@@ -127,9 +132,17 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dcmwrite(path, ds, enforce_file_format=True)
     data = path.read_bytes()
-    meta = 128 + 4 + 12 + int.from_bytes(data[140:144], "little")  # preamble, DICM, the group's length and what it says
+    meta = (
+        128 + 4 + 12 + int.from_bytes(data[140:144], "little")
+    )  # preamble, DICM, the group's length and what it says
     deflate = zlib.compressobj(1, wbits=-15)
-    bomb = [deflate.compress(zlib.decompress(data[meta:], wbits=-15) + b"\x09\x00\x10\x10OB\0\0" + (2**30).to_bytes(4, "little"))]
+    bomb = [
+        deflate.compress(
+            zlib.decompress(data[meta:], wbits=-15)
+            + b"\x09\x00\x10\x10OB\0\0"
+            + (2**30).to_bytes(4, "little")
+        )
+    ]
     bomb += [deflate.compress(bytes(2**24)) for _ in range(64)]
     path.write_bytes(data[:meta] + b"".join(bomb) + deflate.flush())
     assert path.stat().st_size < 8 * 2**20
@@ -139,11 +152,17 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_ten_thousand_mutated_files_end_in_an_outcome(tmp_path):
-    """Bytes changed, cut off, doubled; headers and pixels; what the site's process keeps in memory does not grow."""
+    """Bytes changed, cut off, doubled; headers and pixels; what the site's process keeps in memory does not
+    grow."""
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 4000, (32, 32)).astype(np.uint16)
     seeds = []
-    for name, syntax in (("plain", None), ("rle", RLELossless), ("j2k", JPEG2000Lossless), ("jls", JPEGLSLossless)):
+    for name, syntax in (
+        ("plain", None),
+        ("rle", RLELossless),
+        ("j2k", JPEG2000Lossless),
+        ("jls", JPEGLSLossless),
+    ):
         ds = image(pixels, WindowCenter=100, WindowWidth=50, NumberOfFrames=1)
         if syntax:
             ds.compress(syntax)

@@ -13,7 +13,9 @@ times = st.integers(0, 10**7).map(lambda s: datetime(2020, 1, 1) + timedelta(sec
 
 
 def header(i, time=None, position=None, series="1", uid=None):
-    return Header(Path(f"{hash((i, 7)) % 1000}.dcm"), "P", uid or f"uid-{i}", series, time, position, "scanner", (4, 4))
+    return Header(
+        Path(f"{hash((i, 7)) % 1000}.dcm"), "P", uid or f"uid-{i}", series, time, position, "scanner", (4, 4)
+    )
 
 
 @given(st.lists(times, min_size=1, max_size=20), st.randoms())
@@ -25,7 +27,10 @@ def test_xrays_are_ordered_by_time_whatever_the_order_of_reading(moments, random
     assert order_headers(headers, "xray", Tally()) == ordered
 
 
-@given(st.lists(st.integers(-2000, 2000).map(lambda n: n / 4), min_size=1, max_size=20, unique=True), st.randoms())
+@given(
+    st.lists(st.integers(-2000, 2000).map(lambda n: n / 4), min_size=1, max_size=20, unique=True),
+    st.randoms(),
+)
 def test_slices_are_ordered_by_position(positions, random):
     headers = [header(i, position=p) for i, p in enumerate(positions)]
     random.shuffle(headers)
@@ -64,4 +69,8 @@ def test_frames_start_at_zero_and_are_placed_in_days_or_millimetres():
     slices = [header(i, position=p) for i, p in enumerate((-10.0, -7.5, -5.0))]
     assert [f.position for f in to_frames(slices, Input(modality="ct"))] == [0.0, 2.5, 5.0]
     # An X-ray with a position is still placed by its time.
-    assert place(header(0, time=start + timedelta(days=1), position=99.0), "xray") - place(header(0, time=start), "xray") == 1.0
+    assert (
+        place(header(0, time=start + timedelta(days=1), position=99.0), "xray")
+        - place(header(0, time=start), "xray")
+        == 1.0
+    )

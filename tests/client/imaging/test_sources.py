@@ -23,7 +23,9 @@ def hospital(folder, patients=3, images=3):
     for p in range(patients):
         for k in range(images):
             day = datetime(2020, 1, 1) + timedelta(days=2 * k)
-            ds = image(np.full((8, 8), k, np.uint16), PatientID=f"P{p}", AcquisitionDate=day.strftime("%Y%m%d"))
+            ds = image(
+                np.full((8, 8), k, np.uint16), PatientID=f"P{p}", AcquisitionDate=day.strftime("%Y%m%d")
+            )
             ds.WindowCenter, ds.WindowWidth = 128, 256
             save(ds, folder / f"{p}-{images - k}.dcm")
     labels(folder, {f"P{p}": p % 2 for p in range(patients)})
@@ -86,7 +88,10 @@ def test_unless_an_unreadable_file_may_be_theirs(tmp_path):
         ("patient,pneumonia\nP0,2\n", "row 2: found the label '2', expected 0, 1 or nothing"),
         ("patient,fever\nP0,1\n", "the column 'pneumonia' is missing; found patient, fever"),
         ("", "the column 'pneumonia' is missing; found none"),
-        ("patient,pneumonia\nP0,1\nP0,0\n", "rows about the same patient have different labels: rows 2 and 3"),
+        (
+            "patient,pneumonia\nP0,1\nP0,0\n",
+            "rows about the same patient have different labels: rows 2 and 3",
+        ),
     ],
 )
 def test_odd_labels_are_refused_by_row(tmp_path, text, said):
@@ -131,7 +136,9 @@ def test_an_image_index_becomes_sequences(tmp_path):
 
 
 def test_order_does_for_day_and_missing_columns_are_named(tmp_path):
-    found = index(tmp_path, ["a,x.png,3,1", "a,y.png,1,1"], "patient,file,order,pneumonia").read(Input(), FINDINGS)
+    found = index(tmp_path, ["a,x.png,3,1", "a,y.png,1,1"], "patient,file,order,pneumonia").read(
+        Input(), FINDINGS
+    )
     assert [f.position for f in found.sequences[0].frames] == [0.0, 2.0]
     for header, said in (
         ("patient,file,label,z", "'day' or 'order'"),
@@ -155,7 +162,9 @@ def test_a_medmnist_file_keeps_patients_together(tmp_path):
         val_labels=np.array([[1], [0]]),
     )
     assert len(NpzFile(path).read(Input(), FINDINGS).sequences) == 6
-    (tmp_path / "patient_map.csv").write_text("split,index,patient_id\ntrain,0,a\ntrain,1,b\nval,0,b\nval,1,a\ntrain,3,\n")
+    (tmp_path / "patient_map.csv").write_text(
+        "split,index,patient_id\ntrain,0,a\ntrain,1,b\nval,0,b\nval,1,a\ntrain,3,\n"
+    )
     found = NpzFile(path).read(Input(), FINDINGS)
     assert [(s.patient, s.labels[0]) for s in found.sequences] == [("a", 0), ("b", 1), ("b", 1), ("a", 0)]
     assert found.tally.counts[Reason.NO_PATIENT] == 2
@@ -199,6 +208,7 @@ def test_serial_xrays_become_seventy_one_sequences(tmp_path):
     assert cohort.tally == Tally()
     assert int(cohort.lengths.sum()) == len(rows)
     last_days = sorted(
-        max(float(r["day_offset_from_first"]) for r in rows if r["patient_id"] == p) for p in {r["patient_id"] for r in rows}
+        max(float(r["day_offset_from_first"]) for r in rows if r["patient_id"] == p)
+        for p in {r["patient_id"] for r in rows}
     )
     np.testing.assert_allclose(sorted(float(cohort.gaps(i).sum()) for i in range(71)), last_days)

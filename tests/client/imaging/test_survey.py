@@ -11,7 +11,9 @@ from common.plan import Input
 
 PICTURE = np.zeros((16, 16), np.float32)
 labels = st.sampled_from([0.0, 1.0, float("nan")])
-sequences = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 12), labels, labels), min_size=1, max_size=12)
+sequences = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(1, 12), labels, labels), min_size=1, max_size=12
+)
 
 
 @settings(max_examples=30, deadline=None)
@@ -19,7 +21,9 @@ sequences = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 12), labels, la
 def test_counts_are_those_of_going_through_the_patients(tmp_path_factory, rows):
     folder, findings = tmp_path_factory.mktemp("c"), ("pneumonia", "effusion")
     made = [
-        Sequence(f"p{p}", tuple(Frame(float(d), lambda: PICTURE) for d in range(n)), np.array([a, b], np.float32))
+        Sequence(
+            f"p{p}", tuple(Frame(float(d), lambda: PICTURE) for d in range(n)), np.array([a, b], np.float32)
+        )
         for p, n, a, b in rows
     ]
     build_cohort(folder / "c", Collection(made, Tally()), Input(size=16), findings, b"k", "s")
@@ -33,4 +37,6 @@ def test_counts_are_those_of_going_through_the_patients(tmp_path_factory, rows):
     for k, finding in enumerate(findings):
         said = {p: {row[2 + k] for row in rows if row[0] == p} for p in patients}
         assert found[wire.positive(finding)] == sum(1.0 in values for values in said.values())
-        assert found[wire.negative(finding)] == sum(1.0 not in values and 0.0 in values for values in said.values())
+        assert found[wire.negative(finding)] == sum(
+            1.0 not in values and 0.0 in values for values in said.values()
+        )

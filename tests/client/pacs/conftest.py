@@ -34,12 +34,22 @@ class House:
 
     def start(self, *command, **more) -> subprocess.Popen:
         environment = {**os.environ, **AT_ONCE, "PYTHONPATH": str(Path.cwd())}
-        process = subprocess.Popen([*self.prefix, *map(str, command)], text=True, cwd=self.path, env=environment, **more)
+        process = subprocess.Popen(
+            [*self.prefix, *map(str, command)], text=True, cwd=self.path, env=environment, **more
+        )
         self.processes.append(process)
         return process
 
     def pneumofed(self, *command, **more) -> subprocess.Popen:
-        return self.start(sys.executable, "-m", "common.cli", *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+        return self.start(
+            sys.executable,
+            "-m",
+            "pneumofed.cli",
+            *command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **more,
+        )
 
     def run(self, *command) -> subprocess.CompletedProcess:
         done = subprocess.run(
@@ -92,7 +102,8 @@ class House:
             time.sleep(0.1)
 
     def site(self, name: str, data: Path, **pacs) -> SiteFolder:
-        """A site's folder whose hospital.yaml names the PACS. All sites have one secret, so that their cohorts can be compared."""
+        """A site's folder whose hospital.yaml names the PACS. All sites have one secret, so that their
+        cohorts can be compared."""
         folder = SiteFolder(self.path / name)
         folder.path.mkdir(mode=0o700)
         source = {"dicom": str(data)} if not pacs else {"pacs": {"images_per_second": 10_000.0, **pacs}}

@@ -58,7 +58,20 @@ def test_a_hundred_studies_pushed_and_pulled_are_one_cohort_whatever_the_way(hou
     pushed = house.site("pushed", images, **WAYS["move"])
     receiver = house.pneumofed("client", "receive", "--dir", pushed.path)
     assert "Listening on 127.0.0.1:11112 as PNEUMOFED, for ORTHANC alone" in receiver.stdout.readline()
-    house.run(STORESCU, "-aet", "ORTHANC", "-aec", "PNEUMOFED", "+sd", "+r", "127.0.0.1", OURS, images, "--scan-pattern", "*.dcm")
+    house.run(
+        STORESCU,
+        "-aet",
+        "ORTHANC",
+        "-aec",
+        "PNEUMOFED",
+        "+sd",
+        "+r",
+        "127.0.0.1",
+        OURS,
+        images,
+        "--scan-pattern",
+        "*.dcm",
+    )
     receiver.send_signal(signal.SIGTERM)
     ended(receiver)
     prints["pushed"] = ingest(house, pushed).fingerprint
@@ -101,7 +114,11 @@ def test_a_study_that_cannot_be_had_costs_itself_alone_and_stands_in_the_site_s_
     fill(house, images)
     lost = dcmread(sorted(images.glob("*.dcm"))[7])
     for path in (house.path / "orthanc").rglob("*"):
-        if path.is_file() and path.parent.name != "orthanc" and lost.SOPInstanceUID.encode() in path.read_bytes():
+        if (
+            path.is_file()
+            and path.parent.name != "orthanc"
+            and lost.SOPInstanceUID.encode() in path.read_bytes()
+        ):
             path.unlink()
     house.end_orthanc()  # it has it in memory still
     house.start_orthanc()

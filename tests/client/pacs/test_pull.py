@@ -29,7 +29,10 @@ class Shelf:
         self._called()
         for patient, studies in self.patients.items():
             for study in studies:
-                if value in {"patient": (patient, "*"), "study": (study,), "accession": (f"acc-{study}",)}[key]:
+                if (
+                    value
+                    in {"patient": (patient, "*"), "study": (study,), "accession": (f"acc-{study}",)}[key]
+                ):
                     yield study, patient
 
     def series(self, study, modalities):
@@ -88,7 +91,10 @@ def test_a_refusal_costs_one_study_after_three_tries(tmp_path):
     archive = Shelf(TWO, {3: Refused("no"), 4: Refused("no"), 5: Refused("no")})
     assert run(archive, tmp_path) == {Outcome.WHOLE: 2, Outcome.FAILED: 1}
     assert run(Shelf(TWO, {3: Refused("once")}), tmp_path / "b") == {Outcome.WHOLE: 3}
-    assert run(Shelf(TWO, {1: Refused("the question")}), tmp_path / "c") == {Outcome.WHOLE: 1, Outcome.FAILED: 1}
+    assert run(Shelf(TWO, {1: Refused("the question")}), tmp_path / "c") == {
+        Outcome.WHOLE: 1,
+        Outcome.FAILED: 1,
+    }
 
 
 def test_a_study_is_not_there_before_all_its_images_are(tmp_path):
@@ -155,7 +161,8 @@ def test_images_come_at_a_pace(tmp_path):
 
 
 class Distracted(Shelf):
-    """Says "nothing" once about each thing, as Orthanc does now and then of a study that it is just filing."""
+    """Says "nothing" once about each thing, as Orthanc does now and then of a study that it is just
+    filing."""
 
     def __init__(self, patients):
         super().__init__(patients)

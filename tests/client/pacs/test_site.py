@@ -37,8 +37,14 @@ NOWHERE = {"retrieve": "get", "host": "127.0.0.1", "port": 9, "title": "PACS"}
         ({"pacs": {"retrieve": "move", "title": "PACS"}}, "expected host and title of the PACS"),
         ({"pacs": {**NOWHERE, "portt": 1}}, "portt"),
         ({"pacs": NOWHERE, "labels": "absent.csv"}, "absent.csv: no such file"),
-        ({"pacs": {"url": "http://127.0.0.1:9", "token": "absent"}, "labels": "labels.csv"}, "expects the file with the token"),
-        ({"pacs": {"url": "http://127.0.0.1:9", "token": "labels.csv"}, "labels": "labels.csv"}, "labels.csv"),
+        (
+            {"pacs": {"url": "http://127.0.0.1:9", "token": "absent"}, "labels": "labels.csv"},
+            "expects the file with the token",
+        ),
+        (
+            {"pacs": {"url": "http://127.0.0.1:9", "token": "labels.csv"}, "labels": "labels.csv"},
+            "labels.csv",
+        ),
     ],
 )
 def test_what_is_missing_is_said(site, here, data, said):
@@ -62,7 +68,9 @@ def test_a_pacs_that_does_not_answer_is_said(site, here, monkeypatch, pacs):
     assert "SECRET1" not in done.stderr + done.stdout
 
 
-@pytest.mark.parametrize("pacs", [NOWHERE, {"url": "http://127.0.0.1:9/dicom-web"}, {**NOWHERE, "retrieve": "move"}])
+@pytest.mark.parametrize(
+    "pacs", [NOWHERE, {"url": "http://127.0.0.1:9/dicom-web"}, {**NOWHERE, "retrieve": "move"}]
+)
 def test_the_self_test_says_that_the_pacs_does_not_answer(site, pacs):
     from client.check import _check_pacs
 

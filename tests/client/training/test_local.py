@@ -3,9 +3,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from client.compute.batches import collate, in_batches
+from client.compute.device import choose_device
 from client.imaging.cohort import Cohort
-from client.training.batches import collate, in_batches
-from client.training.device import choose_device
 from client.training.evaluate import cross_entropy, numbers_for, predict
 from client.training.local import add_proximal_gradient, class_weights, masked_loss, train_round
 from client.training.schedule import rate_factor
@@ -29,7 +29,9 @@ def flat(model):
 
 
 def test_a_round_equals_a_plain_loop_with_torch_s_optimiser(cohort):
-    plan = small_plan(training=Training(epochs=2, batch_size=4, learning_rate=0.05, weight_decay=0.01, clip_norm=0.7))
+    plan = small_plan(
+        training=Training(epochs=2, batch_size=4, learning_rate=0.05, weight_decay=0.01, clip_norm=0.7)
+    )
     model, reference = build_model(plan), build_model(plan)
     done = train_round(model, cohort, plan, "here", 2, CPU)
     train = cohort.split(plan.split)["train"]
@@ -45,7 +47,9 @@ def test_a_round_equals_a_plain_loop_with_torch_s_optimiser(cohort):
             logits = reference(batch.frames, batch.gaps, batch.lengths)
             F.binary_cross_entropy_with_logits(logits, batch.labels).backward()
             torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.7)
-            optimizer.param_groups[0]["lr"] = 0.05 * rate_factor(plan.training.schedule, step / (2 * 2 * per_epoch))
+            optimizer.param_groups[0]["lr"] = 0.05 * rate_factor(
+                plan.training.schedule, step / (2 * 2 * per_epoch)
+            )
             optimizer.step()
             step += 1
     assert done.steps == 2 * per_epoch
@@ -83,7 +87,10 @@ def test_every_optimiser_trains_every_pooling(cohort, optimizer, pooling):
 
 
 def test_unknown_labels_do_not_count():
-    logits, labels = torch.tensor([[0.3, -2.0], [1.0, 0.5]]), torch.tensor([[1.0, float("nan")], [0.0, float("nan")]])
+    logits, labels = (
+        torch.tensor([[0.3, -2.0], [1.0, 0.5]]),
+        torch.tensor([[1.0, float("nan")], [0.0, float("nan")]]),
+    )
     expected = F.binary_cross_entropy_with_logits(logits[:, 0], labels[:, 0])
     torch.testing.assert_close(masked_loss(logits, labels, torch.ones(2)), expected)
     logits.requires_grad_()
@@ -117,7 +124,9 @@ def test_fedprox_stays_closer_to_the_global_weights(cohort):
 
 
 def test_early_stopping_keeps_the_best_epoch(cohort):
-    plan = small_plan(training=Training(epochs=40, batch_size=4, learning_rate=0.8, early_stopping=2, clip_norm=None))
+    plan = small_plan(
+        training=Training(epochs=40, batch_size=4, learning_rate=0.8, early_stopping=2, clip_norm=None)
+    )
     model = build_model(plan)
     done = train_round(model, cohort, plan, "a", 1, CPU)
     assert done.steps < 40 * -(-len(cohort.split(plan.split)["train"]) // 4)
@@ -136,7 +145,9 @@ def test_early_stopping_keeps_the_best_epoch(cohort):
 
 def test_each_sequence_is_seen_once_in_a_pass(cohort):
     indices = np.arange(len(cohort))
-    seen = torch.cat([b.labels for b in in_batches(cohort, indices, 7, CPU, torch.Generator().manual_seed(1))])
+    seen = torch.cat(
+        [b.labels for b in in_batches(cohort, indices, 7, CPU, torch.Generator().manual_seed(1))]
+    )
     assert len(seen) == len(cohort)
     assert sorted(seen.flatten().tolist()) == sorted(cohort.labels.flatten().tolist())
     ordered = torch.cat([b.lengths for b in in_batches(cohort, indices, 7, CPU)])
@@ -145,7 +156,9 @@ def test_each_sequence_is_seen_once_in_a_pass(cohort):
 
 def test_grey_values_arrive_in_the_unit_range(cohort):
     batch = collate(cohort, np.array([3, 1])).to(CPU)
-    np.testing.assert_allclose(batch.frames[0, : cohort.lengths[3]].numpy(), cohort.frames(3) / 255, rtol=1e-6)
+    np.testing.assert_allclose(
+        batch.frames[0, : cohort.lengths[3]].numpy(), cohort.frames(3) / 255, rtol=1e-6
+    )
     assert batch.frames.dtype == torch.float32
 
 

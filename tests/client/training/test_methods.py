@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from client.compute.batches import collate
 from client.imaging.cohort import Cohort
-from client.training.batches import collate
 from client.training.local import train_round
 from client.training.memory import KEPT, SiteMemory
 from client.training.methods import personal_weights, train_site
@@ -57,7 +57,9 @@ def by_hand(plan, cohort, start, correction):
     steps, rates = -(-len(train) // 4), 0.0
     for step in range(steps):
         batch = collate(cohort, order[4 * step : 4 * step + 4]).to(CPU)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(model(batch.frames, batch.gaps, batch.lengths), batch.labels)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(
+            model(batch.frames, batch.gaps, batch.lengths), batch.labels
+        )
         names, parameters = zip(*model.named_parameters(), strict=True)
         rate = 0.05 * rate_factor(plan.training.schedule, step / (plan.rounds * steps))
         with torch.no_grad():
@@ -71,12 +73,17 @@ def test_scaffold_follows_its_formula(cohort, tmp_path):
     plan = plan_of("SCAFFOLD")
     weights = wire.get_weights(build_model(plan))
     rng = np.random.default_rng(0)
-    c, c_i = ({n: 0.01 * rng.standard_normal(w.shape).astype(np.float32) for n, w in weights.items()} for _ in range(2))
+    c, c_i = (
+        {n: 0.01 * rng.standard_normal(w.shape).astype(np.float32) for n, w in weights.items()}
+        for _ in range(2)
+    )
     memory = SiteMemory(tmp_path / "m")
     memory.keep(1, c_i)
     start = weights | {f"control/{n}": v for n, v in c.items()}
     model = build_model(plan)
-    done, update = train_site(model, cohort, plan, "here", 1, CPU, start, SiteMemory(tmp_path / "other"))  # with c_i = 0
+    done, update = train_site(
+        model, cohort, plan, "here", 1, CPU, start, SiteMemory(tmp_path / "other")
+    )  # with c_i = 0
     y, rates = by_hand(plan, cohort, weights, c)
     assert done.rates == pytest.approx(rates)
     for n in weights:
@@ -94,7 +101,11 @@ def test_scaffold_follows_its_formula(cohort, tmp_path):
 def test_what_stays_does_not_leave_and_is_there_after_a_restart(cohort, tmp_path, name):
     plan = plan_of(name)
     own = personal_names(plan, build_model(plan))
-    assert own == {n for n in wire.get_weights(build_model(plan)) if (n.startswith("head.") if name == "FedPer" else _is_norm(n))}
+    assert own == {
+        n
+        for n in wire.get_weights(build_model(plan))
+        if (n.startswith("head.") if name == "FedPer" else _is_norm(n))
+    }
     _, update, model = work(plan, cohort, SiteMemory(tmp_path))
     assert all(not update[n].any() for n in own)
     assert all(update[n].any() for n in update.keys() - own)

@@ -10,7 +10,9 @@ from common.plan import Model, Plan
 
 VARIANTS = [
     {"pooling": pooling, "bidirectional": both, "context": context, "layers": layers}
-    for pooling, both, context, layers in itertools.product(("last", "mean", "attention"), (False, True), (0, 2), (1, 2))
+    for pooling, both, context, layers in itertools.product(
+        ("last", "mean", "attention"), (False, True), (0, 2), (1, 2)
+    )
 ]
 
 
@@ -34,7 +36,9 @@ def test_a_padded_batch_equals_its_sequences_one_by_one(variant):
     model = make(**variant)
     frames, gaps, lengths = ragged([3, 1, 5, 4, 5])
     together = model(frames, gaps, lengths)
-    alone = [model(frames[i : i + 1, :n], gaps[i : i + 1, :n], lengths[i : i + 1]) for i, n in enumerate(lengths)]
+    alone = [
+        model(frames[i : i + 1, :n], gaps[i : i + 1, :n], lengths[i : i + 1]) for i, n in enumerate(lengths)
+    ]
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-5, atol=1e-6)
 
 

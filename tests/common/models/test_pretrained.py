@@ -69,7 +69,9 @@ def test_a_pretrained_encoder_is_nearer_to_the_original_than_one_with_copied_nor
     load_encoder(copied, name, {k: v for k, v in tensors.items() if "running" not in k}, "file")
     with torch.no_grad():
         original = net.avgpool(_before_pooling(net, x.repeat(1, 3, 1, 1))).flatten(1)
-    near, far = (torch.nn.functional.cosine_similarity(features(e), original).mean() for e in (converted, copied))
+    near, far = (
+        torch.nn.functional.cosine_similarity(features(e), original).mean() for e in (converted, copied)
+    )
     fresh = torch.nn.functional.cosine_similarity(features(build_encoder(model, 2)), original).mean()
     assert near > far
     assert near > max(fresh + 0.2, 0.6)
@@ -123,7 +125,10 @@ def test_a_file_that_does_not_fit_is_refused_by_name(file, tmp_path):
     with pytest.raises(ConfigError, match=r"layer3\.0\.conv2\.weight is missing"):
         starting_model(plan_with(sha256), path)
     path, sha256 = file({**tensors, "layer1.0.conv1.weight": torch.zeros(64, 64, 5, 5)})
-    with pytest.raises(ConfigError, match=re.escape("layer1.0.conv1.weight: found shape (64, 64, 5, 5), expected (64, 64, 3, 3)")):
+    with pytest.raises(
+        ConfigError,
+        match=re.escape("layer1.0.conv1.weight: found shape (64, 64, 5, 5), expected (64, 64, 3, 3)"),
+    ):
         starting_model(plan_with(sha256), path)
     for odd in (torch.zeros(64), torch.zeros(3, 3, 7, 7)):
         path, sha256 = file({**tensors, "conv1.weight": odd})

@@ -19,7 +19,9 @@ from tests.conftest import small_plan
 def test_the_model_without_padding_is_the_model(encoder, values):
     if encoder != "cnn3" and values not in ({}, {"recurrent": False}):
         pytest.skip("the rest of the model is the same for all encoders")
-    model = build_model(small_plan(model=Model(**{"encoder": encoder, "width": 4, "embedding": 8, "hidden": 8, **values}))).eval()
+    model = build_model(
+        small_plan(model=Model(**{"encoder": encoder, "width": 4, "embedding": 8, "hidden": 8, **values}))
+    ).eval()
     for side in (32, 50):
         whole = WholeSequences(model, side).eval()
         for n, t in ((1, 1), (2, 5)):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from client.governance.accounting import RoundCost, epsilon_rdp
 from client.imaging.cohort import Cohort
-from client.training.private.accounting import epsilon_rdp
 from client.training.private.patients import in_chunks, sequences_by_patient
-from client.training.private.round import Terms, add_noise, sequence_loss, train_private_round
+from client.training.private.round import add_noise, sequence_loss, train_private_round
 from common import wire
 from common.errors import RefusedError
 from common.models import build_model
@@ -20,7 +20,8 @@ CPU = torch.device("cpu")
 def private_plan(**privacy):
     values = {"noise_multiplier": 1.0, "delta": 1e-3, "steps": 3, **privacy}
     return small_plan(
-        privacy=Privacy(**values), training=Training(batch_size=8, learning_rate=0.05, momentum=0.0, weight_decay=0.0)
+        privacy=Privacy(**values),
+        training=Training(batch_size=8, learning_rate=0.05, momentum=0.0, weight_decay=0.0),
     )
 
 
@@ -43,8 +44,8 @@ def test_empty_batches_get_noise_and_count(tmp_path):
     cohort = Cohort.open(make_cohort(tmp_path / "c", 30, 0, plan))
     model = build_model(plan)
     before = wire.get_weights(model)
-    terms = Terms(1e-12, 1.0, 5)  # nobody is ever drawn
-    done = train_private_round(model, cohort, cohort.split(plan.split)["train"], plan, terms, 1, CPU)
+    cost = RoundCost(1e-12, 1.0, 5)  # nobody is ever drawn
+    done = train_private_round(model, cohort, cohort.split(plan.split)["train"], plan, cost, 1, CPU)
     moved = np.concatenate([(w - before[k]).ravel() for k, w in wire.get_weights(model).items()])
     assert done.steps == 5
     assert math.isnan(done.loss)
@@ -65,31 +66,37 @@ def test_two_rounds_are_never_the_same_whatever_the_plans_seed(tmp_path):
     weights = []
     for _ in range(2):
         model = build_model(plan)
-        train_private_round(model, cohort, cohort.split(plan.split)["train"], plan, Terms.of(plan, 20), 1, CPU)
+        train_private_round(
+            model, cohort, cohort.split(plan.split)["train"], plan, RoundCost.of(plan, 20), 1, CPU
+        )
         weights.append(wire.get_weights(model)["head.0.weight"])
         assert "forward" not in model.encoder.__dict__  # the engine has gone
     assert not np.array_equal(*weights)
 
 
 def test_the_terms_follow_from_the_plan_and_the_sites_size():
-    plan = small_plan(rounds=10, privacy=Privacy(epsilon=4.0, delta=1e-4, steps=20), training=Training(batch_size=16))
-    small, large = Terms.of(plan, 100), Terms.of(plan, 1000)
+    plan = small_plan(
+        rounds=10, privacy=Privacy(epsilon=4.0, delta=1e-4, steps=20), training=Training(batch_size=16)
+    )
+    small, large = RoundCost.of(plan, 100), RoundCost.of(plan, 1000)
     assert (small.sample_rate, large.sample_rate) == (0.16, 0.016)
     assert small.noise > large.noise
-    for terms in (small, large):
-        from client.training.private.accounting import epsilon_prv
+    for cost in (small, large):
+        from client.governance.accounting import epsilon_prv
 
-        spent = epsilon_prv([(terms.noise, terms.sample_rate, 200)], 1e-4)
+        spent = epsilon_prv([(cost.noise, cost.sample_rate, 200)], 1e-4)
         assert 3.8 < spent <= 4.02
-        assert spent < epsilon_rdp([(terms.noise, terms.sample_rate, 200)], 1e-4)
-    assert Terms.of(plan, 10).sample_rate == 1.0
+        assert spent < epsilon_rdp([(cost.noise, cost.sample_rate, 200)], 1e-4)
+    assert RoundCost.of(plan, 10).sample_rate == 1.0
     with pytest.raises(RefusedError, match="delta"):
-        Terms.of(plan, 10_000)
+        RoundCost.of(plan, 10_000)
 
 
 def test_a_patient_has_at_most_so_many_sequences(tmp_path):
     plan = private_plan()
-    cohort = Cohort.open(make_cohort(tmp_path / "a", 12, 0, plan), make_cohort(tmp_path / "b", 12, 0, plan))  # each patient twice
+    cohort = Cohort.open(
+        make_cohort(tmp_path / "a", 12, 0, plan), make_cohort(tmp_path / "b", 12, 0, plan)
+    )  # each patient twice
     indices = np.arange(len(cohort))
     by_patient = sequences_by_patient(cohort, indices, 8)
     assert [len(g) for g in by_patient] == [2] * 12
@@ -101,19 +108,24 @@ def test_a_patient_has_at_most_so_many_sequences(tmp_path):
 
 
 def test_private_training_learns(tmp_path):
-    """With little noise the small plan's easy cohort is learned; the very same path with much noise is not."""
+    """With little noise the small plan's easy cohort is learned; the very same path with much noise is
+    not."""
     losses = {}
     for noise in (0.1, 50.0):
         training = Training(batch_size=32, learning_rate=0.5, momentum=0.5, weight_decay=0.0)
-        plan = small_plan(rounds=1, privacy=Privacy(noise_multiplier=noise, delta=1e-3, steps=60), training=training)
+        plan = small_plan(
+            rounds=1, privacy=Privacy(noise_multiplier=noise, delta=1e-3, steps=60), training=training
+        )
         cohort = Cohort.open(make_cohort(tmp_path / str(noise), 120, 0, plan))
         model = build_model(plan)
         indices = cohort.split(plan.split)["train"]
-        train_private_round(model, cohort, indices, plan, Terms.of(plan, len(indices)), 1, CPU)
+        train_private_round(model, cohort, indices, plan, RoundCost.of(plan, len(indices)), 1, CPU)
         (everyone,) = in_chunks(cohort, sequences_by_patient(cohort, indices, 1), None, CPU)
         batch = everyone.batch
         with torch.no_grad():
-            losses[noise] = sequence_loss(model(batch.frames, batch.gaps, batch.lengths), batch.labels).mean().item()
+            losses[noise] = (
+                sequence_loss(model(batch.frames, batch.gaps, batch.lengths), batch.labels).mean().item()
+            )
     assert losses[0.1] < 0.35
     assert losses[50.0] > 0.6
 
@@ -122,18 +134,22 @@ def one_step(tmp_path, plan, cohort):
     """The update of one step on everybody with no noise to speak of."""
     model = build_model(plan)
     before = wire.get_weights(model)
-    terms = Terms(1.0, 1e-9, 1)
-    train_private_round(model, cohort, cohort.split(plan.split)["train"], plan, terms, 1, CPU)
+    cost = RoundCost(1.0, 1e-9, 1)
+    train_private_round(model, cohort, cohort.split(plan.split)["train"], plan, cost, 1, CPU)
     return np.concatenate([(w - before[k]).ravel() for k, w in wire.get_weights(model).items()])
 
 
 def test_versions_of_a_sequence_are_one_patients_and_clipped_together(tmp_path):
     cohort = Cohort.open(make_cohort(tmp_path / "c", 30))
     once = one_step(tmp_path, private_plan(steps=1, clip=0.1), cohort)
-    same = one_step(tmp_path, private_plan(steps=1, clip=0.1, augmentations=3), cohort)  # three equal versions of each
+    same = one_step(
+        tmp_path, private_plan(steps=1, clip=0.1, augmentations=3), cohort
+    )  # three equal versions of each
     assert np.linalg.norm(same - once) <= 1e-4 * np.linalg.norm(once)
     moved = private_plan(steps=1, clip=0.1, augmentations=3)
-    moved = moved.model_copy(update={"training": moved.training.model_copy(update={"augmentation": Augmentation(shift=0.3)})})
+    moved = moved.model_copy(
+        update={"training": moved.training.model_copy(update={"augmentation": Augmentation(shift=0.3)})}
+    )
     n_patients = cohort.count_patients(cohort.split(moved.split)["train"])
     rate = moved.training.learning_rate * rate_factors(moved, 1)[0]
     found = np.linalg.norm(one_step(tmp_path, moved, cohort))

@@ -1,0 +1,1 @@
+"""What training, evaluation and prediction share: the device, batches on it, and the forward pass."""

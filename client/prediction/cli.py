@@ -1,0 +1,115 @@
+"""`pneumofed client predict`, `explain` and `verify`: a trained model, used at the hospital."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Site = Annotated[
+    Path | None,
+    typer.Option("--dir", help="This site's folder, if it took part.", envvar="PNEUMOFED_CLIENT_DIR"),
+]
+Model = Annotated[
+    Path, typer.Option(help="The folder that was handed over (server export), or a simulated run's.")
+]
+Input = Annotated[
+    Path, typer.Option("--input", help="A folder of DICOM files, one file, or a cohort's folder.")
+]
+
+
+def predict(
+    model: Model,
+    source: Input,
+    out: Annotated[Path, typer.Option(help="Folder for predictions.csv and predictions.json.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:n.")] = "auto",
+    dir_: Annotated[
+        Path | None,
+        typer.Option("--dir", help="This site's folder, if it took part.", envvar="PNEUMOFED_CLIENT_DIR"),
+    ] = None,
+) -> None:
+    """Probabilities for every sequence. Research use, not a medical device."""
+    from client.compute.device import choose_device, set_up_process
+    from client.imaging.outcome import Tally
+    from client.prediction.predict import load_model, predict_source, write_predictions
+    from client.settings import SiteFolder
+    from common.handover import RESEARCH_USE, read_model
+
+    set_up_process()
+    handed, where, tally = read_model(model), choose_device(device), Tally()
+    rows = predict_source(
+        handed, load_model(handed, where, SiteFolder(dir_) if dir_ else None), source, where, tally
+    )
+    write_predictions(out, handed, rows, tally)
+    refused = sum("refused" in row for row in rows)
+    typer.echo(
+        f"{len(rows) - refused} sequences in "
+        f"{out / 'predictions.csv'}{f', {refused} refused' if refused else ''}. {RESEARCH_USE}"
+    )
+    for reason, n in tally.left_out().items():
+        typer.echo(f"  left out: {n} {reason.replace('_', ' ')}")
+
+
+def explain(
+    model: Model,
+    source: Input,
+    out: Annotated[Path, typer.Option(help="New folder; one folder a patient in it.")],
+    patient: Annotated[
+        str | None, typer.Option(help="Only this patient (as in the files, or a cohort's pseudonym).")
+    ] = None,
+    finding: Annotated[str | None, typer.Option(help="Which finding; the model's first if left out.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="So many patients at most.")] = 10,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Also a structured report and secondary captures.")
+    ] = False,
+    store: Annotated[
+        bool, typer.Option("--store", help="Send them to the PACS of hospital.yaml (needs --dir).")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:n.")] = "auto",
+    dir_: Site = None,
+) -> None:
+    """Why: which visits and which regions decided, and how far to believe it. Research use, not a medical
+    device."""
+    from client.compute.device import choose_device, set_up_process
+    from client.prediction.explain.write import explain_source
+    from client.prediction.predict import load_model
+    from client.settings import SiteFolder
+    from common.errors import ConfigError
+    from common.handover import RESEARCH_USE, read_model
+
+    set_up_process()
+    if store and dir_ is None:
+        raise ConfigError("--store: expected --dir, the site's folder, whose hospital.yaml names the PACS")
+    handed, where = read_model(model), choose_device(device)
+    if finding is not None and finding not in handed.plan.findings:
+        raise ConfigError(f"--finding {finding}: the model has {', '.join(handed.plan.findings)}")
+    site = SiteFolder(dir_) if dir_ else None
+    network = load_model(handed, where, site)
+    written = explain_source(
+        handed, network, source, out, where, patient, finding or handed.plan.findings[0], most, dicom or store
+    )
+    for folder, found in written:
+        turning = f"turning at image {found.when.turning + 1} of {len(found.case.pixels)}"
+        typer.echo(f"{folder}: {found.finding} {found.probability:.2f}, {turning}")
+    if store and site is not None:
+        from client.pacs.site import store_files
+
+        files = [file for folder, _ in written for file in sorted(folder.glob("*.dcm"))]
+        typer.echo(f"{store_files(site, files)} DICOM objects are stored in the PACS.")
+    typer.echo(RESEARCH_USE)
+
+
+def verify(
+    model: Annotated[Path, typer.Argument(help="The folder that was handed over.")],
+    ca: Annotated[
+        Path | None, typer.Option(help="The federation's CA certificate; this site's if left out.")
+    ] = None,
+    dir_: Annotated[
+        Path, typer.Option("--dir", help="The site's folder.", envvar="PNEUMOFED_CLIENT_DIR")
+    ] = Path(),
+) -> None:
+    """Check that a model's card was signed under the federation's CA, and every file against it."""
+    from client.settings import SiteFolder
+    from common.handover import verify_model
+
+    signer = verify_model(model, ca or SiteFolder(dir_).ca)
+    typer.echo(f"{model}: whole, and signed by {signer}.")

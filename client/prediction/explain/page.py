@@ -1,0 +1,37 @@
+"""One self-contained page with a slider over the sequence. It shows a patient's images: it stays at the
+site."""
+
+import json
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from client.prediction.explain.case import Explained, numbers
+from client.prediction.explain.pictures import METHODS, data_address, grey, overlay
+from common.handover import RESEARCH_USE
+
+TEMPLATE = Path(__file__).with_name("page.html.j2")
+SIDE = 360
+
+
+def render_page(found: Explained, unit: str) -> str:
+    """`unit` of the positions: "day" or "mm"."""
+    n = len(found.case.pixels)
+    pictures = {"image": [data_address(grey(found, t, SIDE)) for t in range(n)]}
+    pictures |= {
+        method: [data_address(overlay(found, method, t, SIDE)) for t in range(n)] for method in METHODS
+    }
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        about=numbers(found),
+        n=n,
+        unit=unit,
+        methods=METHODS,
+        use=RESEARCH_USE,
+        curves=[found.trust.deletion.tolist(), found.trust.insertion.tolist()],
+        first={name: some[-1] for name, some in pictures.items()},
+        data=Markup(json.dumps({"pictures": pictures, "visits": numbers(found)["visits"]})),  # noqa: S704 - numbers and our own pictures
+    )

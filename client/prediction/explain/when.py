@@ -1,0 +1,45 @@
+"""Which visits or slices decided: attention, the score after each, and what each one's absence would
+change."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from client.prediction.sequence import Seen, logits
+from common.models import CNNLSTM
+
+
+@dataclass(frozen=True)
+class When:
+    """T numbers each, on the CPU; of one finding, in logits."""
+
+    # the pooling's weights: they sum to 1; how much a frame is listened to, not in which direction
+    attention: Tensor
+    running: Tensor  # the logit after the first t + 1 frames: what the model would have said on that day
+    influence: (
+        Tensor  # logit of all frames minus that without the frame: positive frames speak for the finding
+    )
+
+    @property
+    def turning(self) -> int:
+        """The visit at which the score moved most in the direction of the final one; 0 for a single image."""
+        if len(self.running) == 1:
+            return 0
+        direction = 1.0 if self.running[-1] >= 0 else -1.0
+        return 1 + int((direction * self.running.diff()).argmax())
+
+
+@torch.inference_mode()
+def explain_when(model: CNNLSTM, seen: Seen, finding: int) -> When:
+    """2 T sequences in one batch. A sequence of one has no influence: without its only image nothing is left
+    to judge."""
+    n = len(seen)
+    _, attention = model.explain(
+        seen.frames[None], seen.gaps[None], torch.tensor([n], device=seen.frames.device)
+    )
+    beginnings = [seen.only(list(range(t + 1))) for t in range(n)]
+    without = [seen.only([i for i in range(n) if i != t]) for t in range(n)] if n > 1 else []
+    found = logits(model, beginnings + without)[:, finding]
+    influence = found[n - 1] - found[n:] if n > 1 else torch.zeros(1)
+    return When(attention[0].cpu(), found[:n].cpu(), influence.cpu())

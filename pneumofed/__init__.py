@@ -1,0 +1,1 @@
+"""The `pneumofed` command. Imports all rooms; no room imports it."""

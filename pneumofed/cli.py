@@ -1,0 +1,46 @@
+"""The `pneumofed` command: every room's commands under one name, and one way to say what is wrong."""
+
+import os
+import sys
+
+# Before Flower is imported anywhere: a hospital phones nobody.
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+
+import typer
+
+from client import cli as client_cli
+from common.errors import PneumofedError
+from server import cli as server_cli
+from simulation import cli as simulation_cli
+
+app = typer.Typer(
+    help="Federated learning across hospitals for pneumonia detection from sequences of chest images.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+
+app.add_typer(server_cli.app, name="server")
+app.add_typer(client_cli.app, name="client")
+for command in simulation_cli.COMMANDS:
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point: every problem that a user can act on is one line and exit code 2."""
+    try:
+        app()
+    except PneumofedError as e:
+        problem = str(e)
+    except OSError as e:
+        # pydicom wraps a full disk into an OSError without a number: its first line says what it was.
+        what = e.strerror or str(e).splitlines()[0]
+        advice = "free some space or choose another place; then add --resume"
+        problem = f"{e.filename or 'a file of the run'}: {what}; {advice}"
+    else:
+        return
+    sys.stderr.write(f"pneumofed: {problem}\n")
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

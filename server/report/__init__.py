@@ -1,5 +1,0 @@
-"""The HTML report of a run: one self-contained page that answers what each hospital gained."""
-
-from server.report.page import render_report
-
-__all__ = ["render_report"]

@@ -1,0 +1,198 @@
+"""Federated, each hospital alone, and centralised: the same program, splits and budget, side by side."""
+
+import csv
+import io
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import Context, RecordDict
+from flwr.common.constant import SUPERLINK_NODE_ID
+from safetensors.numpy import save
+
+from client.app import app as client_app
+from client.compute.device import set_up_process
+from client.worker import NodeConfig
+from common import wire
+from common.errors import ConfigError
+from common.files import without_nan, write_atomically
+from common.plan import Plan, canonical_json
+from server.app import build_app
+from server.checkpoint import Checkpoint, load_checkpoint
+from server.rounds import Observer
+from server.strategies import require_enough_sites
+from simulation import runs
+from simulation.arms import CENTRALISED, FEDERATED, local_arm, memory_folder
+from simulation.assess import assess
+from simulation.grid import PoolGrid, SequentialGrid, SimulationGrid
+from simulation.hostile import app as hostile_app
+from simulation.scenario import Scenario
+from simulation.sites import SiteData, prepare_sites
+
+
+def simulate(
+    scenario: Scenario, out: Path, observe: Callable[[str], Observer], data: Path | None = None
+) -> dict[str, Any]:
+    """Run every arm that is not finished yet, judge the models and write the report. `out` must be held
+    (`runs.held`).
+
+    Args:
+        observe: arm's name -> who watches its rounds.
+        data: folder for the hospitals' data, which runs of a study share; by default the run's own.
+
+    Returns:
+        What metrics.json holds.
+    """
+    started = time.perf_counter()
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    set_up_process(scenario.simulation.n_threads)
+    sites = prepare_sites(scenario, data or out)
+    require_enough_sites(scenario.plan, len(sites))
+    if unknown := sorted(scenario.simulation.hostile.keys() - {site.name for site in sites}):
+        raise ConfigError(
+            f"simulation.hostile: {unknown[0]}: no such site; sites are "
+            f"{', '.join(site.name for site in sites)}"
+        )
+    prepared = time.perf_counter()
+    arms = {FEDERATED: sites}
+    if "local_only" in scenario.simulation.arms and len(sites) > 1:
+        arms |= {local_arm(site.name): [site] for site in sites}
+    if CENTRALISED in scenario.simulation.arms:
+        arms[CENTRALISED] = [SiteData.pooled(sites)]
+    results = {arm: run_arm(scenario, arm, members, out, observe(arm)) for arm, members in arms.items()}
+    trained = time.perf_counter()
+    result = assess(scenario, sites, results, out)
+    result["timing"] = {
+        "prepare_s": prepared - started,
+        "train_s": sum(_training_seconds(checkpoint) for checkpoint in results.values()),
+        "rounds_s": trained - prepared,
+        "total_s": time.perf_counter() - started,
+    }
+    write_outputs(out, scenario.plan, result, results)
+    return result
+
+
+def run_arm(scenario: Scenario, arm: str, sites: list[SiteData], out: Path, observer: Observer) -> Checkpoint:
+    """One federation through Flower's ServerApp and ClientApp; alone and centralised are federations of
+    one."""
+    folder = out / "arms" / arm
+    folder.mkdir(parents=True, exist_ok=True)
+    done = load_checkpoint(folder, scenario.plan.sha256)
+    if done is None or done.round < scenario.rounds:
+        config: dict[str, Any] = {"plan": str(out / "plan.yaml"), "out": str(folder)}
+        if scenario.simulation.pretrained is not None:
+            config["pretrained"] = scenario.simulation.pretrained
+        context = Context(
+            run_id=1, node_id=SUPERLINK_NODE_ID, node_config={}, state=RecordDict(), run_config=config
+        )
+        if scenario.simulation.engine == "ray":
+            from simulation.ray_backend import run_on_ray  # needs the ray extra
+
+            run_on_ray(
+                build_app(observer), context, node_configs(scenario, sites, out, arm), scenario.simulation
+            )
+        else:
+            with _grid(scenario, sites, out, arm) as grid:
+                build_app(observer)(grid, context)
+        done = load_checkpoint(folder, scenario.plan.sha256)
+    assert done is not None
+    return done
+
+
+@contextmanager
+def _grid(scenario: Scenario, sites: list[SiteData], out: Path, arm: str) -> Iterator[SimulationGrid]:
+    machine, nodes = scenario.simulation, node_configs(scenario, sites, out, arm)
+    grid: SimulationGrid
+    if machine.engine == "pool" and len(sites) > 1:
+        name = "simulation.hostile:app" if machine.hostile else "client.app:app"
+        grid = PoolGrid(name, nodes, machine.n_workers, machine.n_threads)
+    else:
+        grid = SequentialGrid(hostile_app if machine.hostile else client_app, nodes)
+    try:
+        yield grid
+    finally:
+        grid.close()
+
+
+def node_configs(scenario: Scenario, sites: list[SiteData], out: Path, arm: str) -> list[NodeConfig]:
+    """Each site's node configuration, as client/app.py reads it. Each arm has ledgers of its own: only one
+    would be real.
+
+    A hostile site is so in the federated arm alone.
+    """
+    plan, device_of = str(out.resolve() / "plan.yaml"), scenario.simulation.device_of
+    hostile = scenario.simulation.hostile if arm == FEDERATED else {}
+    return [
+        {
+            "site": site.name,
+            "cohorts": site.paths,
+            "plan": plan,
+            "device": device_of(node),
+            "ledger": str((out / "arms" / arm / f"ledger-{site.name}.sqlite").resolve()),
+            "memory": str(memory_folder(out, arm, site.name).resolve()),
+            **({"hostile": hostile[site.name]} if site.name in hostile else {}),
+        }
+        for node, site in enumerate(sites, start=1)
+    ]
+
+
+def _training_seconds(checkpoint: Checkpoint) -> float:
+    seconds = [site[wire.SECONDS] for report in checkpoint.history for site in report["sites"].values()]
+    return float(np.nansum(seconds))  # a private site does not tell
+
+
+def write_outputs(out: Path, plan: Plan, result: dict[str, Any], results: dict[str, Checkpoint]) -> None:
+    """history.csv, model.safetensors, report.html, and last metrics.json: its presence says that the run is
+    finished."""
+    from common.report import render_report  # matplotlib takes a second to import: not before the first round
+
+    federated = results[FEDERATED]
+    # One entry: safetensors writes several in a random order, and equal runs should give equal files.
+    about = {
+        "pneumofed": canonical_json(
+            {"plan": plan.model_dump(mode="json"), "plan_sha256": plan.sha256, "rounds": federated.round}
+        )
+    }
+    write_atomically(out / "model.safetensors", save(wire.model_part(federated.weights), metadata=about))
+    histories = {arm: checkpoint.history for arm, checkpoint in results.items()}
+    write_atomically(out / "history.csv", history_csv(histories).encode())
+    write_atomically(
+        out / "report.html", render_report(plan, without_nan(result), without_nan(histories)).encode()
+    )
+    text = json.dumps(without_nan(result), indent=2, allow_nan=False) + "\n"
+    write_atomically(out / runs.RESULT, text.encode())
+
+
+def history_csv(histories: dict[str, list[dict[str, Any]]]) -> str:
+    """One row a round and site: training and validation numbers."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(
+        [
+            "arm",
+            "round",
+            "site",
+            "n_train",
+            "train_loss",
+            "update_norm",
+            "train_s",
+            "validation_loss",
+            "validation_auroc",
+        ]
+    )
+    for arm, history in histories.items():
+        for report in history:
+            evaluated = (report["evaluation"] or {"sites": {}})["sites"]
+            for site, trained in sorted(report["sites"].items()):
+                seen = evaluated.get(site, {})
+                rows.writerow([
+                    arm, report["round"], site, int(trained[wire.N_EXAMPLES]), trained[wire.LOSS],
+                    trained["update_norm"],
+                    trained[wire.SECONDS], seen.get(wire.LOSS, ""), seen.get(wire.AUROC, ""),
+                ])  # fmt: skip
+    return text.getvalue()

@@ -1,0 +1,90 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opacus.accountants import PRVAccountant, RDPAccountant
+from pydantic import ValidationError
+
+from client.governance.accounting import epsilon, epsilon_prv, epsilon_rdp, merged, solve_noise
+from common.errors import ConfigError
+from common.plan import Plan, Privacy
+
+
+def opacus_rdp(history, delta):
+    """Step by step, as Opacus's own optimiser would call it."""
+    accountant = RDPAccountant()
+    for noise, rate, steps in history:
+        for _ in range(steps):
+            accountant.step(noise_multiplier=noise, sample_rate=rate)
+    return accountant.get_epsilon(delta)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0.6, 5.0), st.floats(0.001, 0.5), st.integers(1, 30)), min_size=1, max_size=5
+    )
+)
+def test_epsilon_is_opacus_own_on_the_same_history(history):
+    assert epsilon_rdp(history, 1e-5) == pytest.approx(opacus_rdp(history, 1e-5), rel=1e-9)
+
+
+def test_the_smaller_of_two_valid_bounds_counts():
+    history = [(1.0, 0.02, 500), (2.0, 0.1, 50)]
+    accountant = PRVAccountant()
+    accountant.history = list(history)
+    assert epsilon_prv(history, 1e-5) == pytest.approx(accountant.get_epsilon(delta=1e-5), abs=1e-9)
+    assert epsilon(history, 1e-5) == min(epsilon_rdp(history, 1e-5), epsilon_prv(history, 1e-5))
+    assert epsilon([], 1e-5) == 0.0
+
+
+def test_order_and_grouping_do_not_matter():
+    split = [(1.0, 0.1, 3), (2.0, 0.1, 4), (1.0, 0.1, 5), (3.0, 0.1, 0)]
+    assert merged(split) == ((1.0, 0.1, 8), (2.0, 0.1, 4))
+    assert epsilon_rdp(split, 1e-5) == epsilon_rdp([(2.0, 0.1, 4), (1.0, 0.1, 8)], 1e-5)
+
+
+def test_more_steps_and_less_noise_cost_more():
+    base = epsilon([(1.0, 0.05, 100)], 1e-5)
+    assert epsilon([(1.0, 0.05, 200)], 1e-5) > base > epsilon([(1.5, 0.05, 100)], 1e-5)
+
+
+@pytest.mark.parametrize("target", [0.5, 3.0, 8.0])
+def test_the_solved_noise_costs_the_target_and_not_more(target):
+    noise = solve_noise(Privacy(epsilon=target, delta=1e-5), 0.05, 300)
+    assert target - 0.1 < epsilon([(noise, 0.05, 300)], 1e-5) <= target + 0.011
+
+
+def test_an_epsilon_out_of_reach_is_refused(monkeypatch):
+    def hopeless(**_):
+        raise ValueError("The privacy budget is too low.")
+
+    monkeypatch.setattr("opacus.accountants.utils.get_noise_multiplier", hopeless)
+    with pytest.raises(ConfigError, match=r"no noise gives epsilon 0\.01"):
+        solve_noise(Privacy(epsilon=0.01, delta=1e-7), 1.0, 100_000)
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ({"epsilon": 3.0}, "delta"),
+        ({"epsilon": 0.0, "delta": 1e-5}, "greater than or equal to 0.01"),
+        ({"epsilon": -1.0, "delta": 1e-5}, "greater than or equal to 0.01"),
+        ({"delta": 1e-5}, "either epsilon or noise_multiplier"),
+        ({"epsilon": 3.0, "noise_multiplier": 1.0, "delta": 1e-5}, "either epsilon or noise_multiplier"),
+        ({"epsilon": 3.0, "delta": 1e-5, "unit": "image"}, "patient"),
+    ],
+)
+def test_a_wrong_privacy_block_is_refused(block, said):
+    with pytest.raises(ValidationError, match=said):
+        Privacy(**block)
+
+
+def test_a_private_plan_does_not_look_at_patients_on_the_side():
+    for training, said in (
+        ({"early_stopping": 3}, "early_stopping"),
+        ({"class_weighting": "balanced"}, "class_weighting"),
+    ):
+        with pytest.raises(ValidationError, match=said):
+            Plan.model_validate(
+                {"name": "x", "privacy": {"epsilon": 3.0, "delta": 1e-5}, "training": training}
+            )
