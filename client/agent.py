@@ -18,9 +18,17 @@ from client.governance.approval import Approvals
 from client.governance.audit import AuditLog
 from client.governance.gate import Admitted, Gate
 from client.link import FleetLink, OverError
+from client.provision import take_in
 from client.settings import Hospital, SiteFolder
 from client.worker import NodeConfig, Worker
-from common.credentials import client_tls, common_name, read_certificate, read_key
+from common.credentials import (
+    EXPIRES_SOON_DAYS,
+    client_tls,
+    common_name,
+    days_left,
+    read_certificate,
+    read_key,
+)
 from common.errors import ConfigError, LinkError, RefusedError, RunError, WireError
 from common.files import held
 from common.flower import require_flower
@@ -32,6 +40,7 @@ log = logging.getLogger("pneumofed.agent")
 APP = "client.app:app"
 POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 0.1, 1.0, 30.0
 RETRY_S = 2.0
+TRUST_EVERY_S = 3600.0
 MIN_FREE_BYTES = 20_000_000
 
 
@@ -46,6 +55,7 @@ class Agent:
         self._worker_is: object = None  # what the worker was started for
         self._last_problem = ""
         self._last_work = 0.0
+        self._trusted = 0.0  # when the server was last asked about its CA
         # The request in hand, and when nobody waits for it any more.
         self._open: tuple[Message, float] | None = None
         self.ended = threading.Event()
@@ -60,6 +70,7 @@ class Agent:
                 self._require_disk()
                 self._link.connect()
                 self._tell_connected(True)
+                self._follow_trust()
                 self._serve()
             except (LinkError, RunError) as e:
                 self._tell_connected(False, str(e))
@@ -80,6 +91,21 @@ class Agent:
             (log.warning if problem else log.info)(problem or "connected, waiting for requests")
             self._last_problem = problem
 
+    def _follow_trust(self) -> None:
+        """Take up what was renewed or revoked. What is odd is said, and changes nothing."""
+        self._trusted = time.monotonic()
+        try:
+            changes = take_in(self._folder, self._link.trust())
+        except (WireError, LinkError) as e:
+            log.error("what the server tells of the CA is not taken up: %s", e)
+            return
+        if changes:
+            self._link.use_tls(client_tls(self._folder.ca, self._folder.certificate, self._folder.key))
+            log.info("%s", ", ".join(changes))
+            self._link.trust()  # with the new certificate: the server knows then that it is here
+        if (left := days_left(read_certificate(self._folder.certificate))) < EXPIRES_SOON_DAYS:
+            log.warning("this site's certificate ends in %.0f days; tell the coordinator", left)
+
     def _require_disk(self) -> None:
         """Nothing is pulled that could not be written down."""
         if shutil.disk_usage(self._folder.path).free < MIN_FREE_BYTES:
@@ -94,6 +120,8 @@ class Agent:
             try:
                 self._open = self._open or self._receive()
                 if self._open is None:
+                    if time.monotonic() - self._trusted > TRUST_EVERY_S:
+                        self._follow_trust()
                     idle = time.monotonic() - self._last_work > IDLE_AFTER_S
                     self.ended.wait(IDLE_POLL_S if idle else POLL_S)
                     continue

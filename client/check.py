@@ -15,12 +15,18 @@ from client.governance.approval import Approvals
 from client.governance.audit import verify
 from client.link import CLOCK_TOLERANCE_S, clock_skew, explain
 from client.settings import Hospital, Pacs, SiteFolder
-from common.credentials import client_tls, common_name, days_left, read_certificate, sha256_fingerprint
+from common.credentials import (
+    EXPIRES_SOON_DAYS,
+    client_tls,
+    common_name,
+    days_left,
+    read_certificate,
+    sha256_fingerprint,
+)
 from common.errors import PneumofedError
 
 Outcome = Literal["ok", "note", "fails"]
 MIN_FREE_GB = 5.0
-EXPIRES_SOON_DAYS = 30.0
 
 
 @dataclass(frozen=True)

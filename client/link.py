@@ -12,6 +12,7 @@ import logging
 import ssl
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -31,6 +32,7 @@ from flwr.proto.fleet_pb2 import (
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.node_pb2 import Node
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
@@ -53,8 +55,10 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from common.errors import LinkError
+from common.errors import LinkError, WireError
 from common.files import write_atomically
+from common.trust import PATH as TRUST_PATH
+from common.trust import Trust
 
 log = logging.getLogger("pneumofed.link")
 
@@ -97,13 +101,32 @@ class FleetLink:
                 NodeAuthHttpInterceptor(key, key.public_key()),
             ],
         )
-        self._client._client.close()
-        self._client._client = httpx.Client(verify=tls, timeout=TIMEOUT_S, proxy=proxy, trust_env=False)
+        self._proxy = proxy
+        self.use_tls(tls)
         self._node: Node | None = None
         self.lost = threading.Event()
         """Set when the server does not know this session any more: whatever is being worked on is in vain."""
         self._ended = threading.Event()
         self._beating: threading.Thread | None = None
+
+    def use_tls(self, tls: ssl.SSLContext) -> None:
+        """From the next request on, connect with these certificates."""
+        before = self._client._client
+        self._client._client = httpx.Client(verify=tls, timeout=TIMEOUT_S, proxy=self._proxy, trust_env=False)
+        before.close()
+
+    def trust(self) -> Trust:
+        """What the server tells of the federation's CA. Raises LinkError; WireError if it is not readable."""
+        header = {FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(self._public_key).decode()}
+        url = f"https://{self._server}{TRUST_PATH}"
+        try:
+            response = self._client._client.post(url, content=b"", headers=header)
+            response.raise_for_status()
+            return Trust.parse(response.json())
+        except (httpx.HTTPError, ssl.SSLError, OSError) as e:
+            raise LinkError(explain(e, self._server)) from None
+        except ValueError:
+            raise WireError("what the server told of its CA is not readable") from None
 
     @property
     def node(self) -> int:

@@ -11,9 +11,21 @@ from cryptography.x509.oid import NameOID
 
 from client.settings import Hospital, SiteFolder
 from common.config import dump_yaml
-from common.credentials import make_key, public_pem, read_certificate, read_key, write_key
-from common.errors import ConfigError
+from common.credentials import (
+    is_issued_by,
+    make_key,
+    parse_certificates,
+    public_pem,
+    read_certificate,
+    read_certificates,
+    read_key,
+    write_certificates,
+    write_key,
+)
+from common.errors import ConfigError, WireError
 from common.files import write_atomically
+from common.signature import parse_revocations
+from common.trust import Trust, is_told_by
 
 
 def init_site(folder: SiteFolder, settings: Hospital, ca: Path) -> None:
@@ -48,16 +60,47 @@ def join(folder: SiteFolder, certificate: Path) -> None:
     Raises:
         ConfigError: the certificate is for another key, or was not signed by the CA of `client init`.
     """
-    found, ca = read_certificate(certificate), read_certificate(folder.ca)
-    if public_pem(found.public_key()) != public_pem(read_key(folder.key)):
+    answer = read_certificate(certificate)
+    if public_pem(answer.public_key()) != public_pem(read_key(folder.key)):
         raise ConfigError(
             f"{certificate}: is for another key than this site's; did the coordinator sign this site's "
             "request.pem?"
         )
-    try:
-        found.verify_directly_issued_by(ca)
-    except Exception:  # cryptography raises several kinds, all meaning no
+    if not is_issued_by(answer, read_certificates(folder.ca)):
         raise ConfigError(
             f"{certificate}: was not signed by {folder.ca}; ask the coordinator for the right CA"
-        ) from None
-    write_atomically(folder.certificate, found.public_bytes(Encoding.PEM))
+        )
+    write_certificates(folder.certificate, answer)
+
+
+def take_in(folder: SiteFolder, trust: Trust) -> list[str]:
+    """Follow the CA and renew this site's certificate, by what the server tells; returns what changed, in
+    words.
+
+    Raises:
+        WireError: the CA that this site trusts did not sign it; nothing is changed then.
+    """
+    changes, authorities = [], read_certificates(folder.ca)
+    if trust.authorities and trust.authorities != folder.ca.read_text():
+        if not is_told_by(trust, authorities):
+            raise WireError(
+                "the server tells of another CA, and the one that this site trusts did not sign that"
+            )
+        authorities = parse_certificates(trust.authorities)
+        write_certificates(folder.ca, *authorities)
+        changes.append("the CA was renewed")
+    if trust.revoked and not (folder.revoked.exists() and folder.revoked.read_text() == trust.revoked):
+        parse_revocations(trust.revoked, authorities)
+        write_atomically(folder.revoked, trust.revoked.encode())
+        changes.append("certificates were revoked")
+    if trust.certificate and trust.certificate != folder.certificate.read_text():
+        (own,) = parse_certificates(trust.certificate)
+        if public_pem(own.public_key()) != public_pem(read_key(folder.key)) or not is_issued_by(
+            own, authorities
+        ):
+            raise WireError(
+                "the server tells of a certificate for this site that is not for its key, or not of its CA"
+            )
+        write_certificates(folder.certificate, own)
+        changes.append(f"this site's certificate was renewed, until {own.not_valid_after_utc:%Y-%m-%d}")
+    return changes

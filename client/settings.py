@@ -93,7 +93,7 @@ class SiteFolder:
         self.path = path
         self.settings_file = path / "hospital.yaml"
         self.key, self.certificate = path / "site.key", path / "site.crt"
-        self.ca, self.request = path / "ca.crt", path / "request.pem"
+        self.ca, self.revoked, self.request = path / "ca.crt", path / "ca.crl", path / "request.pem"
         self.secret = path / "pseudonym.key"
         self.plans, self.cohorts, self.logs = path / "plans", path / "cohorts", path / "logs"
         self.images, self.forgotten = path / "images", path / "forgotten.json"

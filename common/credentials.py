@@ -10,6 +10,7 @@ import datetime
 import os
 import ssl
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
@@ -18,7 +19,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from common.errors import ConfigError
+from common.errors import ConfigError, WireError
+from common.files import write_atomically
+
+EXPIRES_SOON_DAYS = 30.0
+"""From so many days on, everybody is warned that a certificate ends."""
 
 
 def make_key() -> ec.EllipticCurvePrivateKey:
@@ -76,6 +81,48 @@ def read_certificate(path: Path) -> x509.Certificate:
         raise ConfigError(f"{path}: no such file; expected a certificate in PEM form") from None
     except (ValueError, OSError):
         raise ConfigError(f"{path}: not a certificate in PEM form") from None
+
+
+def read_certificates(path: Path) -> list[x509.Certificate]:
+    """All certificates in the PEM file: a CA's, while it is renewed, are two. Raises ConfigError if there is
+    none."""
+    read_certificate(path)
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())
+    except (ValueError, OSError):
+        raise ConfigError(f"{path}: not certificates in PEM form") from None
+
+
+def parse_certificates(text: str) -> list[x509.Certificate]:
+    """All certificates in a PEM text that came over the wire. Raises WireError if it holds none."""
+    try:
+        return x509.load_pem_x509_certificates(text.encode())
+    except ValueError:
+        raise WireError("what should be certificates in PEM form is not") from None
+
+
+def write_certificates(path: Path, *certificates: x509.Certificate) -> None:
+    """Write them as PEM, one after another, whole or not at all."""
+    write_atomically(path, b"".join(c.public_bytes(serialization.Encoding.PEM) for c in certificates))
+
+
+def is_issued_by(certificate: x509.Certificate, authorities: Iterable[x509.Certificate]) -> bool:
+    """Whether one of `authorities` signed it."""
+    for authority in authorities:
+        try:
+            certificate.verify_directly_issued_by(authority)
+            return True
+        except Exception:  # noqa: S112 - cryptography raises several kinds, all meaning no
+            continue
+    return False
+
+
+def purposes_of(certificate: x509.Certificate) -> set[x509.ObjectIdentifier]:
+    """What the certificate may be used for: its extended key usages."""
+    try:
+        return set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except (x509.ExtensionNotFound, ValueError):
+        return set()
 
 
 def read_request(path: Path) -> x509.CertificateSigningRequest:

@@ -3,35 +3,28 @@ ends agree on.
 
 Files: `model.safetensors`, `plan.yaml` (with the input contract: the preprocessing is part of the plan),
 `model.onnx`, `card.json` (what the model is, and the SHA-256 of each file), `card.html` (the same for
-people), `signature.json` (the coordinator's signature over card.json, and the certificate of the key). A
+people), `signature.json` (the coordinator's signature over the hash of every file: common/signature.py). A
 simulated run's folder is read too: it has no card.
 """
 
-import base64
-import binascii
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from common.config import load_yaml
-from common.credentials import common_name, read_certificate
 from common.errors import ConfigError
 from common.plan import Plan
+from common.signature import Authority, verify_folder
 from common.wire import Weights, model_part
 
 FORMAT = "pneumofed-card-1"
 MODEL, PLAN, ONNX = "model.safetensors", "plan.yaml", "model.onnx"
-CARD, PAGE, SIGNATURE = "card.json", "card.html", "signature.json"
+CARD, PAGE = "card.json", "card.html"
 RESEARCH_USE = "Research use, not a medical device."
 
 
@@ -120,48 +113,13 @@ def sha256_of(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
 
 
-def sign(card: bytes, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> bytes:
-    """signature.json: ECDSA with SHA-384 over the card's bytes, and the certificate of the key that made
-    it."""
-    signature = base64.b64encode(key.sign(card, ec.ECDSA(hashes.SHA384()))).decode()
-    pem = certificate.public_bytes(Encoding.PEM).decode()
-    return (json.dumps({"signature": signature, "certificate": pem}, indent=2) + "\n").encode()
-
-
-def verify_model(folder: Path, ca: Path) -> str:
-    """Check that the folder's card was signed under the federation's CA, and every file against it; returns
-    who signed.
+def verify_model(folder: Path, authority: Authority) -> str:
+    """Check that the folder was signed by the federation, and every file of it; returns who signed.
 
     Raises:
-        ConfigError: a file is missing, was changed or is unsigned, or the signature is not of a key under the
-        CA.
+        ConfigError: a file is missing, was changed, was added or is unsigned, or the signature does not
+        count.
     """
+    signer = verify_folder(folder, authority)
     read_model(folder)
-    card = read_card(folder)
-    if not {MODEL, PLAN} <= card.get("files", {}).keys():
-        raise ConfigError(f"{folder / CARD}: does not name the hashes of {MODEL} and {PLAN}")
-    path = folder / SIGNATURE
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        signature, pem = base64.b64decode(found["signature"], validate=True), found["certificate"].encode()
-        certificate = x509.load_pem_x509_certificate(pem)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{folder}: is not signed; the coordinator signs with: pneumofed server export RUN"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, binascii.Error):
-        raise ConfigError(f"{path}: not a readable signature") from None
-    try:
-        certificate.verify_directly_issued_by(read_certificate(ca))
-    except Exception:  # cryptography raises several kinds, all meaning no
-        raise ConfigError(f"{path}: its key is not under the CA {ca}") from None
-    public = certificate.public_key()
-    try:
-        if not isinstance(public, ec.EllipticCurvePublicKey):
-            raise InvalidSignature
-        public.verify(signature, (folder / CARD).read_bytes(), ec.ECDSA(hashes.SHA384()))
-    except InvalidSignature:
-        raise ConfigError(
-            f"{path}: is not the signature of this card: the card was changed after it was signed"
-        ) from None
-    return common_name(certificate)
+    return signer

@@ -2,6 +2,7 @@
 
 import json
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,10 @@ app = typer.Typer(
     help="The coordinator: run the server, admit hospitals, start and resume runs.", no_args_is_help=True
 )
 
+CaKey = Annotated[
+    Path | None,
+    typer.Option("--ca-key", help="The CA's key, where it is kept offline.", show_default="DIR/ca.key"),
+]
 Dir = Annotated[Path, typer.Option("--dir", help="The server's folder.", envvar="PNEUMOFED_SERVER_DIR")]
 HERE = Path()
 
@@ -53,6 +58,7 @@ def up(dir_: Dir = HERE) -> None:
 def admit(
     name: Annotated[str, typer.Argument(help="The hospital's name in the federation, for example st-mary.")],
     request: Annotated[Path, typer.Argument(help="The request.pem that the hospital sent.")],
+    ca_key: CaKey = None,
     dir_: Dir = HERE,
 ) -> None:
     """Sign a hospital's certificate and allow its key."""
@@ -61,7 +67,7 @@ def admit(
 
     folder = ServerFolder(dir_)
     folder.settings()
-    certificate = admit_site(folder, name, request)
+    certificate = admit_site(folder, name, request, ca_key)
     typer.echo(f"{name} is admitted. Send {certificate} back to the hospital (it holds no secret).")
 
 
@@ -75,6 +81,52 @@ def revoke(name: str, dir_: Dir = HERE) -> None:
     folder.settings()
     revoke_site(folder, name)
     typer.echo(f"{name} is revoked: its next request is refused.")
+
+
+class Renewed(StrEnum):
+    """What can be renewed."""
+
+    SERVER = "server"
+    SIGNING = "signing"
+    SITES = "sites"
+    CA = "ca"
+
+
+@app.command()
+def renew(
+    what: Annotated[
+        Renewed,
+        typer.Argument(help="The server's certificate, the signing key, the sites' certificates, or the CA."),
+    ],
+    revoke_old: Annotated[
+        bool, typer.Option("--revoke", help="signing: models that the old key signed count no more.")
+    ] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="server: leave a site behind that knows the old CA alone."),
+    ] = None,
+    ca_key: CaKey = None,
+    dir_: Dir = HERE,
+) -> None:
+    """Renew a certificate or the CA, while the server runs; agents take up what is theirs by themselves."""
+    from server import renewal
+    from server.settings import ServerFolder
+
+    folder = ServerFolder(dir_)
+    folder.settings()
+    if what is Renewed.SERVER:
+        renewal.renew_server(folder, ca_key, without=frozenset(without or ()))
+        typer.echo(f"{folder.certificate} is renewed; a server that runs takes it up within seconds.")
+    elif what is Renewed.SIGNING:
+        renewal.renew_signing(folder, ca_key, revoke=revoke_old)
+        typer.echo(f"{folder.signing} is renewed; models that are exported from now on are signed with it.")
+    elif what is Renewed.SITES:
+        names = renewal.renew_sites(folder, ca_key)
+        typer.echo(f"Renewed for {', '.join(names) or 'no site'}; their agents fetch them by themselves.")
+    else:
+        names = renewal.renew_ca(folder, ca_key)
+        typer.echo(f"A new CA is there, and told to {', '.join(names) or 'no site'} by the old one.")
+        typer.echo("Give new hospitals ca.crt again. When every agent has run: pneumofed server renew server")
 
 
 @app.command()

@@ -19,11 +19,12 @@ from common.config import dump_yaml, load_yaml
 from common.credentials import read_certificate, read_key
 from common.errors import RunError
 from common.files import without_nan, write_atomically
-from common.handover import CARD, FORMAT, MODEL, ONNX, PAGE, PLAN, RESEARCH_USE, SIGNATURE, sha256_of, sign
+from common.handover import CARD, FORMAT, MODEL, ONNX, PAGE, PLAN, RESEARCH_USE, sha256_of
 from common.models import CNNLSTM, build_model
 from common.models.whole import WholeSequences
 from common.plan import Plan
 from common.report.card import render_card
+from common.signature import sign_folder
 from server.settings import ServerFolder
 
 OPSET = 17
@@ -42,6 +43,10 @@ def export_run(run: Path, out: Path, signer: ServerFolder | None) -> Path:
         raise RunError(f"{out}: exists already; choose another --out")
     if not (run / MODEL).is_file() or not (run / PLAN).is_file():
         raise RunError(f"{run}: holds no finished run; see: pneumofed server status")
+    if signer is not None and not signer.signing_key.exists():
+        raise RunError(
+            f"{signer.path}: has no signing certificate yet; make one with: pneumofed server renew signing"
+        )
     plan, building = load_yaml(run / PLAN, Plan), out.with_name(f".{out.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
@@ -58,11 +63,9 @@ def export_run(run: Path, out: Path, signer: ServerFolder | None) -> Path:
         }
         text = (json.dumps(without_nan(card), indent=2, allow_nan=False) + "\n").encode()
         write_atomically(building / CARD, text)
-        if signer is not None:
-            write_atomically(
-                building / SIGNATURE, sign(text, read_key(signer.key), read_certificate(signer.certificate))
-            )
         write_atomically(building / PAGE, render_card(without_nan(card), signer is not None).encode())
+        if signer is not None:
+            sign_folder(building, read_key(signer.signing_key), read_certificate(signer.signing))
         building.rename(out)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)

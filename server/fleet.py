@@ -15,6 +15,7 @@ import ssl
 import threading
 import time
 from base64 import b64decode
+from dataclasses import asdict
 from typing import Any
 
 import uvicorn
@@ -31,13 +32,16 @@ from flwr.superlink.routers.fleet.node_auth import NodeAuthMiddleware
 from flwr.superlink.routers.fleet.router import router as flower_fleet
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from common.credentials import public_pem
+from common.credentials import public_pem, sha256_fingerprint
 from common.errors import RunError
+from common.trust import PATH as TRUST_PATH
+from common.trust import Trust
 from server.provision import Admissions
+from server.renewal import note_shown, trust_for
 from server.settings import ServerFolder, ServerSettings
 
 log = logging.getLogger("pneumofed.server")
@@ -54,6 +58,7 @@ class FleetService:
     checkpoint."""
 
     def __init__(self, folder: ServerFolder, settings: ServerSettings) -> None:
+        self._folder = folder
         self.admissions = Admissions(folder.sites)
         objects = ObjectStoreFactory(FLWR_IN_MEMORY_DB_NAME)
         self._states = LinkStateFactory(FLWR_IN_MEMORY_DB_NAME, NoOpFederationManager(), objects)
@@ -69,7 +74,8 @@ class FleetService:
         )  # fmt: skip
         config.load()
         assert config.ssl is not None
-        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+        self._tls, self._certificates = config.ssl, self._stamp_of_certificates()
+        self._tls.minimum_version = ssl.TLSVersion.TLSv1_3
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="fleet", daemon=True)
         self._where = f"{settings.listen}:{settings.port}"
@@ -134,6 +140,28 @@ class FleetService:
             (admitted[key].name for key, n in self._nodes.items() if n == node and key in admitted), None
         )
 
+    def trust_of(self, site: str, fingerprint: str) -> Trust:
+        """What the site is told of the CA. The certificate it shows is noted: how far a renewal has come."""
+        note_shown(self._folder, site, fingerprint)
+        return trust_for(self._folder, site)
+
+    def follow_certificates(self) -> None:
+        """Take up renewed certificates, the server's or the CA's; open connections go on."""
+        stamp = self._stamp_of_certificates()
+        if stamp != self._certificates:
+            self._certificates = stamp
+            try:
+                self._tls.load_cert_chain(self._folder.certificate, self._folder.key)
+                self._tls.load_verify_locations(self._folder.ca_certificate)
+                log.info("took up renewed certificates")
+            except (ssl.SSLError, OSError) as e:  # what was loaded before still serves
+                log.error("%s: cannot be taken up: %s", self._folder.certificate, e)
+
+    def _stamp_of_certificates(self) -> tuple[int, ...]:
+        return tuple(
+            path.stat().st_mtime_ns for path in (self._folder.certificate, self._folder.ca_certificate)
+        )
+
     def let_in(self, certificate_key: str, header: str) -> str | None:
         """The site behind a request, if its certificate's key is admitted and is also its node key."""
         try:
@@ -161,17 +189,17 @@ class _Door:
         length = headers.get("content-length", "")
         if not length.isdigit() or int(length) > MAX_BODY_BYTES:
             await PlainTextResponse("request too large", 413)(scope, receive, send)
-        elif (
-            self._service.let_in(
-                scope.get("peer_key", ""), headers.get(FLEET_HTTP_PUBLIC_KEY_HEADER.lower(), "")
-            )
-            is None
-        ):
+            return
+        node_key = headers.get(FLEET_HTTP_PUBLIC_KEY_HEADER.lower(), "")
+        site = self._service.let_in(scope.get("peer_key", ""), node_key)
+        if site is None:
             log.warning(
-                "refused a request: its certificate is not that of an admitted site, or not that of its node "
-                "key"
+                "refused a request: its certificate is not an admitted site's, or not that of its node key"
             )
             await PlainTextResponse("not admitted", 401)(scope, receive, send)
+        elif scope["path"] == TRUST_PATH:
+            trust = self._service.trust_of(site, scope.get("peer_fingerprint", ""))
+            await JSONResponse(asdict(trust))(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -182,9 +210,13 @@ class _KnowsPeer(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        key, app = public_pem(x509.load_der_x509_certificate(der).public_key()).decode(), self.app
+        certificate, app = x509.load_der_x509_certificate(der), self.app
+        peer = {
+            "peer_key": public_pem(certificate.public_key()).decode(),
+            "peer_fingerprint": sha256_fingerprint(certificate),
+        }
 
         async def with_peer(scope: Scope, receive: Receive, send: Send) -> None:
-            await app({**scope, "peer_key": key}, receive, send)
+            await app({**scope, **peer}, receive, send)
 
         self.app = with_peer

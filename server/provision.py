@@ -5,7 +5,6 @@ works at once.
 """
 
 import datetime
-import ipaddress
 import json
 import os
 import re
@@ -13,21 +12,24 @@ import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.config import dump_yaml
-from common.credentials import make_key, public_pem, read_certificate, read_key, read_request, write_key
+from common.credentials import (
+    make_key,
+    public_pem,
+    read_certificate,
+    read_key,
+    read_request,
+    write_certificates,
+    write_key,
+)
 from common.errors import ConfigError
 from common.files import write_atomically
+from server.certificates import Authority
 from server.settings import ServerFolder, ServerSettings
 
-CA_DAYS, CERTIFICATE_DAYS = 3650, 825
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_BACKDATED = datetime.timedelta(days=1)  # a site's clock may be behind the server's
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class SiteEntry:
 
 
 def init_server(folder: ServerFolder, settings: ServerSettings) -> None:
-    """Make the CA, the server's certificate and the settings in a new folder (mode 0700).
+    """Make the CA, the server's certificates and the settings in a new folder (mode 0700).
 
     Raises:
         ConfigError: the folder holds something already.
@@ -52,78 +54,37 @@ def init_server(folder: ServerFolder, settings: ServerSettings) -> None:
         raise ConfigError(f"{path}: is not empty; choose a new folder, a server's keys are never overwritten")
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.chmod(0o700)
-    ca_key, key = make_key(), make_key()
-    write_key(folder.ca_key, ca_key)
+    authority = Authority.new("pneumofed CA of " + settings.host, make_key())
+    write_key(folder.ca_key, authority.key)
+    write_certificates(folder.ca_certificate, authority.certificate)
+    key, signing_key = make_key(), make_key()
     write_key(folder.key, key)
-    ca = _certificate("pneumofed CA of " + settings.host, ca_key.public_key(), None, ca_key, CA_DAYS)
-    write_atomically(folder.ca_certificate, ca.public_bytes(Encoding.PEM))
-    _issue_server_certificate(folder, settings.host, ca, ca_key, key)
+    write_key(folder.signing_key, signing_key)
+    write_certificates(folder.certificate, authority.issue_server(settings.host, key.public_key()))
+    write_certificates(folder.signing, authority.issue_signer(settings.host, signing_key.public_key()))
     write_atomically(folder.settings_file, dump_yaml(settings).encode())
     write_atomically(folder.sites, b"[]\n")
 
 
-def _issue_server_certificate(
-    folder: ServerFolder,
-    host: str,
-    ca: x509.Certificate,
-    ca_key: ec.EllipticCurvePrivateKey,
-    key: ec.EllipticCurvePrivateKey,
-) -> None:
-    certificate = _certificate(host, key.public_key(), ca, ca_key, CERTIFICATE_DAYS, server=True)
-    write_atomically(folder.certificate, certificate.public_bytes(Encoding.PEM))
+def read_authority(folder: ServerFolder, key: Path | None) -> Authority:
+    """The CA with its key, which may lie elsewhere (`key`): it is needed to admit, renew and revoke, and only
+    then.
 
-
-def _certificate(
-    name: str, key: ec.EllipticCurvePublicKey, ca: x509.Certificate | None,
-    ca_key: ec.EllipticCurvePrivateKey, days: int,
-    *, server: bool = False,
-) -> x509.Certificate:  # fmt: skip
-    """A certificate signed by `ca_key`; the CA's own if `ca` is None, a server's, or a site's."""
-    now = datetime.datetime.now(datetime.UTC)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(ca.subject if ca else subject)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(
-            x509.BasicConstraints(ca=ca is None, path_length=0 if ca is None else None), critical=True
+    Raises:
+        ConfigError: the key is not here, can be read by others, or is not the CA's.
+    """
+    path = key or folder.ca_key
+    if not path.exists():
+        raise ConfigError(
+            f"{path}: the CA's key is not here; where it is kept offline, bring it: --ca-key FILE"
         )
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
-        )
-        .add_extension(_key_usage(ca is None), critical=True)
-    )
-    if ca is not None:
-        purpose = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
-        builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=True)
-    if server:
-        builder = builder.add_extension(
-            x509.SubjectAlternativeName([_alternative_name(name)]), critical=False
-        )
-    return builder.sign(ca_key, hashes.SHA384())
+    ca_key, certificate = read_key(path), read_certificate(folder.ca_certificate)
+    if public_pem(ca_key) != public_pem(certificate.public_key()):
+        raise ConfigError(f"{path}: is not the key of {folder.ca_certificate}; was the CA renewed since?")
+    return Authority(ca_key, certificate)
 
 
-def _key_usage(ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not ca, key_cert_sign=ca, crl_sign=ca, content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-
-
-def _alternative_name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
-
-
-def admit(folder: ServerFolder, name: str, request: Path) -> Path:
+def admit(folder: ServerFolder, name: str, request: Path, ca_key: Path | None = None) -> Path:
     """Sign the site's request and allow its key; returns the certificate to hand back.
 
     Raises:
@@ -150,13 +111,11 @@ def admit(folder: ServerFolder, name: str, request: Path) -> Path:
                 f"{request}: its key was revoked; have the hospital make a new one with `pneumofed client "
                 "init`"
             )
-    ca, ca_key = read_certificate(folder.ca_certificate), read_key(folder.ca_key)
+    authority = read_authority(folder, ca_key)
     public = read_request(request).public_key()
     assert isinstance(public, ec.EllipticCurvePublicKey)
     certificate = folder.certificates / f"{name}.crt"
-    write_atomically(
-        certificate, _certificate(name, public, ca, ca_key, CERTIFICATE_DAYS).public_bytes(Encoding.PEM)
-    )
+    write_certificates(certificate, authority.issue_site(name, public))
     kept = [entry for entry in entries if entry.name != name or entry.revoked is not None]
     _write_sites(folder.sites, [*kept, SiteEntry(name, key, _now())])
     return certificate

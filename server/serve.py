@@ -42,6 +42,7 @@ def serve(folder: ServerFolder) -> None:
         log.info("serving sites on %s:%d", settings.listen, settings.port)
         while not ended.wait(5.0):
             service.follow_admissions()
+            service.follow_certificates()
         log.info("ending")
         monitoring.close()
         runner.shut_down()

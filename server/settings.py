@@ -34,6 +34,9 @@ class ServerFolder:
         self.settings_file = path / "server.yaml"
         self.ca_key, self.ca_certificate = path / "ca.key", path / "ca.crt"
         self.key, self.certificate = path / "server.key", path / "server.crt"
+        self.signing_key, self.signing = path / "signing.key", path / "signing.crt"
+        self.revoked, self.trust = path / "ca.crl", path / "trust.json"
+        self.shown = path / "shown.json"
         self.sites = path / "sites.json"
         self.certificates = path / "certificates"
         self.runs = path / "runs"
@@ -52,6 +55,8 @@ class ServerFolder:
                 f"{self.path}: not a server's folder; make one with: pneumofed server init {self.path} "
                 "--host NAME"
             )
-        for key in (self.ca_key, self.key):
-            require_private(key)
+        require_private(self.key)
+        for key in (self.ca_key, self.signing_key):  # the CA's may be kept offline
+            if key.exists():
+                require_private(key)
         return load_yaml(self.settings_file, ServerSettings)

@@ -103,13 +103,19 @@ def verify(
     ca: Annotated[
         Path | None, typer.Option(help="The federation's CA certificate; this site's if left out.")
     ] = None,
+    revoked: Annotated[
+        Path | None,
+        typer.Option(help="The CA's list of revoked certificates (ca.crl); beside the CA's if left out."),
+    ] = None,
     dir_: Annotated[
         Path, typer.Option("--dir", help="The site's folder.", envvar="PNEUMOFED_CLIENT_DIR")
     ] = Path(),
 ) -> None:
-    """Check that a model's card was signed under the federation's CA, and every file against it."""
+    """Check that a model's folder was signed by the federation, and every file in it."""
     from client.settings import SiteFolder
     from common.handover import verify_model
+    from common.signature import Authority
 
-    signer = verify_model(model, ca or SiteFolder(dir_).ca)
+    trusted = ca or SiteFolder(dir_).ca
+    signer = verify_model(model, Authority.read(trusted, revoked or trusted.with_name("ca.crl")))
     typer.echo(f"{model}: whole, and signed by {signer}.")

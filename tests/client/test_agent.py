@@ -13,6 +13,7 @@ from client.governance.audit import AuditLog, read_entries
 from client.provision import init_site, join
 from client.settings import Hospital, SiteFolder
 from common.monitoring import Monitoring
+from common.trust import Trust
 from server.provision import admit, init_server
 from server.settings import ServerFolder, ServerSettings
 
@@ -38,6 +39,9 @@ class OneRequest:
     def connect(self): ...
 
     def close(self): ...
+
+    def trust(self):
+        return Trust()
 
     def receive(self):
         self.patience -= 1

@@ -116,7 +116,7 @@ def test_code_in_a_bundle_never_runs_and_only_approved_work_is_done(deployment, 
         assert events.count("sent") == 2
     finally:
         server.grid.close()
-        server.serve.stop()
+        server.service.stop()
 
 
 def test_the_worker_runs_the_installed_app_and_its_death_is_an_answer(tmp_path):
