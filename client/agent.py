@@ -17,10 +17,12 @@ from flwr.app import Message
 from client.governance.approval import Approvals
 from client.governance.audit import AuditLog
 from client.governance.gate import Admitted, Gate
+from client.governance.ledger import Budget
 from client.link import FleetLink, OverError
 from client.provision import take_in
 from client.settings import Hospital, SiteFolder
-from client.worker import NodeConfig, Worker
+from client.site_config import SiteConfig
+from client.worker import Worker
 from common.credentials import (
     EXPIRES_SOON_DAYS,
     client_tls,
@@ -222,22 +224,21 @@ class Agent:
     def _worker_for(self, admitted: Admitted, settings: Hospital) -> Worker:
         """The warm worker, or a new one if the plan, the settings or the session changed, or it died."""
         sha256 = admitted.plan.sha256
-        config: NodeConfig = {
-            "site": self._site,
-            "cohorts": str(self._folder.cohort(admitted.plan).resolve()),
-            "plan": str(Approvals(self._folder.plans).plan_file(sha256).resolve()),
-            "device": settings.device,
-            "min-patients": settings.policy.min_patients,
-            "ledger": str(self._folder.ledger.resolve()),
-            "memory": str(self._folder.memory(sha256).resolve()),
-            "budget-epsilon": settings.policy.epsilon,
-            "budget-delta": settings.policy.delta,
-        }
+        config = SiteConfig(
+            site=self._site,
+            cohorts=(self._folder.cohort(admitted.plan),),
+            plan=Approvals(self._folder.plans).plan_file(sha256),
+            device=settings.device,
+            min_patients=settings.policy.min_patients,
+            ledger=self._folder.ledger,
+            memory=self._folder.memory(sha256),
+            budget=Budget(settings.policy.epsilon, settings.policy.delta),
+        )
         wanted = (self._link.node, settings.threads, config)
         if self._worker is None or self._worker_is != wanted or not self._worker.alive:
             self._stop_worker()
             self._worker, self._worker_is = (
-                Worker(self._app, {self._link.node: config}, settings.threads),
+                Worker(self._app, {self._link.node: config.to_node()}, settings.threads),
                 wanted,
             )
         return self._worker

@@ -115,7 +115,7 @@ class SiteFolder:
         return self.cohorts / contract_id(plan.input, plan.findings)
 
     def memory(self, sha256: str) -> Path:
-        """Where methods keep tensors of runs of a plan (client/training/memory.py)."""
+        """Where methods keep tensors of runs of a plan (client/methods/memory.py)."""
         return self.path / "memory" / sha256
 
 

@@ -20,12 +20,11 @@ from flwr.clientapp import ClientApp
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 
+from client.site_config import NodeConfig
 from common import wire
 from common.errors import PneumofedError, RefusedError, WireError
 
 log = logging.getLogger("pneumofed.worker")
-
-NodeConfig = Mapping[str, str | int | float | bool]
 
 
 class Worker:

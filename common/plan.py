@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from common.config import Settings
+from common.methods import METHODS, Method
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -164,26 +165,33 @@ class Split(Settings):
 
 
 class Strategy(Settings):
-    """A federated method by name, with its own options (`server_momentum`, `proximal_mu`, `beta`, …); see
-    docs/methods.md."""
+    """A federated method by name, with its own options (common/methods.py has them all; docs/methods.md)."""
 
     name: str = "FedAvg"
     options: dict[str, float | int] = Field(default_factory=dict)
 
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in STRATEGIES:
-            raise ValueError(f"found {name!r}, expected one of {', '.join(STRATEGIES)}")
-        return name
+    @model_validator(mode="after")
+    def _known(self) -> "Strategy":
+        if self.name not in METHODS:
+            raise ValueError(f"name: found {self.name[:40]!r}, expected one of {', '.join(METHODS)}")
+        options = self.method.options
+        for option, value in self.options.items():
+            if option not in options:
+                expected = ", ".join(options) or "no options"
+                raise ValueError(f"options: {self.name} has no {option[:40]!r}; it has {expected}")
+            if (objection := options[option].objection(value)) is not None:
+                raise ValueError(f"options.{option}: {objection}")
+        return self
 
+    @property
+    def method(self) -> Method:
+        """The method's row of the table."""
+        return METHODS[self.name]
 
-STATEFUL = ("SCAFFOLD", "FedBN", "FedPer", "Ditto")
-"""Methods that keep tensors at a site from round to round."""
-STRATEGIES = (
-    "FedAvg", "FedProx", "FedAvgM", "FedAdam", "FedYogi", "FedAdagrad",
-    "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Bulyan", *STATEFUL,
-)  # fmt: skip
+    def option(self, name: str) -> float:
+        """The plan's value, or the method's default; 0 for a method that does not have it."""
+        known = self.method.options.get(name)
+        return float(self.options.get(name, known.default if known else 0.0))
 
 
 class Federation(Settings):
@@ -264,21 +272,19 @@ class Plan(Settings):
 
     @model_validator(mode="after")
     def _strategy_fits(self) -> "Plan":
-        name = self.strategy.name
-        if name in STATEFUL and self.privacy is not None:
+        name, method, training = self.strategy.name, self.strategy.method, self.training
+        if self.privacy is not None and not method.private:
             raise ValueError(
                 f"strategy {name} keeps tensors at the sites that privacy does not account for; leave one of "
                 "them out"
             )
-        if name == "SCAFFOLD" and (self.training.optimizer != "sgd" or self.training.momentum != 0.0):
+        if method.plain_sgd and (training.optimizer != "sgd" or training.momentum != 0.0):
             raise ValueError(
-                "strategy SCAFFOLD is defined for plain SGD: set training.optimizer sgd and "
-                "training.momentum 0.0"
+                f"strategy {name} is defined for plain SGD: set training.optimizer sgd and training.momentum "
+                "0.0"
             )
-        if name == "SCAFFOLD" and self.training.early_stopping is not None:
-            raise ValueError(
-                "strategy SCAFFOLD needs all steps of a round: leave training.early_stopping out"
-            )
+        if method.plain_sgd and training.early_stopping is not None:
+            raise ValueError(f"strategy {name} needs all steps of a round: leave training.early_stopping out")
         return self
 
     @property

@@ -89,7 +89,7 @@ class Schema:
     def exchanged(cls, plan: Plan, model: "nn.Module") -> "Schema":
         """What crosses under a plan: the model's tensors, and SCAFFOLD's control variates beside them."""
         shapes = dict(cls.of(model).shapes)
-        if plan.strategy.name == "SCAFFOLD":
+        if plan.strategy.method.control:
             shapes |= {f"{CONTROL}{name}": shape for name, shape in shapes.items()}
         return cls(shapes)
 

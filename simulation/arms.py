@@ -12,5 +12,5 @@ def local_arm(site: str) -> str:
 
 def memory_folder(out: Path, arm: str, site: str) -> Path:
     """Where the plan's method keeps a site's tensors in an arm of the run in `out`
-    (client/training/memory.py)."""
+    (client/methods/memory.py)."""
     return out / "arms" / arm / f"memory-{site}"

@@ -12,9 +12,9 @@ import numpy as np
 from client.compute.device import choose_device, describe
 from client.imaging.cohort import Cohort
 from client.imaging.outcome import Tally
+from client.methods import personal_weights
+from client.methods.memory import SiteMemory
 from client.training.evaluate import predict
-from client.training.memory import SiteMemory
-from client.training.methods import personal_weights
 from common import metrics, wire
 from common.models import build_model
 from common.plan import Plan

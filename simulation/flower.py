@@ -11,7 +11,7 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from client.worker import NodeConfig
+from client.site_config import NodeConfig
 from common.config import load_yaml
 from common.errors import ConfigError
 from common.files import write_atomically

@@ -18,7 +18,8 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from client.worker import NodeConfig, Worker, answer, make_context
+from client.site_config import NodeConfig
+from client.worker import Worker, answer, make_context
 
 RUN_ID = 1
 

@@ -10,6 +10,7 @@ from flwr.clientapp import ClientApp
 from safetensors.numpy import load
 
 from client import app as site
+from client.site_config import SiteConfig
 from common import wire
 
 app = ClientApp()
@@ -19,9 +20,9 @@ app = ClientApp()
 def train(message: Message, context: Context) -> Message:
     """The honest update times the factor."""
     reply = site.app(message, context)
-    if "hostile" not in context.node_config or reply.has_error():
+    factor = SiteConfig.from_node(context.node_config).hostile
+    if factor is None or reply.has_error():
         return reply
-    factor = float(context.node_config["hostile"])
     update = load(wire.get_arrays(reply.content)[wire.PACKED].data)
     reply.content[wire.ARRAYS] = wire.pack(
         {name: tensor * np.float32(factor) for name, tensor in update.items()}

@@ -14,7 +14,8 @@ from flwr.simulation import run_simulation
 
 from client import app as site
 from client.compute.device import set_up_process
-from client.worker import NodeConfig, answer, make_context
+from client.site_config import NodeConfig
+from client.worker import answer, make_context
 from common.errors import ConfigError
 from simulation import hostile
 from simulation.scenario import Machine

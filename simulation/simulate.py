@@ -17,7 +17,7 @@ from safetensors.numpy import save
 
 from client.app import app as client_app
 from client.compute.device import set_up_process
-from client.worker import NodeConfig
+from client.site_config import NodeConfig, SiteConfig
 from common import wire
 from common.errors import ConfigError
 from common.files import without_nan, write_atomically
@@ -120,23 +120,21 @@ def _grid(scenario: Scenario, sites: list[SiteData], out: Path, arm: str) -> Ite
 
 
 def node_configs(scenario: Scenario, sites: list[SiteData], out: Path, arm: str) -> list[NodeConfig]:
-    """Each site's node configuration, as client/app.py reads it. Each arm has ledgers of its own: only one
-    would be real.
+    """Each site's configuration. Each arm has ledgers of its own: only one would be real.
 
     A hostile site is so in the federated arm alone.
     """
-    plan, device_of = str(out.resolve() / "plan.yaml"), scenario.simulation.device_of
     hostile = scenario.simulation.hostile if arm == FEDERATED else {}
     return [
-        {
-            "site": site.name,
-            "cohorts": site.paths,
-            "plan": plan,
-            "device": device_of(node),
-            "ledger": str((out / "arms" / arm / f"ledger-{site.name}.sqlite").resolve()),
-            "memory": str(memory_folder(out, arm, site.name).resolve()),
-            **({"hostile": hostile[site.name]} if site.name in hostile else {}),
-        }
+        SiteConfig(
+            site=site.name,
+            cohorts=site.folders,
+            plan=out / "plan.yaml",
+            device=scenario.simulation.device_of(node),
+            ledger=out / "arms" / arm / f"ledger-{site.name}.sqlite",
+            memory=memory_folder(out, arm, site.name),
+            hostile=hostile.get(site.name),
+        ).to_node()
         for node, site in enumerate(sites, start=1)
     ]
 

@@ -1,6 +1,5 @@
 """The hospitals of a simulation: their data brought to cohorts on disk, once."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +23,6 @@ class SiteData:
 
     def open(self) -> Cohort:
         return Cohort.open(*self.folders)
-
-    @property
-    def paths(self) -> str:
-        """For the ClientApp's node configuration."""
-        return os.pathsep.join(str(folder.resolve()) for folder in self.folders)
 
     @classmethod
     def pooled(cls, sites: list["SiteData"]) -> "SiteData":

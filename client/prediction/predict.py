@@ -25,11 +25,11 @@ from client.imaging.pixels import DicomPixels, Pixels
 from client.imaging.reader import frames_of
 from client.imaging.sequence import choose, place
 from client.imaging.sources import patients_in
+from client.methods import personal_weights
+from client.methods.memory import SiteMemory
 from client.prediction.sequence import Seen, logits
 from client.settings import SiteFolder
 from client.training.evaluate import predict_logits, sigmoid
-from client.training.memory import SiteMemory
-from client.training.methods import personal_weights
 from common import wire
 from common.calibration import calibrate
 from common.errors import ConfigError, DataError, WireError

@@ -40,59 +40,62 @@ class Pull:
 
 
 def train_round(
-    model: nn.Module,
-    cohort: Cohort,
-    plan: Plan,
-    site: str,
-    round: int,
-    device: torch.device,
-    pull: Pull | None = None,
-) -> Trained:
+    model: nn.Module, cohort: Cohort, plan: Plan, site: str, round: int, device: torch.device,
+    *, pull: Pull | None = None,
+) -> Trained:  # fmt: skip
     """Train `model` in place for the plan's epochs.
 
     Args:
-        model: on `device`, holding the global weights.
+        model: on `device`, holding the weights to begin from.
         site: with the plan's seed and `round`, the seed of shuffling and augmentation: a restart repeats the
         round.
         round: counted from 1; places the round on the schedule.
-        pull: a method's own addition; by default FedProx's, if it is the plan's.
+        pull: a method's own addition (client/methods/).
     """
-    started = time.perf_counter()
-    split = cohort.split(plan.split)
-    steps_per_epoch = -(-len(split["train"]) // plan.training.batch_size)
-    total = plan.rounds * plan.training.epochs * steps_per_epoch
-    step = (round - 1) * plan.training.epochs * steps_per_epoch
+    started, split = time.perf_counter(), cohort.split(plan.split)
+    weight = class_weights(cohort.labels[split["train"]], plan).to(device)
     generator = torch_generator(plan.seed, "train", site, round)
-    optimizer = Optimizer(model.parameters(), plan.training)
-    positive_weight = class_weights(cohort.labels[split["train"]], plan).to(device)
-    if pull is None:
-        pull = (
-            Pull([p.detach().clone() for p in optimizer.parameters], proximal_mu(plan))
-            if proximal_mu(plan)
-            else Pull()
-        )
-    rates = 0.0
+    steps = _Steps(model, plan, weight, generator, pull or Pull(), round, len(split["train"]))
     stopper = _EarlyStopping(plan.training.early_stopping)
     losses: list[Tensor] = []
     for _ in range(plan.training.epochs):
         model.train()
-        losses = []
-        for batch in in_batches(cohort, split["train"], plan.training.batch_size, device, generator):
-            loss = _backward(model, optimizer, batch, positive_weight, plan, generator)
-            if pull.toward is not None:
-                add_proximal_gradient(optimizer.parameters, pull.toward, pull.strength)
-            rate = plan.training.learning_rate * rate_factor(plan.training.schedule, step / total)
-            optimizer.step(rate)
-            if pull.correction is not None:
-                torch._foreach_add_([p.detach() for p in optimizer.parameters], pull.correction, alpha=-rate)
-            rates += rate
-            losses.append(loss)
-            step += 1
+        batches = in_batches(cohort, split["train"], plan.training.batch_size, device, generator)
+        losses = [steps.take(batch) for batch in batches]
         if stopper.should_stop(model, cohort, split["validation"], device):
             break
     stopper.restore(model)
-    done = step - (round - 1) * plan.training.epochs * steps_per_epoch
-    return Trained(float(torch.stack(losses).mean()), done, time.perf_counter() - started, rates)
+    return Trained(float(torch.stack(losses).mean()), steps.done, time.perf_counter() - started, steps.rates)
+
+
+class _Steps:
+    """The steps of a round, each at its place on the schedule of the whole run."""
+
+    def __init__(
+        self, model: nn.Module, plan: Plan, positive_weight: Tensor, generator: torch.Generator, pull: Pull,
+        round: int, n_sequences: int,
+    ) -> None:  # fmt: skip
+        self.model, self.plan, self.pull = model, plan, pull
+        self.positive_weight, self.generator = positive_weight, generator
+        self.optimizer = Optimizer(model.parameters(), plan.training)
+        in_round = plan.training.epochs * -(-n_sequences // plan.training.batch_size)
+        self.before, self.total = (round - 1) * in_round, plan.rounds * in_round
+        self.done, self.rates = 0, 0.0
+
+    def take(self, batch: Batch) -> Tensor:
+        """One optimiser step; the loss, still on the device."""
+        loss = _backward(self.model, self.optimizer, batch, self.positive_weight, self.plan, self.generator)
+        parameters, pull = self.optimizer.parameters, self.pull
+        if pull.toward is not None:
+            add_proximal_gradient(parameters, pull.toward, pull.strength)
+        progress = (self.before + self.done) / self.total
+        rate = self.plan.training.learning_rate * rate_factor(self.plan.training.schedule, progress)
+        self.optimizer.step(rate)
+        if pull.correction is not None:
+            torch._foreach_add_([p.detach() for p in parameters], pull.correction, alpha=-rate)
+        self.rates += rate
+        self.done += 1
+        return loss
 
 
 def _backward(
@@ -129,11 +132,6 @@ def class_weights(labels: NDArray[np.float32], plan: Plan) -> Tensor:
         return torch.ones(labels.shape[1])
     positives, negatives = np.nansum(labels == 1, axis=0), np.nansum(labels == 0, axis=0)
     return torch.tensor(negatives / np.maximum(positives, 1), dtype=torch.float32)
-
-
-def proximal_mu(plan: Plan) -> float:
-    """FedProx's strength, 0 for other strategies. From the approved plan, not from the server's message."""
-    return float(plan.strategy.options.get("proximal_mu", 0.0)) if plan.strategy.name == "FedProx" else 0.0
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@ the server's part.
 
 x <- x + mean(Δx),  c <- c + |S| / N mean(Δc): of the N sites, S answered. Weights are the sites' numbers of
 patients, so that c stays the mean of the sites' control variates under the same weights as the objective.
-Sites: client/training/methods.py.
+Sites: client/methods/scaffold.py.
 """
 
 from collections.abc import Iterable

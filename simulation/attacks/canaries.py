@@ -17,7 +17,7 @@ from client.governance.accounting import RoundCost
 from client.imaging.cohort import Cohort, build_cohort, pseudonym, split_position
 from client.imaging.outcome import Tally
 from client.imaging.sequence import Collection, Frame, Sequence
-from client.training.local import train_round
+from client.training.local import Pull, train_round
 from client.training.private.round import sequence_loss, train_private_round
 from common.models import CNNLSTM, build_model
 from common.plan import Plan
@@ -93,7 +93,11 @@ def train_watched(
     for number in range(1, plan.rounds + 1):
         start = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         if cost is None:
-            train_round(model, cohort, plan, "audited", number, device)
+            mu = plan.strategy.option("proximal_mu")
+            pull = (
+                Pull([p.detach().clone() for p in model.parameters() if p.requires_grad], mu) if mu else None
+            )
+            train_round(model, cohort, plan, "audited", number, device, pull=pull)
         else:
             train_private_round(model, cohort, cohort.split(plan.split)["train"], plan, cost, number, device)
         weights = model.state_dict()

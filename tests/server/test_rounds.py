@@ -10,9 +10,10 @@ from flwr.serverapp import strategy as flower
 
 from common import wire
 from common.calibration import TEMPERATURES, loss_at
+from common.config import validate
 from common.errors import ConfigError, RunError
 from common.models import build_model
-from common.plan import Federation, Strategy
+from common.plan import Federation, Plan, Strategy
 from server.rounds import RoundLoop, Silent, pool_numbers
 from server.strategies import build_strategy, restore_state, snapshot_state, to_flower
 from simulation.grid import SimulationGrid
@@ -220,16 +221,16 @@ def test_bytes_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("strategy", "said"),
+    ("name", "options", "said"),
     [
-        (Strategy(name="FedAvg", options={"beta": 0.1}), "FedAvg does not have it; it has no options"),
-        (Strategy(name="FedAvgM", options={"momentum": 0.1}), "it has server_learning_rate, server_momentum"),
-        (Strategy(name="FedTrimmedAvg", options={"beta": 0.7}), "beta"),
+        ("FedAvg", {"beta": 0.1}, "FedAvg has no 'beta'; it has no options"),
+        ("FedAvgM", {"momentum": 0.1}, "it has server_learning_rate, server_momentum"),
+        ("FedTrimmedAvg", {"beta": 0.7}, "beta: found 0.7, expected a number from 0 below 0.5"),
     ],
 )
-def test_options_that_a_strategy_does_not_have_are_refused(strategy, said):
+def test_options_that_a_strategy_does_not_have_are_refused(name, options, said):
     with pytest.raises(ConfigError, match=said):
-        build_strategy(small_plan(strategy=strategy))
+        validate({"name": "x", "strategy": {"name": name, "options": options}}, Plan, "plan.yaml")
 
 
 def test_a_strategy_s_memory_is_kept_in_whatever_form(tmp_path):

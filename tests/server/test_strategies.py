@@ -116,5 +116,5 @@ def test_a_site_alone_is_its_own_median(tmp_path):
 
 def test_methods_that_live_at_the_sites_take_their_own_options_alone():
     build_strategy(small_plan(strategy=Strategy(name="Ditto", options={"lambda_": 0.5})))
-    with pytest.raises(ConfigError, match="FedBN does not have it"):
-        build_strategy(small_plan(strategy=Strategy(name="FedBN", options={"lambda_": 0.5})))
+    with pytest.raises(ValueError, match="FedBN has no 'lambda_'"):
+        Strategy(name="FedBN", options={"lambda_": 0.5})

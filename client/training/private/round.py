@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from client.governance.accounting import RoundCost
 from client.imaging.cohort import Cohort
 from client.training.augment import augment
-from client.training.local import Trained, add_proximal_gradient, proximal_mu
+from client.training.local import Trained, add_proximal_gradient
 from client.training.optimizer import Optimizer
 from client.training.private.gradients import PrivateGradients
 from client.training.private.patients import Patients, in_chunks, sequences_by_patient
@@ -49,7 +49,8 @@ def train_private_round(
     optimizer = Optimizer(
         model.parameters(), plan.training.model_copy(update={"clip_norm": None})
     )  # privacy.clip is the bound
-    anchor = [p.detach().clone() for p in optimizer.parameters] if proximal_mu(plan) else None
+    mu = plan.strategy.option("proximal_mu")
+    anchor = [p.detach().clone() for p in optimizer.parameters] if mu else None
     engine = PrivateGradients(model, privacy.clip)
     model.train()
     try:
@@ -60,7 +61,7 @@ def train_private_round(
                     engine.accumulate(_augmented(chunk, plan, secret), sequence_loss)
             add_noise(optimizer.parameters, cost.noise * privacy.clip, plan.training.batch_size, noise_source)
             if anchor is not None:
-                add_proximal_gradient(optimizer.parameters, anchor, proximal_mu(plan))
+                add_proximal_gradient(optimizer.parameters, anchor, mu)
             progress = ((round - 1) * cost.steps + k) / (plan.rounds * cost.steps)
             optimizer.step(plan.training.learning_rate * rate_factor(plan.training.schedule, progress))
     finally:

@@ -12,8 +12,8 @@ from pydicom import dcmread
 from safetensors.numpy import load_file, save_file
 
 from client.imaging.cohort import Cohort
+from client.methods.memory import SiteMemory
 from client.training.evaluate import predict
-from client.training.memory import SiteMemory
 from common import wire
 from common.calibration import calibrate
 from common.config import dump_yaml

@@ -6,9 +6,10 @@ import torch
 
 from client.compute.batches import collate
 from client.imaging.cohort import Cohort
+from client.methods import personal_weights, train_site
+from client.methods.memory import KEPT, SiteMemory
+from client.methods.task import Task
 from client.training.local import train_round
-from client.training.memory import KEPT, SiteMemory
-from client.training.methods import personal_weights, train_site
 from client.training.schedule import rate_factor
 from common import wire
 from common.errors import DataError
@@ -34,7 +35,7 @@ def plan_of(name, options=None, training=PLAIN):
 def work(plan, cohort, memory, round=1, start=None):
     model = build_model(plan)
     weights = start or wire.get_weights(model)
-    return (*train_site(model, cohort, plan, "here", round, CPU, weights, memory), model)
+    return (*train_site(Task(model, cohort, plan, "here", round, CPU, weights, memory)), model)
 
 
 def test_fedavg_is_plain_training(cohort, tmp_path):
@@ -81,9 +82,8 @@ def test_scaffold_follows_its_formula(cohort, tmp_path):
     memory.keep(1, c_i)
     start = weights | {f"control/{n}": v for n, v in c.items()}
     model = build_model(plan)
-    done, update = train_site(
-        model, cohort, plan, "here", 1, CPU, start, SiteMemory(tmp_path / "other")
-    )  # with c_i = 0
+    empty = SiteMemory(tmp_path / "other")  # c_i = 0
+    done, update = train_site(Task(model, cohort, plan, "here", 1, CPU, start, empty))
     y, rates = by_hand(plan, cohort, weights, c)
     assert done.rates == pytest.approx(rates)
     for n in weights:
@@ -91,7 +91,7 @@ def test_scaffold_follows_its_formula(cohort, tmp_path):
         expected = -c[n] + (weights[n] - y[n]) / rates  # option II, c_i = 0
         np.testing.assert_allclose(update[f"control/{n}"], expected, rtol=1e-2, atol=2e-4)
     # In the next round the site starts from the c_i that it kept.
-    second = train_site(build_model(plan), cohort, plan, "here", 2, CPU, start, memory)[1]
+    second = train_site(Task(build_model(plan), cohort, plan, "here", 2, CPU, start, memory))[1]
     kept = memory.before(3)
     for n in weights:
         np.testing.assert_allclose(kept[n], c_i[n] + second[f"control/{n}"], rtol=1e-4, atol=1e-6)
@@ -154,3 +154,11 @@ def test_a_round_asked_for_again_starts_from_what_was_there_before_it(tmp_path):
         memory.before(5)
     with pytest.raises(DataError, match="no folder"):
         SiteMemory(None).before(1)
+
+
+def test_fedprox_stays_closer_to_the_global_weights(cohort):
+    moved = []
+    for mu in (0.0, 5.0):
+        _, update, _ = work(plan_of("FedProx", {"proximal_mu": mu}), cohort, SiteMemory(None))
+        moved.append(wire.l2_norm(update))
+    assert moved[1] < 0.9 * moved[0]

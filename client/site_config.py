@@ -1,0 +1,72 @@
+"""What a site's ClientApp is told of its site: one value, and its one way to and from Flower's node
+configuration."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.governance.ledger import Budget
+from common.errors import ConfigError
+
+NodeConfig = Mapping[str, str | int | float | bool]
+KEYS = (
+    "site", "cohorts", "plan", "device", "min-patients", "ledger", "memory", "budget-epsilon",
+    "budget-delta", "hostile",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SiteConfig:
+    """One site, as its ClientApp sees it."""
+
+    site: str
+    cohorts: tuple[Path, ...]
+    plan: Path  # the approved plan's file
+    device: str = "auto"
+    min_patients: int = 0  # the site's own minimum
+    ledger: Path | None = None  # for plans with privacy
+    memory: Path | None = None  # folder for what methods keep at the site
+    budget: Budget | None = None
+    hostile: float | None = None  # simulation/hostile.py's; an honest site does not look at it
+
+    def to_node(self) -> dict[str, str | int | float | bool]:
+        """For Flower; what is left out is as above."""
+        node: dict[str, str | int | float | bool] = {
+            "site": self.site,
+            "cohorts": os.pathsep.join(str(folder.resolve()) for folder in self.cohorts),
+            "plan": str(self.plan.resolve()),
+            "device": self.device,
+            "min-patients": self.min_patients,
+        }
+        for key, path in (("ledger", self.ledger), ("memory", self.memory)):
+            if path is not None:
+                node[key] = str(path.resolve())
+        if self.budget is not None:
+            node |= {"budget-epsilon": self.budget.epsilon, "budget-delta": self.budget.delta}
+        if self.hostile is not None:
+            node["hostile"] = self.hostile
+        return node
+
+    @classmethod
+    def from_node(cls, node: NodeConfig) -> "SiteConfig":
+        """From Flower. Raises ConfigError for a key that is missing or not one of KEYS."""
+        if unknown := sorted(node.keys() - set(KEYS)):
+            raise ConfigError(
+                f"node configuration: {unknown[0][:40]!r}: unknown key; known are {', '.join(KEYS)}"
+            )
+        if missing := [key for key in ("site", "cohorts", "plan") if key not in node]:
+            raise ConfigError(f"node configuration: {missing[0]}: missing")
+        return cls(
+            site=str(node["site"]),
+            cohorts=tuple(Path(folder) for folder in str(node["cohorts"]).split(os.pathsep)),
+            plan=Path(str(node["plan"])),
+            device=str(node.get("device", "auto")),
+            min_patients=int(node.get("min-patients", 0)),
+            ledger=Path(str(node["ledger"])) if "ledger" in node else None,
+            memory=Path(str(node["memory"])) if "memory" in node else None,
+            budget=Budget(float(node["budget-epsilon"]), float(node["budget-delta"]))
+            if "budget-epsilon" in node
+            else None,
+            hostile=float(node["hostile"]) if "hostile" in node else None,
+        )
