@@ -30,13 +30,16 @@ import torch
 from client.compute.batches import collate, in_batches
 from client.compute.device import set_up_process
 from client.imaging.cohort import Cohort, build_cohort, pseudonym
+from client.imaging.frames import Frame, InMemory
 from client.imaging.outcome import Tally
 from client.imaging.pixels import fit
-from client.imaging.sequence import Collection, Frame, Sequence
+from client.imaging.sequence import Collection, Sequence
+from client.prediction.cases import Case
 from client.prediction.explain.case import explain_case
 from client.prediction.explain.when import explain_when
 from client.prediction.explain.where import explain_where
-from client.prediction.predict import Case, load_model, predict_source
+from client.prediction.model import load_model
+from client.prediction.predict import predict_source
 from common.handover import ONNX, Handed, read_model
 from common.models import CNNLSTM
 from common.plan import Augmentation, Input, Training
@@ -148,7 +151,7 @@ def predict_ratios(handed: Handed, model: CNNLSTM, folder: Path) -> tuple[float,
     images = rng.random((4, contract.size, contract.size)).astype(np.float32)
     sequences = [
         Sequence(
-            f"p{i}", tuple(Frame(float(k), lambda k=k: images[k]) for k in range(4)), np.zeros(1, np.float32)
+            f"p{i}", tuple(Frame(float(k), InMemory(images[k])) for k in range(4)), np.zeros(1, np.float32)
         )
         for i in range(1000)  # type: ignore[misc]
     ]

@@ -26,10 +26,11 @@ from pydicom.pixels.processing import apply_modality_lut
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from client.imaging.cohort import Cohort, build_cohort
+from client.imaging.frames import Frame, InMemory
 from client.imaging.outcome import Tally
 from client.imaging.pixels import DicomPixels, fit, read_pixels
 from client.imaging.reader import frames_of
-from client.imaging.sequence import Collection, Frame, Sequence
+from client.imaging.sequence import Collection, Sequence
 from common.malloc import keep_memory
 from common.plan import Input, Model, Window
 
@@ -114,7 +115,7 @@ def many_sequences(folder: Path) -> Path:
     frame = np.random.default_rng(0).random((16, 16), dtype=np.float32)
     sequences = [
         Sequence(
-            f"p{k}", tuple(Frame(float(d), lambda: frame) for d in range(4)), np.array([k % 2], np.float32)
+            f"p{k}", tuple(Frame(float(d), InMemory(frame)) for d in range(4)), np.array([k % 2], np.float32)
         )
         for k in range(SEQUENCES)
     ]
@@ -144,7 +145,7 @@ def epoch_ratio(folder: Path, repeats: int) -> float:
     sequences = [
         Sequence(
             f"p{k}",
-            tuple(Frame(float(d), lambda f=f: f) for d, f in enumerate(p)),
+            tuple(Frame(float(d), InMemory(f)) for d, f in enumerate(p)),
             np.array([k % 2], np.float32),
         )  # type: ignore[misc]
         for k, p in enumerate(pictures)

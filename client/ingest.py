@@ -31,7 +31,7 @@ def ingest_site(folder: SiteFolder, plan: Plan) -> Path:
     if not is_current(cohort, stamp):
         with log_to(folder.logs / "ingest.log", logging.getLogger("pneumofed.ingest")):
             found = source.read(plan.input, plan.findings)
-            build_cohort(cohort, found, plan.input, plan.findings, key, stamp, forgotten)
+            build_cohort(cohort, found, plan.input, plan.findings, key, stamp, forgotten=forgotten)
     return cohort
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from client.compute.device import set_up_process
 from client.imaging.cohort import build_cohort
+from client.imaging.frames import Frame, InMemory
 from client.imaging.outcome import Tally
-from client.imaging.sequence import Collection, Frame, Sequence
+from client.imaging.sequence import Collection, Sequence
 from common.config import dump_yaml
 from common.plan import Input, Model, Plan, Training
 from simulation.scenario import Scenario
@@ -68,7 +69,7 @@ def make_sequences(n: int, seed: int = 0, findings: int = 1, size: int = 16) -> 
         images = rng.uniform(0, 0.5, (int(rng.integers(1, 5)), size, size)).astype(np.float32)
         labels = np.full(findings, i % 2, np.float32)
         images[-1, :6, :6] += 0.5 * (i % 2)
-        frames = tuple(Frame(3.0 * k, lambda image=image: image) for k, image in enumerate(images))
+        frames = tuple(Frame(3.0 * k, InMemory(image)) for k, image in enumerate(images))
         sequences.append(Sequence(f"patient-{seed}-{i}", frames, labels))
     return sequences
 

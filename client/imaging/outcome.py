@@ -71,11 +71,12 @@ class Tally:
     def add(self, reason: Reason, n: int = 1) -> None:
         self.counts[reason] += n
 
-    def add_files(self, reason: Reason, paths: Iterable[Path]) -> None:
-        """Count files, and write each one's path into the site's own log."""
+    def add_files(self, reason: Reason, paths: Iterable[Path | None]) -> None:
+        """Count files, and write the path of each that has one into the site's own log."""
         for path in paths:
             self.counts[reason] += 1
-            log.info("%s: %s", reason.name.lower(), path)
+            if path is not None:
+                log.info("%s: %s", reason.name.lower(), path)
 
     @property
     def skipped_files(self) -> int:

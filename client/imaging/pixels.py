@@ -25,13 +25,14 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True)
 class DicomPixels:
-    """An image in a file that is not read yet; calling it reads it."""
+    """An image in a DICOM file that is not read yet."""
 
     path: Path
     window: Window | None = None
     frame: int = 0
 
-    def __call__(self) -> Grey:
+    def read(self) -> Grey:
+        """(H, W) in [0, 1]. Raises Skipped if it cannot be decoded."""
         return read_pixels(self.path, self.window, self.frame)
 
 

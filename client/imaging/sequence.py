@@ -1,6 +1,6 @@
 """One patient's images in order. A sequence is the unit of batching, splitting, evaluation and privacy."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Set
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,21 +10,12 @@ from numpy.typing import NDArray
 
 from client.imaging.choosing import check_places, choose_images
 from client.imaging.dicom import Header
+from client.imaging.frames import Frame
 from client.imaging.outcome import Reason, Tally
 from client.imaging.pixels import DicomPixels
 from common.plan import Input
 
 SECONDS_A_DAY = 86400.0
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One image that is not read yet."""
-
-    position: (
-        float  # days (X-ray) or millimetres (CT) on an axis of the patient's own; ascending in a sequence
-    )
-    load: Callable[[], NDArray[np.float32]]  # (H, W) in [0, 1]; raises Skipped
 
 
 @dataclass(frozen=True)
@@ -108,11 +99,20 @@ def choose(n: int, max_frames: int, modality: str) -> list[int]:
     return [round(i) for i in np.linspace(0, n - 1, max_frames)] if max_frames > 1 else [n // 2]
 
 
+def image_of(header: Header, contract: Input) -> DicomPixels:
+    """The image that a header is about, as the contract wants it shown."""
+    return DicomPixels(header.path, contract.window, header.frame)
+
+
 def to_frames(ordered: Seq[Header], contract: Input) -> tuple[Frame, ...]:
     """The chosen of one patient's ordered images as frames, placed from the first image on."""
     kept = [ordered[i] for i in choose(len(ordered), contract.max_frames, contract.modality)]
     start = place(ordered[0], contract.modality)
-    return tuple(
-        Frame(place(h, contract.modality) - start, DicomPixels(h.path, contract.window, h.frame))
-        for h in kept
-    )
+    return tuple(Frame(place(h, contract.modality) - start, image_of(h, contract)) for h in kept)
+
+
+def sequence_of(ordered: Seq[Header], labels: NDArray[np.float32], contract: Input) -> Sequence:
+    """One patient's ordered images as a sequence; what is said of the patient is said of the last image."""
+    last = ordered[-1]
+    frames = to_frames(ordered, contract)
+    return Sequence(last.patient, frames, labels, last.scanner, last.sex, last.age, last.view)

@@ -6,20 +6,19 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from client.imaging.deidentify import without_identifiers
 from client.imaging.dicom import Header, HeadersOfFile
+from client.imaging.frames import Frame, ImageFile, InMemory
 from client.imaging.labels import Labels, parse_label, read_labels, read_rows, require_images
 from client.imaging.outcome import Reason, Skipped, Tally
 from client.imaging.reader import headers_of, patients_of
-from client.imaging.sequence import Collection, Frame, Sequence, choose, episodes, order_headers, to_frames
+from client.imaging.sequence import Collection, Sequence, choose, episodes, order_headers, sequence_of
 from common.errors import DataError
 from common.plan import Input
 
@@ -65,10 +64,10 @@ class DicomFolder:
         labels = read_labels(self.labels_path, findings)
         tally, removed, identifiers = Tally(), Counter[str](), set[str]()
         patients: dict[str, list[Header]] = defaultdict(list)
-        for found in _headers_in(self.path, contract, tally):
-            patients[found.images[0].patient] += found.images
-            removed.update(found.removed)
-            identifiers |= found.identifiers
+        for file in _headers_in(self.path, contract, tally):
+            patients[file.images[0].patient] += file.images
+            removed.update(file.removed)
+            identifiers |= file.identifiers
         require_images(
             labels, {str(getattr(h, labels.key)) for headers in patients.values() for h in headers}, tally
         )
@@ -97,13 +96,14 @@ def _headers_in(path: Path, contract: Input, tally: Tally) -> Iterator[HeadersOf
 
 def patients_in(path: Path, contract: Input, tally: Tally) -> dict[str, list[Header]]:
     """Each patient's images in order, of a folder of DICOM files or one file, without labels: what a
-    prediction is about."""
+    prediction is about. Patients without an image that belongs are left out, and their files counted."""
     patients: dict[str, list[Header]] = defaultdict(list)
-    for found in _headers_in(path, contract, tally):
-        patients[found.images[0].patient] += found.images
-    return {
+    for file in _headers_in(path, contract, tally):
+        patients[file.images[0].patient] += file.images
+    ordered = {
         patient: order_headers(patients[patient], contract.modality, tally) for patient in sorted(patients)
     }
+    return ordered
 
 
 def _sequences(
@@ -115,19 +115,8 @@ def _sequences(
         tally.add(Reason.UNLABELLED)
         return
     for key, ordered in episodes(headers, labels.key, known, contract.modality, tally).items():
-        if ordered and len(ordered) < contract.min_frames:
-            tally.add(Reason.TOO_SHORT)
-        elif ordered:
-            last = ordered[-1]
-            yield Sequence(
-                last.patient,
-                to_frames(ordered, contract),
-                labels.values[key],
-                last.scanner,
-                last.sex,
-                last.age,
-                last.view,
-            )
+        if ordered:
+            yield sequence_of(ordered, labels.values[key], contract)
         else:
             tally.add(Reason.NO_FRAMES)
 
@@ -181,11 +170,8 @@ class ImageIndex:
         if np.isnan(labels).all():
             tally.add(Reason.UNLABELLED)
             return None
-        if len(rows) < contract.min_frames:
-            tally.add(Reason.TOO_SHORT)
-            return None
         kept = [rows[i] for i in choose(len(rows), contract.max_frames, contract.modality)]
-        frames = tuple(Frame(r[0] - kept[0][0], partial(read_image, self.path.parent / r[1])) for r in kept)
+        frames = tuple(Frame(r[0] - kept[0][0], ImageFile(self.path.parent / r[1])) for r in kept)
         return Sequence(patient, frames, labels)
 
     def _column(self, name: str) -> str:
@@ -248,7 +234,7 @@ class NpzFile:
                 if not patient:
                     tally.add(Reason.NO_PATIENT)
                 else:
-                    frame = Frame(0.0, partial(_unit_range, image))
+                    frame = Frame(0.0, InMemory(image))
                     sequences.append(Sequence(str(patient), (frame,), np.array([label], dtype=np.float32)))
         return Collection(sequences, tally)
 
@@ -286,19 +272,6 @@ class NpzFile:
             if row["split"] == split and (i := _number(row["index"])) is not None and 0 <= i < n:
                 patients[int(i)] = row["patient_id"]
         return patients
-
-
-def read_image(path: Path) -> NDArray[np.float32]:
-    """A grey image file as (H, W) float32 in [0, 1]. Raises Skipped if it cannot be decoded."""
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
-    if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise Skipped(Reason.BROKEN)
-    return _unit_range(np.asarray(image))
-
-
-def _unit_range(image: NDArray[Any]) -> NDArray[np.float32]:
-    unit: NDArray[np.float32] = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
-    return unit
 
 
 def _number(text: str) -> float | None:

@@ -30,7 +30,9 @@ def predict(
     """Probabilities for every sequence. Research use, not a medical device."""
     from client.compute.device import choose_device, set_up_process
     from client.imaging.outcome import Tally
-    from client.prediction.predict import load_model, predict_source, write_predictions
+    from client.prediction.cases import Refusal
+    from client.prediction.model import load_model
+    from client.prediction.predict import predict_source, write_predictions
     from client.settings import SiteFolder
     from common.handover import RESEARCH_USE, read_model
 
@@ -40,7 +42,7 @@ def predict(
         handed, load_model(handed, where, SiteFolder(dir_) if dir_ else None), source, where, tally
     )
     write_predictions(out, handed, rows, tally)
-    refused = sum("refused" in row for row in rows)
+    refused = sum(isinstance(row, Refusal) for row in rows)
     typer.echo(
         f"{len(rows) - refused} sequences in "
         f"{out / 'predictions.csv'}{f', {refused} refused' if refused else ''}. {RESEARCH_USE}"
@@ -70,8 +72,8 @@ def explain(
     """Why: which visits and which regions decided, and how far to believe it. Research use, not a medical
     device."""
     from client.compute.device import choose_device, set_up_process
-    from client.prediction.explain.write import explain_source
-    from client.prediction.predict import load_model
+    from client.prediction.explain.write import Request, explain_source
+    from client.prediction.model import load_model
     from client.settings import SiteFolder
     from common.errors import ConfigError
     from common.handover import RESEARCH_USE, read_model
@@ -84,12 +86,11 @@ def explain(
         raise ConfigError(f"--finding {finding}: the model has {', '.join(handed.plan.findings)}")
     site = SiteFolder(dir_) if dir_ else None
     network = load_model(handed, where, site)
-    written = explain_source(
-        handed, network, source, out, where, patient, finding or handed.plan.findings[0], most, dicom or store
-    )
-    for folder, found in written:
-        turning = f"turning at image {found.when.turning + 1} of {len(found.case.pixels)}"
-        typer.echo(f"{folder}: {found.finding} {found.probability:.2f}, {turning}")
+    request = Request(finding or handed.plan.findings[0], patient, most, dicom or store)
+    written = explain_source(handed, network, source, out, where, request)
+    for folder, one in written:
+        turning = f"turning at image {one.when.turning + 1} of {len(one.case.pixels)}"
+        typer.echo(f"{folder}: {one.finding} {one.probability:.2f}, {turning}")
     if store and site is not None:
         from client.pacs.site import store_files
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from client.compute.forward import logits_of
 from common.models import CNNLSTM
 
 
@@ -34,5 +35,4 @@ def logits(model: CNNLSTM, sequences: list[Seen]) -> Tensor:
     lengths = torch.tensor([len(s) for s in sequences], device=sequences[0].frames.device)
     frames = torch.nn.utils.rnn.pad_sequence([s.frames for s in sequences], batch_first=True)
     gaps = torch.nn.utils.rnn.pad_sequence([s.gaps for s in sequences], batch_first=True)
-    found: Tensor = model(frames, gaps, lengths)
-    return found
+    return logits_of(model, frames, gaps, lengths)

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from client.compute.batches import in_batches
-from client.compute.device import autocast
+from client.compute.forward import logits_of
 from client.imaging.cohort import Cohort
 from common import calibration, metrics, wire
 from common.plan import Plan
@@ -20,11 +20,8 @@ def predict_logits(
 ) -> NDArray[np.float32]:
     """Logits (len(indices), K) float32, in the order of `indices`."""
     model.eval()
-    logits = []
-    for batch in in_batches(cohort, indices, 64, device):
-        with autocast(device):
-            found = model(batch.frames, batch.gaps, batch.lengths)
-        logits.append(found.float().cpu().numpy())
+    batches = in_batches(cohort, indices, 64, device)
+    logits = [logits_of(model, b.frames, b.gaps, b.lengths).cpu().numpy() for b in batches]
     return np.concatenate(logits) if logits else np.zeros((0, cohort.labels.shape[1]), np.float32)
 
 

@@ -15,8 +15,9 @@ from torch.nn.utils import parameters_to_vector
 from client.compute.batches import collate
 from client.governance.accounting import RoundCost
 from client.imaging.cohort import Cohort, build_cohort, pseudonym, split_position
+from client.imaging.frames import Frame, InMemory
 from client.imaging.outcome import Tally
-from client.imaging.sequence import Collection, Frame, Sequence
+from client.imaging.sequence import Collection, Sequence
 from client.training.local import Pull, train_round
 from client.training.private.round import sequence_loss, train_private_round
 from common.models import CNNLSTM, build_model
@@ -75,7 +76,7 @@ def _sequence(name: str, plan: Plan, rng: np.random.Generator) -> Sequence:
         np.kron(rng.random((side, side)), np.ones((-(-contract.size // side),) * 2)).astype(np.float32)
         for _ in range(length)
     ]
-    frames = tuple(Frame(float(30 * k), lambda p=p: p) for k, p in enumerate(pictures))  # type: ignore[misc]
+    frames = tuple(Frame(float(30 * k), InMemory(p)) for k, p in enumerate(pictures))
     return Sequence(name, frames, rng.integers(0, 2, len(plan.findings)).astype(np.float32))
 
 

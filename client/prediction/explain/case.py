@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
+from client.prediction.cases import Case
 from client.prediction.explain.trust import Trust, examine
 from client.prediction.explain.when import When, explain_when
 from client.prediction.explain.where import Where, explain_where
-from client.prediction.predict import Case
 from common.calibration import calibrate
 from common.handover import RESEARCH_USE, Handed
 from common.models import CNNLSTM

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from client.compute.forward import attention_of
 from client.prediction.sequence import Seen, logits
 from common.models import CNNLSTM
 
@@ -35,11 +36,9 @@ def explain_when(model: CNNLSTM, seen: Seen, finding: int) -> When:
     """2 T sequences in one batch. A sequence of one has no influence: without its only image nothing is left
     to judge."""
     n = len(seen)
-    _, attention = model.explain(
-        seen.frames[None], seen.gaps[None], torch.tensor([n], device=seen.frames.device)
-    )
+    attention = attention_of(model, seen.frames, seen.gaps)
     beginnings = [seen.only(list(range(t + 1))) for t in range(n)]
     without = [seen.only([i for i in range(n) if i != t]) for t in range(n)] if n > 1 else []
-    found = logits(model, beginnings + without)[:, finding]
-    influence = found[n - 1] - found[n:] if n > 1 else torch.zeros(1)
-    return When(attention[0].cpu(), found[:n].cpu(), influence.cpu())
+    scores = logits(model, beginnings + without)[:, finding]
+    influence = scores[n - 1] - scores[n:] if n > 1 else torch.zeros(1)
+    return When(attention.cpu(), scores[:n].cpu(), influence.cpu())

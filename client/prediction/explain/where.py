@@ -19,6 +19,7 @@ from captum.attr import IntegratedGradients, LayerGradCam, Occlusion
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from client.compute.forward import logits_of
 from client.prediction.sequence import Seen
 from common.models import CNNLSTM
 
@@ -51,8 +52,8 @@ class OfFrames(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         n, t = frames.shape[:2]
         lengths = torch.full((n,), t, device=frames.device)
-        result: Tensor = self.sign * self.model(frames, self.seen.gaps.expand(n, t), lengths)[:, self.finding]
-        return result
+        logits = logits_of(self.model, frames, self.seen.gaps.expand(n, t), lengths)
+        return self.sign * logits[:, self.finding]
 
 
 def explain_where(model: CNNLSTM, seen: Seen, finding: int, sign: float = 1.0) -> Where:

@@ -15,9 +15,10 @@ from client.imaging.cohort import (
     require_trainable,
     split_position,
 )
-from client.imaging.outcome import Reason, Skipped, Tally
+from client.imaging.frames import Frame, ImageFile
+from client.imaging.outcome import Reason, Tally
 from client.imaging.pixels import fit
-from client.imaging.sequence import Collection, Frame, Sequence
+from client.imaging.sequence import Collection, Sequence
 from common.errors import DataError
 from common.plan import Input, Split
 from tests.client.imaging.test_dicom import image, save
@@ -31,7 +32,7 @@ def test_a_cohort_holds_what_went_in(tmp_path):
     by_pseudonym = {pseudonym(s.patient, b"key"): s for s in sequences}
     for i, patient in enumerate(cohort.patients):
         source = by_pseudonym[patient]
-        expected = np.stack([np.rint(frame.load() * 255) for frame in source.frames]).astype(np.uint8)
+        expected = np.stack([np.rint(frame.image.read() * 255) for frame in source.frames]).astype(np.uint8)
         np.testing.assert_array_equal(cohort.frames(i), expected)
         np.testing.assert_allclose(cohort.gaps(i), [0.0] + [3.0] * (len(source.frames) - 1))
         np.testing.assert_array_equal(cohort.labels[i], source.labels)
@@ -64,13 +65,11 @@ def test_several_folders_are_one_cohort(tmp_path):
 
 
 def test_a_bad_frame_is_counted_and_a_patient_without_any_left_out(tmp_path):
-    def broken():
-        raise Skipped(Reason.BROKEN)
-
+    broken = ImageFile(tmp_path / "no-picture.png")
     good = make_sequences(4)
     half = Sequence(
         "half",
-        (Frame(0, broken), Frame(2, good[0].frames[0].load), Frame(5, good[0].frames[0].load)),
+        (Frame(0, broken), Frame(2, good[0].frames[0].image), Frame(5, good[0].frames[0].image)),
         good[0].labels,
     )
     none = Sequence("none", (Frame(0, broken),), good[0].labels)
@@ -186,17 +185,17 @@ def dicom_cohort(folder, place, contract=None, **more):
 @pytest.fixture
 def reads(monkeypatch):
     """Which files are decoded."""
-    from client.imaging import cohort
+    from client.imaging import decoding
 
     decoded = []
-    frames_of = cohort.frames_of
+    frames_of = decoding.frames_of
 
     def noted(wanted, contract):
         wanted = list(wanted)
         decoded.extend(w.path.name for w in wanted)
         return frames_of(wanted, contract)
 
-    monkeypatch.setattr(cohort, "frames_of", noted)
+    monkeypatch.setattr(decoding, "frames_of", noted)
     return decoded
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from client.imaging.cohort import Cohort, build_cohort
+from client.imaging.frames import Frame, InMemory
 from client.imaging.outcome import Reason, Tally
 from client.imaging.quality import count_shared_images, describe, render_page
-from client.imaging.sequence import Collection, Frame, Sequence
+from client.imaging.sequence import Collection, Sequence
 from client.settings import SiteFolder
 from tests.client.imaging.test_dicom import image, save
 from tests.conftest import require_tool, small_plan
@@ -22,7 +23,7 @@ def cohort_of(folder, sequences, tally=None):
 
 
 def sequence(patient, label, *pictures, scanner="ACME one"):
-    frames = tuple(Frame(3.0 * k, lambda p=p: p) for k, p in enumerate(pictures))
+    frames = tuple(Frame(3.0 * k, InMemory(p)) for k, p in enumerate(pictures))
     return Sequence(patient, frames, np.array([label], np.float32), scanner)
 
 

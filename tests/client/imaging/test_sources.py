@@ -43,7 +43,7 @@ def test_dicom_files_become_sequences_in_order_of_time(tmp_path):
     assert [s.labels[0] for s in found.sequences] == [0, 1, 0]
     for sequence in found.sequences:
         assert [f.position for f in sequence.frames] == [0, 2, 4]
-        greys = [f.load()[0, 0] for f in sequence.frames]
+        greys = [f.image.read()[0, 0] for f in sequence.frames]
         assert greys == sorted(greys)
         assert greys[0] < greys[-1]
 
@@ -131,7 +131,7 @@ def test_an_image_index_becomes_sequences(tmp_path):
     found = index(tmp_path, rows).read(Input(), FINDINGS)
     assert [s.patient for s in found.sequences] == ["a", "b"]
     assert [f.position for f in found.sequences[0].frames] == [0.0, 7.0]
-    assert [round(float(f.load()[0, 0]) * 255) for f in found.sequences[0].frames] == [0, 200]
+    assert [round(float(f.image.read()[0, 0]) * 255) for f in found.sequences[0].frames] == [0, 200]
     assert found.tally.as_dict() == {"no_patient": 1, "no_position": 1, "unlabelled": 1}
 
 
@@ -168,7 +168,7 @@ def test_a_medmnist_file_keeps_patients_together(tmp_path):
     found = NpzFile(path).read(Input(), FINDINGS)
     assert [(s.patient, s.labels[0]) for s in found.sequences] == [("a", 0), ("b", 1), ("b", 1), ("a", 0)]
     assert found.tally.counts[Reason.NO_PATIENT] == 2
-    np.testing.assert_allclose(found.sequences[1].frames[0].load(), images[1] / 255, rtol=1e-6)
+    np.testing.assert_allclose(found.sequences[1].frames[0].image.read(), images[1] / 255, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

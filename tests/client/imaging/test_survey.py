@@ -3,8 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.imaging.cohort import Cohort, build_cohort
+from client.imaging.frames import Frame, InMemory
 from client.imaging.outcome import Tally
-from client.imaging.sequence import Collection, Frame, Sequence
+from client.imaging.sequence import Collection, Sequence
 from client.imaging.survey import survey
 from common import wire
 from common.plan import Input
@@ -22,7 +23,7 @@ def test_counts_are_those_of_going_through_the_patients(tmp_path_factory, rows):
     folder, findings = tmp_path_factory.mktemp("c"), ("pneumonia", "effusion")
     made = [
         Sequence(
-            f"p{p}", tuple(Frame(float(d), lambda: PICTURE) for d in range(n)), np.array([a, b], np.float32)
+            f"p{p}", tuple(Frame(float(d), InMemory(PICTURE)) for d in range(n)), np.array([a, b], np.float32)
         )
         for p, n, a, b in rows
     ]

@@ -171,7 +171,7 @@ def test_what_the_contract_does_not_allow_is_refused(here, tmp_path, model, imag
 
 
 def test_a_hospital_s_own_tensors_are_used_where_it_took_part(tmp_path):
-    from client.prediction.predict import load_model
+    from client.prediction.model import load_model
     from client.settings import SiteFolder
     from common.handover import read_model
 

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 
 from client.imaging.cohort import Cohort, build_cohort
+from client.imaging.frames import Frame, InMemory
 from client.imaging.outcome import Tally
-from client.imaging.sequence import Collection, Frame, Sequence
+from client.imaging.sequence import Collection, Sequence
 from common.plan import Input, Model, Privacy
 from simulation.attacks.inversion import invert, true_frames
 from tests.conftest import small_plan
@@ -21,7 +22,7 @@ def one_patient(tmp_path, plan):
     """A bright disc on a dark ground, once."""
     y, x = np.mgrid[:28, :28]
     picture = np.where((y - 10) ** 2 + (x - 17) ** 2 < 50, 0.9, 0.1).astype(np.float32)
-    sequence = Sequence("p", (Frame(0.0, lambda: picture),), np.ones(1, np.float32))
+    sequence = Sequence("p", (Frame(0.0, InMemory(picture)),), np.ones(1, np.float32))
     build_cohort(
         tmp_path / "one", Collection([sequence], Tally()), plan.input, plan.findings, b"key", "stamp"
     )

@@ -1,0 +1,25 @@
+"""The one forward pass that judges: of evaluation, prediction and explanation, in one precision."""
+
+import torch
+from torch import Tensor, nn
+
+from client.compute.device import autocast
+from common.models import CNNLSTM
+
+
+def logits_of(model: nn.Module, frames: Tensor, gaps: Tensor, lengths: Tensor) -> Tensor:
+    """(B, K) float32 logits of padded sequences; with gradients where the caller asks for them.
+
+    Shapes: frames (B, T, H, W) float in [0, 1], gaps (B, T), lengths (B,).
+    """
+    with autocast(frames.device):
+        logits: Tensor = model(frames, gaps, lengths)
+    return logits.float()
+
+
+def attention_of(model: CNNLSTM, frames: Tensor, gaps: Tensor) -> Tensor:
+    """(T,) the pooling's weights in one sequence of T real frames, (T, H, W) and (T,)."""
+    lengths = torch.tensor([len(frames)], device=frames.device)
+    with autocast(frames.device):
+        _, attention = model.explain(frames[None], gaps[None], lengths)
+    return attention[0].float()

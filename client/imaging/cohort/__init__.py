@@ -1,0 +1,23 @@
+"""The cohort: sequences decoded once, windowed and resized, on disk; opened in milliseconds by
+memory-mapping.
+
+A cohort folder holds `frames.bin` (frames one after another, uint8 or uint16), `frames.arrow` (the gap before
+each, and a keyed hash of the file it came from), `sequences.arrow` (pseudonym, first frame, number of frames,
+labels, attributes) and `cohort.json` (contract, counts, fingerprint). Sequences of one patient share frames.
+It is written beside its place and renamed into it, so it is whole or not there; frames whose file did not
+change are taken over from the cohort before.
+"""
+
+from client.imaging.cohort.building import build_cohort, is_current, remove_patient, stamp_of
+from client.imaging.cohort.reading import Cohort, pseudonym, require_trainable, split_position
+
+__all__ = [
+    "Cohort",
+    "build_cohort",
+    "is_current",
+    "pseudonym",
+    "remove_patient",
+    "require_trainable",
+    "split_position",
+    "stamp_of",
+]

@@ -1,0 +1,70 @@
+"""From sequences to pixels, for training and prediction alike: what can be decoded, and whether that is
+enough."""
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+
+from client.imaging.frames import Frame, Image
+from client.imaging.outcome import Reason, Skipped, Tally
+from client.imaging.pixels import DicomPixels, Pixels, fit
+from client.imaging.reader import frames_of
+from client.imaging.sequence import Sequence
+from common.plan import Input
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One patient's sequences with the images that can be read."""
+
+    sequences: Seq[Sequence]
+    pixels: Mapping[Image, Pixels]  # (size, size) each, in order
+
+    def usable(self, sequence: Sequence, contract: Input, tally: Tally) -> tuple[Frame, ...]:
+        """The sequence's readable frames; none, and counted, if they are fewer than the contract asks for."""
+        frames = tuple(frame for frame in sequence.frames if frame.image in self.pixels)
+        if len(frames) >= max(1, contract.min_frames):
+            return frames
+        tally.add(Reason.TOO_SHORT if frames else Reason.NO_FRAMES)
+        return ()
+
+
+def decode(
+    patients: Seq[Seq[Sequence]], contract: Input, tally: Tally, known: Mapping[Image, Pixels] | None = None
+) -> Iterator[Decoded]:
+    """Every patient's images in the contract's size and depth; one that several sequences share is read once.
+
+    Which images make a sequence (`sequence.choose`) was decided before: a broken one is not replaced by
+    another.
+
+    Args:
+        known: images that need not be read again.
+    """
+    distinct = [list(dict.fromkeys(f for s in sequences for f in s.frames)) for sequences in patients]
+    pixels_of = _images([frame.image for frames in distinct for frame in frames], contract, known or {})
+    for sequences, frames in zip(patients, distinct, strict=True):
+        pixels: dict[Image, Pixels] = {}
+        for frame in frames:
+            one = next(pixels_of)
+            if isinstance(one, Skipped):
+                tally.add_files(one.reason, [frame.path])
+            else:
+                pixels[frame.image] = one
+        yield Decoded(sequences, pixels)
+
+
+def _images(
+    wanted: list[Image], contract: Input, known: Mapping[Image, Pixels]
+) -> Iterator[Pixels | Skipped]:
+    """Each image, in order. DICOM is read in processes of its own (reader.py)."""
+    fresh = frames_of([i for i in wanted if isinstance(i, DicomPixels) and i not in known], contract)
+    for image in wanted:
+        if image in known:
+            yield known[image]
+        elif isinstance(image, DicomPixels):
+            yield next(fresh)
+        else:
+            try:
+                yield fit(image.read(), contract.size, contract.depth)
+            except Skipped as skipped:
+                yield skipped

@@ -1,0 +1,64 @@
+"""One image of a sequence before it is read: where it lies in time or space, and where its grey values come
+from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from client.imaging.outcome import Reason, Skipped
+from client.imaging.pixels import DicomPixels, Grey
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A PNG, JPEG or TIFF."""
+
+    path: Path
+
+    def read(self) -> Grey:
+        """(H, W) in [0, 1]. Raises Skipped if it cannot be decoded."""
+        image = cv2.imread(str(self.path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+        if image is None or image.dtype not in (np.uint8, np.uint16):
+            raise Skipped(Reason.BROKEN)
+        return unit_range(np.asarray(image))
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """An image that somebody has read already; equal to itself alone."""
+
+    values: NDArray[np.float32] | NDArray[np.uint8]  # (H, W): float in [0, 1], or the full range of uint8
+
+    def read(self) -> Grey:
+        """(H, W) in [0, 1]."""
+        if self.values.dtype == np.uint8:
+            return unit_range(self.values.astype(np.uint8, copy=False))
+        return self.values.astype(np.float32)
+
+
+Image = DicomPixels | ImageFile | InMemory
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image that is not read yet."""
+
+    position: (
+        float  # days (X-ray) or millimetres (CT) on an axis of the patient's own; ascending in a sequence
+    )
+    image: Image
+
+    @property
+    def path(self) -> Path | None:
+        """The file that it comes from, if it comes from one."""
+        return None if isinstance(self.image, InMemory) else self.image.path
+
+
+def unit_range(image: NDArray[np.unsignedinteger]) -> Grey:
+    """An unsigned image's full range to [0, 1]."""
+    unit: Grey = image.astype(np.float32)
+    unit /= np.float32(np.iinfo(image.dtype).max)
+    return unit

@@ -1,0 +1,71 @@
+"""Evaluation, prediction and explanation judge by one forward pass, in one precision."""
+
+import numpy as np
+import pytest
+import torch
+
+from client.compute import forward
+from client.compute.forward import attention_of, logits_of
+from client.imaging.cohort import Cohort
+from client.prediction.explain.when import explain_when
+from client.prediction.explain.where import OfFrames
+from client.prediction.sequence import Seen, logits
+from client.training.evaluate import predict_logits
+from common.models import build_model
+from tests.conftest import make_cohort, small_plan
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def model():
+    return build_model(small_plan()).eval()
+
+
+@pytest.fixture
+def seen():
+    frames = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return Seen(frames, torch.tensor([0.0, 2.0, 9.0]))
+
+
+@pytest.fixture
+def low_precision(monkeypatch):
+    """As on a GPU: bf16 where the forward pass asks for it."""
+    monkeypatch.setattr(forward, "autocast", lambda device: torch.autocast("cpu", torch.bfloat16))
+
+
+def test_all_judge_in_the_precision_of_the_forward_pass(model, seen, tmp_path, low_precision, monkeypatch):
+    cohort = Cohort.open(make_cohort(tmp_path / "c", 6))
+    i = int(np.argmax(cohort.lengths))
+    frames = torch.from_numpy(cohort.frames(i).astype(np.float32) / np.float32(255))
+    one = Seen(frames, torch.from_numpy(np.cumsum(cohort.gaps(i))))
+    with torch.no_grad():
+        evaluated = torch.from_numpy(predict_logits(model, cohort, np.array([i]), CPU))
+        predicted = logits(model, [one])
+        explained = OfFrames(model, one, 0)(one.frames[None])
+        running = explain_when(model, one, 0).running[-1]
+        monkeypatch.undo()
+        exact = logits(model, [one])
+    assert torch.equal(evaluated, predicted)
+    assert torch.equal(explained, predicted[:, 0])
+    assert torch.allclose(running, predicted[0, 0], atol=1e-2)  # in a batch with shorter ones
+    assert not torch.equal(exact, predicted)  # the precision did differ
+    assert predicted.dtype == torch.float32
+
+
+def test_on_a_cpu_nothing_is_rounded(model, seen):
+    lengths = torch.tensor([3])
+    with torch.no_grad():
+        assert torch.equal(logits_of(model, seen.frames[None], seen.gaps[None], lengths),
+                           model(seen.frames[None], seen.gaps[None], lengths))  # fmt: skip
+        assert torch.equal(
+            attention_of(model, seen.frames, seen.gaps),
+            model.explain(seen.frames[None], seen.gaps[None], lengths)[1][0],
+        )
+
+
+def test_gradients_go_through_where_they_are_asked_for(model, seen):
+    frames = seen.frames[None].clone().requires_grad_()
+    logits_of(model, frames, seen.gaps[None], torch.tensor([3])).sum().backward()
+    assert frames.grad is not None
+    assert float(frames.grad.abs().sum()) > 0
