@@ -1,6 +1,7 @@
 """`pneumofed client …`: the hospital's commands."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -275,21 +276,20 @@ def ledger(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = 
 
     folder = SiteFolder(dir_)
     policy = folder.settings().policy
-    found = summary(Ledger(folder.ledger), Budget(policy.epsilon, policy.delta))
+    account = summary(Ledger(folder.ledger), Budget(policy.epsilon, policy.delta))
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        typer.echo(json.dumps(asdict(account), indent=2))
         return
-    spent, left = f"{found['epsilon_spent']:.3f}", f"{found['epsilon_left']:.3f}"
     typer.echo(
-        f"A patient who was in everything: epsilon {spent} spent or reserved, {left} left of "
-        f"{policy.epsilon:g}"
+        f"A patient who was in everything: epsilon {account.epsilon_spent:.3f} spent or reserved, "
+        f"{account.epsilon_left:.3f} left of {policy.epsilon:g}"
     )
-    typer.echo(f"(at delta {policy.delta:g}; {found['entries']} entries, the chain is whole)")
-    for run in found["runs"]:
-        steps = f"{run['settled_steps']} steps, {run['reserved_steps']} more reserved"
+    typer.echo(f"(at delta {policy.delta:g}; {account.entries} entries, the chain is whole)")
+    for run in account.runs:
+        steps = f"{run.settled_steps} steps, {run.reserved_steps} more reserved"
         typer.echo(
-            f"  plan {run['plan'][:12]} run {run['run'][:12]}: {run['rounds']} rounds, {steps}; "
-            f"alone epsilon {run['epsilon']:.3f}"
+            f"  plan {run.plan[:12]} run {run.run[:12]}: {run.rounds} rounds, {steps}; "
+            f"alone epsilon {run.epsilon:.3f}"
         )
 
 
@@ -308,12 +308,8 @@ def audit(
     folder = SiteFolder(dir_)
     folder.settings()
     for entry in list(read_entries(folder.audit))[-last:]:
-        about = " ".join(
-            f"{k}={json.dumps(v)}"
-            for k, v in entry.items()
-            if k not in ("n", "time", "event", "previous", "hash")
-        )
-        typer.echo(f"{entry.get('n', '?'):>6} {entry.get('time', '?')} {entry.get('event', '?'):<9} {about}")
+        facts = " ".join(f"{name}={json.dumps(value)}" for name, value in entry.facts.items())
+        typer.echo(f"{entry.n:>6} {entry.time} {entry.event:<9} {facts}")
 
 
 @audit_app.command()

@@ -11,8 +11,10 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from pydantic import JsonValue
+
+from client.governance.calendar import Calendar
 from common.config import dump_yaml, load_yaml, validate
 from common.errors import ConfigError, RefusedError
 from common.files import write_atomically
@@ -41,7 +43,7 @@ class Approvals:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def propose(self, plan: dict[str, Any], sha256: str) -> None:
+    def propose(self, plan: dict[str, JsonValue], sha256: str) -> None:
         """Keep a plan that the server showed, for somebody to look at.
 
         Raises:
@@ -78,9 +80,7 @@ class Approvals:
     def decision(self, sha256: str) -> Decision | None:
         """What was decided, or None. An unreadable decision counts as none: nothing trains."""
         try:
-            return Decision(
-                **json.loads((self._folder / sha256 / "decision.json").read_text(encoding="utf-8"))
-            )
+            return Decision(**json.loads(self._decision_file(sha256).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
@@ -98,49 +98,27 @@ class Approvals:
         except ConfigError:
             raise RefusedError(f"plan {sha256[:12]} was changed at this site after its approval") from None
 
+    def calendar(self, sha256: str) -> Calendar:
+        """What the server has asked and been told under a plan."""
+        return Calendar(self._folder / sha256)
+
     def require_run(self, sha256: str, run: str, *, begins: bool) -> None:
         """Count `run` as one of those allowed if it `begins`. Raises RefusedError if the approval is used
         up."""
-        decision, runs = self.decision(sha256), self._runs(sha256)
-        allowed = decision.runs if decision else 0
-        if run not in runs:
-            if len(runs) >= allowed:
-                raise RefusedError(
-                    f"plan {sha256[:12]} was approved for {allowed} run(s), this is another one: approve it "
-                    "again"
-                )
-            if begins:
-                self._write_runs(sha256, {**runs, run: {"round": 0, "request": ""}})
+        decision, calendar = self.decision(sha256), self.calendar(sha256)
+        allowed, runs = decision.runs if decision else 0, calendar.runs()
+        if run in runs:
+            return
+        if len(runs) >= allowed:
+            raise RefusedError(
+                f"plan {sha256[:12]} was approved for {allowed} run(s), this is another one: approve it again"
+            )
+        if begins:
+            calendar.begin(run)
 
     def require_next(self, sha256: str, run: str, number: int, request: str) -> None:
-        """Note that round `number` of `run` is trained from weights with the hash `request`.
-
-        A server that comes back after a crash asks for the last round again, with the same weights: that is
-        answered.
-
-        Raises:
-            RefusedError: an earlier round, or the same one from other weights.
-        """
-        runs = self._runs(sha256)
-        last = runs[run]
-        if number < last["round"] or (number == last["round"] and request != last["request"]):
-            raise RefusedError(
-                f"round {number} was trained already at this site, which is at round {last['round']}"
-            )
-        self._write_runs(sha256, {**runs, run: {"round": number, "request": request}})
-
-    def _runs(self, sha256: str) -> dict[str, dict[str, Any]]:
-        path = self._folder / sha256 / "runs.json"
-        if not path.exists():
-            return {}
-        try:
-            found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise RefusedError("this site's record of past rounds cannot be read") from None
-        return found
-
-    def _write_runs(self, sha256: str, runs: dict[str, dict[str, Any]]) -> None:
-        write_atomically(self._folder / sha256 / "runs.json", (json.dumps(runs, indent=2) + "\n").encode())
+        """Note that round `number` of `run` is trained from weights with the hash `request`; see Calendar."""
+        self.calendar(sha256).train(run, number, request)
 
     def pending(self) -> list[str]:
         """Hashes of the plans that nobody has decided about."""
@@ -154,14 +132,14 @@ class Approvals:
     def find(self, start: str) -> str:
         """The one known plan whose hash begins with `start`. Raises ConfigError if there is none, or
         several."""
-        found = [sha256 for sha256 in self.known() if sha256.startswith(start)]
-        if len(found) != 1:
+        matches = [sha256 for sha256 in self.known() if sha256.startswith(start)]
+        if len(matches) != 1:
             known = (
                 ", ".join(s[:12] for s in self.known()) or "none; they come when the coordinator starts a run"
             )
-            problem = "several plans begin so" if found else "no such plan"
+            problem = "several plans begin so" if matches else "no such plan"
             raise ConfigError(f"{start}: {problem}; known are: {known}")
-        return found[0]
+        return matches[0]
 
     def approve(self, sha256: str) -> Decision:
         """Allow a run, or a further one."""
@@ -187,10 +165,12 @@ class Approvals:
         return Schema({name: tuple(shape) for name, shape in decision.shapes.items()})
 
     def _decide(self, sha256: str, decision: Decision) -> Decision:
-        write_atomically(
-            self._folder / sha256 / "decision.json", (json.dumps(asdict(decision), indent=2) + "\n").encode()
-        )
+        text = json.dumps(asdict(decision), indent=2) + "\n"
+        write_atomically(self._decision_file(sha256), text.encode())
         return decision
+
+    def _decision_file(self, sha256: str) -> Path:
+        return self._folder / sha256 / "decision.json"
 
     def compare(self, sha256: str) -> tuple[str | None, list[str]]:
         """Hash of the plan that was approved last before this one (None if none was), and what changed

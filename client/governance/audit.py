@@ -10,14 +10,64 @@ import datetime
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from common.errors import DataError
 from common.plan import canonical_json
 
 GENESIS = "0" * 64
+TAIL_BYTES = 1_000_000  # no entry is longer
+Fact: TypeAlias = int | float | str | Mapping[str, float | None] | None
+_FRAME = ("n", "time", "event", "previous", "hash")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the log: what happened, and its place in the chain."""
+
+    n: int
+    time: str
+    event: str
+    facts: Mapping[str, Fact]
+    previous: str
+    hash: str
+
+    @classmethod
+    def after(cls, n: int, previous: str, event: str, facts: Mapping[str, Fact]) -> "Entry":
+        """The entry that follows entry `n` with the hash `previous`, now."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        entry = cls(n + 1, now, event, facts, previous, "")
+        return cls(n + 1, now, event, facts, previous, entry.expected_hash)
+
+    @classmethod
+    def parse(cls, line: str | bytes) -> "Entry":
+        """The entry that a line holds, its hash unchecked. Raises ValueError if it holds none."""
+        try:
+            values = json.loads(line)
+            frame = [values[name] for name in _FRAME]
+        except (KeyError, TypeError, RecursionError):
+            raise ValueError("not an entry") from None
+        n, time, event, previous, digest = frame
+        facts = {name: value for name, value in values.items() if name not in _FRAME}
+        return cls(n, time, event, facts, previous, digest)
+
+    @property
+    def line(self) -> str:
+        """JSON as it stands in the file, without the newline."""
+        return json.dumps({**self._hashed(), "hash": self.hash}, ensure_ascii=False)
+
+    @property
+    def expected_hash(self) -> str:
+        """SHA-256 over everything but the hash itself."""
+        return hashlib.sha256(canonical_json(self._hashed()).encode()).hexdigest()
+
+    def _hashed(self) -> dict[str, Fact]:
+        return {
+            "n": self.n, "time": self.time, "event": self.event, **self.facts, "previous": self.previous,
+        }  # fmt: skip
 
 
 class AuditLog:
@@ -34,22 +84,20 @@ class AuditLog:
         torn = _cut_torn_line(path)
         entry = _last_entry(path)
         if entry is not None:
-            self._n, self._last = entry["n"], entry["hash"]
+            self._n, self._last = entry.n, entry.hash
         if torn:
             self.add("recovered", bytes=torn)
 
-    def add(self, event: str, **about: Any) -> None:
+    def add(self, event: str, **facts: Fact) -> None:
         """Append one entry and wait until the disk has it.
 
         Raises:
             OSError: it could not be written; the log is as it was before.
         """
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        entry = {"n": self._n + 1, "time": now, "event": event, **about, "previous": self._last}
-        entry["hash"] = _hash(entry)
+        entry = Entry.after(self._n, self._last, event, facts)
         with open(self._path, "ab", buffering=0, opener=_private) as file:
             before = file.seek(0, os.SEEK_END)
-            line = (json.dumps(entry, ensure_ascii=False) + "\n").encode()
+            line = (entry.line + "\n").encode()
             try:
                 written = file.write(line)
                 if written != len(line):
@@ -58,17 +106,11 @@ class AuditLog:
             except OSError as e:
                 file.truncate(before)
                 raise OSError(e.errno, e.strerror, str(self._path)) from None
-        self._n, self._last = entry["n"], str(entry["hash"])
+        self._n, self._last = entry.n, entry.hash
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _hash(entry: dict[str, Any]) -> str:
-    return hashlib.sha256(
-        canonical_json({k: v for k, v in entry.items() if k != "hash"}).encode()
-    ).hexdigest()
 
 
 def _cut_torn_line(path: Path) -> int:
@@ -83,31 +125,31 @@ def _cut_torn_line(path: Path) -> int:
         return len(data) - whole
 
 
-def _last_entry(path: Path) -> dict[str, Any] | None:
+def _last_entry(path: Path) -> Entry | None:
     if not path.exists() or path.stat().st_size == 0:
         return None
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 65536))
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
         line = file.read().rstrip(b"\n").rsplit(b"\n", 1)[-1]
     try:
-        entry: dict[str, Any] = json.loads(line)
-        if entry["hash"] != _hash(entry):
+        entry = Entry.parse(line)
+        if entry.hash != entry.expected_hash:
             raise ValueError
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         raise DataError(
             f"{path}: its last line was changed; look with: pneumofed client audit verify"
         ) from None
     return entry
 
 
-def read_entries(path: Path) -> Iterator[dict[str, Any]]:
-    """The entries as they are, unchecked. Raises DataError at a line that is not JSON."""
+def read_entries(path: Path) -> Iterator[Entry]:
+    """The entries as they are, unchecked. Raises DataError at a line that is none."""
     if not path.exists():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             try:
-                entry = json.loads(line)
+                entry = Entry.parse(line)
             except ValueError:
                 raise DataError(f"{path}, line {number}: not an entry of the audit log") from None
             yield entry
@@ -121,12 +163,19 @@ def verify(path: Path) -> tuple[int, str]:
     """
     n, last = 0, GENESIS
     for number, entry in enumerate(read_entries(path), start=1):
-        if not isinstance(entry, dict) or entry.get("hash") != _hash(entry):
+        if not _is_whole(entry):
             raise DataError(f"{path}, line {number}: was changed: its hash is not that of its contents")
-        if entry.get("previous") != last or entry.get("n") != n + 1:
+        if entry.previous != last or entry.n != n + 1:
             raise DataError(
                 f"{path}, line {number}: does not follow the line before: lines were removed, inserted or "
                 "reordered"
             )
-        n, last = entry["n"], entry["hash"]
+        n, last = entry.n, entry.hash
     return n, last
+
+
+def _is_whole(entry: Entry) -> bool:
+    try:
+        return entry.hash == entry.expected_hash
+    except ValueError:  # NaN, which no entry of ours holds
+        return False

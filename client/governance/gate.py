@@ -9,12 +9,12 @@ import json
 import logging
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from flwr.app import Error, Message, MessageType
+from pydantic import JsonValue
 
 from client.governance.approval import Approvals
-from client.governance.audit import AuditLog
+from client.governance.audit import AuditLog, Fact
 from client.governance.egress import ALLOWED, check_reply, public_reason
 from client.governance.policy import Policy
 from common import wire
@@ -24,6 +24,7 @@ from common.plan import Plan
 log = logging.getLogger("pneumofed.gate")
 
 MAX_PLAN_CHARS = 100_000
+MAX_NUMBERS = 500  # of one message in the audit log
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,7 @@ class Gate:
             RefusedError, WireError: it is not let in; the text may be sent back.
             OSError: the audit log cannot be written: nothing may be done then.
         """
-        about = _describe(request)
-        self._audit.add("received", **about)
+        self._audit.add("received", **_describe(request))
         kind = request.metadata.message_type
         if kind not in ALLOWED or not request.has_content():
             raise RefusedError(
@@ -131,34 +131,41 @@ class Gate:
         self._audit.add("abandoned", answers=request.metadata.message_id, why=why)
 
 
-def _describe(message: Message) -> dict[str, Any]:
+def _describe(message: Message) -> dict[str, Fact]:
     """What the audit log keeps of a message: kind, run, round, plan, size and hash; of the contents, the
     numbers."""
-    about: dict[str, Any] = {"kind": message.metadata.message_type[:40], "sha256": message.object_id}
+    facts: dict[str, Fact] = {"kind": message.metadata.message_type[:40], "sha256": message.object_id}
     if message.metadata.message_id:
-        about["message"] = message.metadata.message_id
+        facts["message"] = message.metadata.message_id
     if message.metadata.reply_to_message_id:
-        about["answers"] = message.metadata.reply_to_message_id
+        facts["answers"] = message.metadata.reply_to_message_id
     if not message.has_content():
-        return about
+        return facts
     arrays = [array for record in message.content.array_records.values() for array in record.values()]
-    about |= {"tensors": len(arrays), "bytes": sum(len(array.data) for array in arrays)}
+    facts |= {"tensors": len(arrays), "bytes": sum(len(array.data) for array in arrays)}
     for record in message.content.config_records.values():
-        known = {k: str(v)[:64] for k, v in record.items() if k in (wire.PLAN_SHA256, wire.RUN, wire.ROUND)}
-        about |= {_COLUMNS[k]: v for k, v in known.items()}
-    for metrics in message.content.metric_records.values():
-        about["numbers"] = {
-            k[:40]: v if math.isfinite(v) else None
-            for k, v in list(metrics.items())[:20]
-            if isinstance(v, (int, float))
-        }
-    return about
+        facts |= {_COLUMNS[k]: str(v)[:64] for k, v in record.items() if k in _COLUMNS}
+    return facts | _describe_numbers(message)
+
+
+def _describe_numbers(message: Message) -> dict[str, Fact]:
+    """Every number of a message, up to a bound that no answer of ours reaches; what is over it is counted."""
+    values = [pair for metrics in message.content.metric_records.values() for pair in metrics.items()]
+    if not values:
+        return {}
+    kept = {
+        name[:40]: float(value) if isinstance(value, float) and math.isfinite(value) else
+        value if isinstance(value, int) else None
+        for name, value in values[:MAX_NUMBERS]
+    }  # fmt: skip
+    left_out = len(values) - MAX_NUMBERS
+    return {"numbers": kept} | ({"numbers_left_out": left_out} if left_out > 0 else {})
 
 
 _COLUMNS = {wire.PLAN_SHA256: "plan", wire.RUN: "run", wire.ROUND: "round"}
 
 
-def _parse_plan(text: str) -> dict[str, Any]:
+def _parse_plan(text: str) -> dict[str, JsonValue]:
     try:
         tree = json.loads(text) if len(text) <= MAX_PLAN_CHARS else None
     except (ValueError, RecursionError):

@@ -13,15 +13,16 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from client.governance.accounting import History, epsilon
 from common.errors import DataError, RefusedError
 from common.plan import canonical_json
 
 GENESIS = "0" * 64
+Steps: TypeAlias = tuple[float, float, int]  # noise multiplier, sample rate, number
 _REFUSE = "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS entries (
@@ -35,20 +36,6 @@ _SCHEMA = (
     f"CREATE TRIGGER IF NOT EXISTS no_change BEFORE UPDATE ON entries {_REFUSE}",
     f"CREATE TRIGGER IF NOT EXISTS no_removal BEFORE DELETE ON entries {_REFUSE}",
     f"CREATE TRIGGER IF NOT EXISTS no_leaving BEFORE DELETE ON members {_REFUSE}",
-)
-_COLUMNS = (
-    "n",
-    "time",
-    "kind",
-    "cohort",
-    "plan",
-    "run",
-    "round",
-    "noise",
-    "sample_rate",
-    "steps",
-    "settles",
-    "previous",
 )
 
 
@@ -67,6 +54,64 @@ class Purpose:
     plan: str
     run: str
     round: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry: steps that were reserved, or that a reservation came to (`settles`)."""
+
+    n: int
+    time: str
+    kind: str
+    cohort: str
+    plan: str
+    run: str
+    round: int
+    noise: float
+    sample_rate: float
+    steps: int
+    settles: int | None
+    previous: str
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over all of it."""
+        return hashlib.sha256(canonical_json(asdict(self)).encode()).hexdigest()
+
+
+_COLUMNS = tuple(column.name for column in fields(Row))
+
+
+@dataclass(frozen=True)
+class RunSteps:
+    """What one run has taken."""
+
+    plan: str
+    run: str
+    rounds: int
+    settled_steps: int
+    reserved_steps: int
+    """Reserved and not settled."""
+
+
+@dataclass(frozen=True)
+class RunCost(RunSteps):
+    """And what that alone costs a patient."""
+
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `pneumofed client ledger` shows."""
+
+    epsilon_budget: float
+    delta: float
+    epsilon_spent: float
+    """Of the patient who is in everything."""
+    epsilon_left: float
+    entries: int
+    runs: list[RunCost]
 
 
 class Ledger:
@@ -103,7 +148,7 @@ class Ledger:
         self,
         patients: Sequence[str],
         purpose: Purpose,
-        steps: tuple[float, float, int],
+        steps: Steps,
         budget: Budget | None,
     ) -> int:
         """Write steps (noise, sample rate, number) down before they are trained; returns the entry's number.
@@ -126,7 +171,7 @@ class Ledger:
                     raise RefusedError(
                         f"this site's privacy budget does not allow another {steps[2]} steps of this plan"
                     )
-            return _append(connection, "reserved", cohort, purpose, steps, None)
+            return _append(connection, cohort, purpose, steps)
 
     def settle(self, number: int, steps_done: int) -> None:
         """Write down that a reservation's training ended after so many steps, at most those reserved."""
@@ -139,16 +184,14 @@ class Ledger:
             if row is None or not 0 <= steps_done <= row[6]:
                 raise DataError(f"{self._path}: entry {number} cannot be settled with {steps_done} steps")
             if connection.execute("SELECT 1 FROM entries WHERE settles = ?", (number,)).fetchone() is None:
-                _append(
-                    connection, "settled", row[0], Purpose(*row[1:4]), (row[4], row[5], steps_done), number
-                )
+                _append(connection, row[0], Purpose(*row[1:4]), (row[4], row[5], steps_done), number)
 
     def history(self) -> History:
         """All steps ever reserved or done, whoever's: an upper bound for every patient."""
         with self._open() as connection:
             return _history(connection, None)
 
-    def runs(self) -> list[dict[str, Any]]:
+    def runs(self) -> list[RunSteps]:
         """Per run: plan, rounds, steps settled, steps reserved and not settled."""
         with self._open() as connection:
             rows = connection.execute(
@@ -157,10 +200,7 @@ class Ledger:
                    FROM entries r LEFT JOIN entries s ON s.settles = r.n WHERE r.kind = 'reserved'
                    GROUP BY r.plan, r.run ORDER BY MIN(r.n)"""
             ).fetchall()
-        return [
-            dict(zip(("plan", "run", "rounds", "settled_steps", "reserved_steps"), row, strict=True))
-            for row in rows
-        ]
+        return [RunSteps(*row) for row in rows]
 
     def run_history(self, plan: str, run: str) -> History:
         """The steps of one run."""
@@ -175,45 +215,28 @@ class Ledger:
             rows = connection.execute(
                 f"SELECT {', '.join(_COLUMNS)}, hash FROM entries ORDER BY n"  # noqa: S608
             ).fetchall()
-        for row in rows:
-            entry = dict(zip(_COLUMNS, row[:-1], strict=True))
-            if entry["n"] != n + 1 or entry["previous"] != previous or row[-1] != _hash(entry):
+        for *values, digest in rows:
+            row = Row(*values)
+            if row.n != n + 1 or row.previous != previous or digest != row.hash:
                 raise DataError(f"{self._path}: entry {n + 1} was changed, removed or inserted")
-            previous, n = row[-1], entry["n"]
+            previous, n = digest, row.n
         return n
 
 
-def _hash(entry: dict[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(entry).encode()).hexdigest()
-
-
 def _append(
-    connection: sqlite3.Connection,
-    kind: str,
-    cohort: str,
-    purpose: Purpose,
-    steps: tuple[float, float, int],
-    settles: int | None,
+    connection: sqlite3.Connection, cohort: str, purpose: Purpose, steps: Steps, settles: int | None = None
 ) -> int:
     last = connection.execute("SELECT n, hash FROM entries ORDER BY n DESC LIMIT 1").fetchone()
     n, previous = (last[0] + 1, last[1]) if last else (1, GENESIS)
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-    values = (
-        n,
-        now,
-        kind,
-        cohort,
-        purpose.plan,
-        purpose.run,
-        purpose.round,
-        *map(float, steps[:2]),
-        steps[2],
-        settles,
-        previous,
-    )
-    entry = dict(zip(_COLUMNS, values, strict=True))
-    marks = ", ".join("?" * (len(values) + 1))
-    connection.execute(f"INSERT INTO entries VALUES ({marks})", (*values, _hash(entry)))  # noqa: S608 - question marks
+    row = Row(
+        n=n, time=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        kind="reserved" if settles is None else "settled", cohort=cohort,
+        plan=purpose.plan, run=purpose.run, round=purpose.round,
+        noise=float(steps[0]), sample_rate=float(steps[1]), steps=steps[2], settles=settles,
+        previous=previous,
+    )  # fmt: skip
+    marks = ", ".join("?" * (len(_COLUMNS) + 1))
+    connection.execute(f"INSERT INTO entries VALUES ({marks})", (*astuple(row), row.hash))  # noqa: S608 - question marks
     return n
 
 
@@ -236,15 +259,12 @@ def _steps(connection: sqlite3.Connection, condition: str, values: tuple[str, ..
     return [(noise, rate, int(n)) for noise, rate, n in rows]
 
 
-def summary(ledger: Ledger, budget: Budget) -> dict[str, Any]:
-    """What `pneumofed client ledger` shows: ε spent and left for the patient who is in everything, and ε of
-    each run."""
+def summary(ledger: Ledger, budget: Budget) -> Summary:
+    """ε spent and left for the patient who is in everything, and ε of each run."""
     spent = epsilon(ledger.history(), budget.delta)
     runs = [
-        {**run, "epsilon": epsilon(ledger.run_history(run["plan"], run["run"]), budget.delta)}
+        RunCost(**asdict(run), epsilon=epsilon(ledger.run_history(run.plan, run.run), budget.delta))
         for run in ledger.runs()
     ]
-    return {
-        "epsilon_budget": budget.epsilon, "delta": budget.delta, "epsilon_spent": spent,
-        "epsilon_left": max(0.0, budget.epsilon - spent), "entries": ledger.verify(), "runs": runs,
-    }  # fmt: skip
+    left = max(0.0, budget.epsilon - spent)
+    return Summary(budget.epsilon, budget.delta, spent, left, ledger.verify(), runs)

@@ -68,20 +68,20 @@ class Policy(Settings):
 
     def objections(self, plan: Plan) -> list[str]:
         """What in the plan the policy does not allow; one line each, empty if nothing."""
-        found = []
+        lines = []
         for finding in sorted(set(plan.findings) - set(self.findings)):
-            found.append(f"finding {finding}: the policy allows {', '.join(self.findings)}")
+            lines.append(f"finding {finding}: the policy allows {', '.join(self.findings)}")
         if plan.model.encoder not in self.encoders:
-            found.append(f"encoder {plan.model.encoder}: the policy allows {', '.join(self.encoders)}")
+            lines.append(f"encoder {plan.model.encoder}: the policy allows {', '.join(self.encoders)}")
         if plan.input.modality not in self.modalities:
-            found.append(f"modality {plan.input.modality}: the policy allows {', '.join(self.modalities)}")
+            lines.append(f"modality {plan.input.modality}: the policy allows {', '.join(self.modalities)}")
         if plan.rounds > self.max_rounds:
-            found.append(f"{plan.rounds} rounds: the policy allows {self.max_rounds}")
+            lines.append(f"{plan.rounds} rounds: the policy allows {self.max_rounds}")
         if plan.training.epochs > self.max_epochs:
-            found.append(f"{plan.training.epochs} epochs in a round: the policy allows {self.max_epochs}")
+            lines.append(f"{plan.training.epochs} epochs in a round: the policy allows {self.max_epochs}")
         if self.only_private and plan.privacy is None:
-            found.append("no privacy: the policy asks for a plan with it")
-        return found
+            lines.append("no privacy: the policy asks for a plan with it")
+        return lines
 
     def closed(self, now: datetime.datetime) -> str | None:
         """Why nothing is done at this moment, or None."""

@@ -86,13 +86,13 @@ def test_a_request_that_the_disk_did_not_take_is_answered_when_it_does(folder, m
     assert [r.error.reason for r in link.sent] == [
         "found a message of type 'train.unknown', this site answers evaluate, query, train"
     ]
-    assert [e["event"] for e in read_entries(folder.audit)] == ["received", "refused"]
+    assert [e.event for e in read_entries(folder.audit)] == ["received", "refused"]
 
 
 def test_a_request_that_nobody_waits_for_any_more_when_there_is_space_is_given_up(folder, monkeypatch):
     full_for(monkeypatch, 3)
     link = serve(folder, monkeypatch, ttl=0.08)
     assert link.sent == []
-    assert [(e["event"], e["why"]) for e in read_entries(folder.audit)] == [
+    assert [(e.event, e.facts["why"]) for e in read_entries(folder.audit)] == [
         ("abandoned", "the round's deadline is over")
     ]

@@ -24,8 +24,8 @@ def test_the_chain_goes_on_over_restarts(log):
     AuditLog(log).add("sent")
     n, last = verify(log)
     assert n == 6
-    assert [e["event"] for e in read_entries(log)] == ["received"] * 5 + ["sent"]
-    assert list(read_entries(log))[-1]["hash"] == last
+    assert [e.event for e in read_entries(log)] == ["received"] * 5 + ["sent"]
+    assert list(read_entries(log))[-1].hash == last
     assert log.stat().st_mode & 0o077 == 0
 
 
@@ -41,7 +41,7 @@ def change(line, **new):
         (lambda lines: [lines[0], lines[2], lines[1], *lines[3:]], "line 2: does not follow"),
         (lambda lines: [*lines[:3], lines[2], *lines[3:]], "line 4: does not follow"),
         (lambda lines: [*lines[:2], "rubbish", *lines[2:]], "line 3: not an entry"),
-        (lambda lines: [*lines[:4], "[]"], "line 5: was changed"),
+        (lambda lines: [*lines[:4], "[]"], "line 5: not an entry"),
         (lambda lines: lines[1:], "line 1: does not follow"),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_line_torn_by_a_crash_is_cut_off_and_that_is_written_down(log):
     whole = log.read_bytes()
     log.write_bytes(whole + b'{"n": 6, "event": "se')
     AuditLog(log).add("sent")
-    assert [e["event"] for e in read_entries(log)][-2:] == ["recovered", "sent"]
+    assert [e.event for e in read_entries(log)][-2:] == ["recovered", "sent"]
     assert verify(log)[0] == 7
     assert log.read_bytes().startswith(whole)
 

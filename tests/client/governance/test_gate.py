@@ -171,7 +171,7 @@ def test_nothing_but_what_was_agreed_leaves(approved, how, tmp_path):
     answer = approved.release(admitted, reply(admitted.request, **HOSTILE[how]), POLICY)
     assert answer.has_error()
     assert "Smith" not in answer.error.reason
-    assert list(read_entries(tmp_path / "audit.log"))[-1]["event"] == "refused"
+    assert list(read_entries(tmp_path / "audit.log"))[-1].event == "refused"
 
 
 def test_metrics_stay_if_the_policy_says_so(approved):
@@ -268,12 +268,12 @@ def test_everything_is_written_down_with_hash_and_size(approved, tmp_path):
     admitted = approved.admit(request(), POLICY)
     answer = approved.release(admitted, reply(admitted.request), POLICY)
     received, let_in, sent = read_entries(tmp_path / "audit.log")
-    assert (received["event"], let_in["event"], sent["event"]) == ("received", "admitted", "sent")
-    assert received["plan"] == PLAN.sha256
-    assert received["round"] == "1"
-    assert sent["bytes"] == len(wire.get_arrays(answer.content)[wire.PACKED].data)
-    assert sent["sha256"] == answer.object_id
-    assert sent["numbers"][wire.N_EXAMPLES] == 50
+    assert (received.event, let_in.event, sent.event) == ("received", "admitted", "sent")
+    assert received.facts["plan"] == PLAN.sha256
+    assert received.facts["round"] == "1"
+    assert sent.facts["bytes"] == len(wire.get_arrays(answer.content)[wire.PACKED].data)
+    assert sent.facts["sha256"] == answer.object_id
+    assert sent.facts["numbers"][wire.N_EXAMPLES] == 50
     assert verify(tmp_path / "audit.log")[0] == 3
 
 

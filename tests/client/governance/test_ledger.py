@@ -50,7 +50,7 @@ def test_a_round_over_the_budget_is_declined_and_leaves_no_trace(ledger):
         ledger.reserve(PATIENTS, purpose(3), STEPS, budget)
     assert ledger.verify() == 2
     ledger.reserve(PATIENTS, purpose(3), (1.0, 0.1, 5), budget)  # what fits, fits
-    assert summary(ledger, budget)["epsilon_left"] == pytest.approx(0.0, abs=0.02)
+    assert summary(ledger, budget).epsilon_left == pytest.approx(0.0, abs=0.02)
 
 
 def test_the_past_belongs_to_the_patients_not_to_the_name_of_a_cohort(ledger):
@@ -75,8 +75,8 @@ def test_noise_and_rates_may_differ(ledger):
     for k, steps in enumerate(history):
         ledger.reserve(PATIENTS, purpose(k, run=f"r{k}"), steps, None)
     found = summary(ledger, Budget(8.0, 1e-5))
-    assert found["epsilon_spent"] == pytest.approx(epsilon(history, 1e-5), abs=1e-9)
-    assert [run["epsilon"] for run in found["runs"]] == pytest.approx(
+    assert found.epsilon_spent == pytest.approx(epsilon(history, 1e-5), abs=1e-9)
+    assert [run.epsilon for run in found.runs] == pytest.approx(
         [epsilon([s], 1e-5) for s in history], abs=1e-9
     )
 

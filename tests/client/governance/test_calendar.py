@@ -1,0 +1,50 @@
+"""The record of runs on the disk, and what an older version wrote of it, the audit log and the ledger."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from client.governance.audit import AuditLog, read_entries, verify
+from client.governance.calendar import Calendar
+from client.governance.ledger import Ledger, Purpose
+from common.errors import RefusedError
+
+OLDER = Path(__file__).parent / "older"
+
+
+def test_an_older_record_of_runs_is_read_and_goes_on(tmp_path):
+    shutil.copy(OLDER / "runs.json", tmp_path)
+    calendar = Calendar(tmp_path)
+    assert calendar.runs()["r1"].round == 2
+    calendar.train("r1", 2, "aa")  # a server that came back
+    with pytest.raises(RefusedError, match="round 2 was trained already"):
+        calendar.train("r1", 2, "bb")
+    calendar.train("r1", 3, "cc")
+    assert Calendar(tmp_path).runs()["r1"].request == "cc"
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"r1": 3}', '{"r1": {"age": 71}}'])
+def test_a_damaged_record_of_runs_refuses_instead_of_starting_anew(tmp_path, damage):
+    (tmp_path / "runs.json").write_text(damage)
+    with pytest.raises(RefusedError, match="cannot be read"):
+        Calendar(tmp_path).runs()
+
+
+def test_an_older_audit_log_is_read_verified_and_written_on(tmp_path):
+    shutil.copy(OLDER / "audit.log", tmp_path)
+    log = tmp_path / "audit.log"
+    assert [entry.event for entry in read_entries(log)] == ["received", "sent"]
+    AuditLog(log).add("refused", reason="no")
+    assert verify(log)[0] == 3
+
+
+def test_an_older_ledger_is_read_verified_and_written_on(tmp_path):
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as raw:
+        raw.executescript((OLDER / "ledger.sql").read_text())
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    assert ledger.verify() == 2
+    assert ledger.history() == [(1.0, 0.5, 3)]
+    ledger.reserve(["a" * 32], Purpose("p" * 64, "r1", 2), (1.0, 0.5, 4), None)
+    assert ledger.verify() == 3
