@@ -11,7 +11,7 @@ shares patients with another has their past.
 import datetime
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
@@ -157,8 +157,9 @@ class Ledger:
             RefusedError: with them, some patient's ε would exceed the budget. Nothing is written then.
             OSError: it could not be brought to the disk.
         """
-        cohort = hashlib.sha256("\n".join(sorted(patients)).encode()).hexdigest()
+        cohort = _cohort(patients)
         with self._open() as connection:
+            self._verify(connection)
             known = connection.execute("SELECT 1 FROM members WHERE cohort = ? LIMIT 1", (cohort,)).fetchone()
             if known is None:
                 connection.executemany(
@@ -210,17 +211,30 @@ class Ledger:
     def verify(self) -> int:
         """Check the chain; returns the number of entries. Raises DataError, naming the first entry that does
         not fit."""
-        previous, n = GENESIS, 0
         with self._open() as connection:
-            rows = connection.execute(
-                f"SELECT {', '.join(_COLUMNS)}, hash FROM entries ORDER BY n"  # noqa: S608
-            ).fetchall()
+            return self._verify(connection)
+
+    def _verify(self, connection: sqlite3.Connection) -> int:
+        previous, n = GENESIS, 0
+        rows = connection.execute(
+            f"SELECT {', '.join(_COLUMNS)}, hash FROM entries ORDER BY n"  # noqa: S608
+        ).fetchall()
         for *values, digest in rows:
             row = Row(*values)
             if row.n != n + 1 or row.previous != previous or digest != row.hash:
                 raise DataError(f"{self._path}: entry {n + 1} was changed, removed or inserted")
             previous, n = digest, row.n
+        members: dict[str, list[str]] = {Row(*values).cohort: [] for *values, _ in rows}
+        for cohort, patient in connection.execute("SELECT cohort, patient FROM members"):
+            members.setdefault(cohort, []).append(patient)
+        if any(cohort != _cohort(patients) for cohort, patients in members.items()):
+            raise DataError(f"{self._path}: the list of patients was changed; restore it from a copy")
         return n
+
+
+def _cohort(patients: Iterable[str]) -> str:
+    """A cohort's name is the hash of its patients: the chain over the entries holds their list too."""
+    return hashlib.sha256("\n".join(sorted(set(patients))).encode()).hexdigest()
 
 
 def _append(
