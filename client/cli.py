@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from client.prediction import cli as prediction_cli
+from common.text import printable
+
+SHOWN = 2000  # characters of one line of a plan
 
 if TYPE_CHECKING:
     from client.governance.approval import Approvals
@@ -114,17 +117,18 @@ def _show(dir_: Path, sha256: str) -> None:
 
     approvals = _approvals(dir_)
     plan = approvals.plan(sha256)
-    typer.echo(f"{plan.name}  {sha256}")
+    typer.echo(f"{printable(plan.name)}  {sha256}")
     before, changes = approvals.compare(sha256)
     if before is None:
         typer.echo("  No plan was approved before. The whole of it:")
-        typer.echo("".join(f"    {line}\n" for line in dump_yaml(plan).splitlines()), nl=False)
+        for line in dump_yaml(plan).split("\n")[:-1]:
+            typer.echo(f"    {printable(line, SHOWN)}")
     else:
         typer.echo(f"  Against the plan approved before ({before[:12]}):")
         for change in changes:
-            typer.echo(f"    {change}")
+            typer.echo(f"    {printable(change, SHOWN)}")
     for objection in SiteFolder(dir_).settings().policy.objections(plan):
-        typer.echo(f"  Against this site's policy: {objection}")
+        typer.echo(f"  Against this site's policy: {printable(objection, SHOWN)}")
 
 
 @app.command()
@@ -308,8 +312,8 @@ def audit(
     folder = SiteFolder(dir_)
     folder.settings()
     for entry in list(read_entries(folder.audit))[-last:]:
-        facts = " ".join(f"{name}={json.dumps(value)}" for name, value in entry.facts.items())
-        typer.echo(f"{entry.n:>6} {entry.time} {entry.event:<9} {facts}")
+        facts = " ".join(f"{printable(name)}={json.dumps(value)}" for name, value in entry.facts.items())
+        typer.echo(f"{entry.n:>6} {printable(entry.time)} {printable(entry.event):<9} {facts}")
 
 
 @audit_app.command()

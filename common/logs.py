@@ -12,7 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from common.text import printable
+
 MAX_BYTES, KEPT = 10_000_000, 5
+MAX_CHARS = 2000  # of one message: nobody rotates the log away with one line
 
 
 class JsonLine(logging.Formatter):
@@ -26,7 +29,7 @@ class JsonLine(logging.Formatter):
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": printable(record.getMessage(), MAX_CHARS),
         }
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = record.exc_info[0].__name__
