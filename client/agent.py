@@ -52,7 +52,7 @@ class Agent:
     def __init__(self, folder: SiteFolder, link: FleetLink, monitoring: Monitoring, app: str = APP) -> None:
         self._folder, self._link, self._monitoring, self._app = folder, link, monitoring, app
         self._site = common_name(read_certificate(folder.certificate))
-        self._gate = Gate(Approvals(folder.plans), AuditLog(folder.audit))
+        self._gate = Gate(Approvals(folder.plans), AuditLog(folder.audit), folder.cohort_identity)
         self._worker: Worker | None = None
         self._worker_is: object = None  # what the worker was started for
         self._last_problem = ""
@@ -197,7 +197,18 @@ class Agent:
         reply = self._work(admitted, settings, end)
         if reply is None:
             return None
-        return self._gate.release(admitted, reply, settings.policy)
+        return self._release(admitted, reply)
+
+    def _release(self, admitted: Admitted, reply: Message) -> Message:
+        """By the settings of now: they may have changed while it was worked on."""
+        try:
+            policy = self._folder.settings().policy
+        except ConfigError as e:
+            log.error("%s", e)
+            return self._gate.refuse(
+                admitted.request, "this site's settings cannot be read; its own log says why"
+            )
+        return self._gate.release(admitted, reply, policy)
 
     def _work(self, admitted: Admitted, settings: Hospital, end: float) -> Message | None:
         """The ClientApp's reply from the worker; None if nobody waits for it any more."""

@@ -1,5 +1,6 @@
 """A hospital's folder and its settings, hospital.yaml."""
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -114,6 +115,13 @@ class SiteFolder:
         """Where the cohort for the plan's input contract lies: plans with the same contract share it."""
         return self.cohorts / contract_id(plan.input, plan.findings)
 
+    def cohort_identity(self, plan: Plan) -> str:
+        """SHA-256 of the cohort's description, with its fingerprint; empty if there is none."""
+        try:
+            return hashlib.sha256((self.cohort(plan) / "cohort.json").read_bytes()).hexdigest()
+        except FileNotFoundError:
+            return ""
+
     def memory(self, sha256: str) -> Path:
         """Where methods keep tensors of runs of a plan (client/methods/memory.py)."""
         return self.path / "memory" / sha256
@@ -121,7 +129,5 @@ class SiteFolder:
 
 def contract_id(contract: Input, findings: tuple[str, ...]) -> str:
     """Twelve hex digits that stand for an input contract and its findings."""
-    import hashlib
-
     text = canonical_json([contract.model_dump(mode="json"), list(findings)])
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -293,6 +293,14 @@ class Plan(Settings):
         return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
 
 
+def evaluates(plan: Plan, number: int) -> bool:
+    """Whether the sites judge the global model after round `number`: never under privacy, as scores are
+    computed without noise."""
+    every = plan.evaluation.every
+    due = every > 0 and (number % every == 0 or number == plan.rounds)
+    return due and plan.split.validation > 0 and plan.privacy is None
+
+
 def canonical_json(tree: Any) -> str:
     """JSON that depends on the values alone, not on key order or spacing."""
     return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

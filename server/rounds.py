@@ -19,7 +19,7 @@ from common import wire
 from common.calibration import NUMBERS, fit_temperature
 from common.errors import RunError, WireError
 from common.files import without_nan, write_atomically
-from common.plan import Plan
+from common.plan import Plan, evaluates
 from common.seeds import derive_seed
 from server.aggregate import WeightedMean, apply_update
 from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -147,14 +147,7 @@ class RoundLoop:
         self._gather(quorum, min(self.deployment.wait_s, self.plan.federation.deadline_s))
         weights, report = self._train(number, before.weights)
         self._lost = set(report["failed"])
-        every = self.plan.evaluation.every
-        due = (
-            every > 0
-            and (number % every == 0 or number == self.plan.rounds)
-            and self.plan.split.validation > 0
-        )
-        if self.plan.privacy is not None:  # scores are computed without noise: sites do not give them
-            due = False
+        due = evaluates(self.plan, number)
         report["evaluation"] = self._evaluate(number, weights, report) if due else None
         report["seconds"] = time.perf_counter() - started
         return Checkpoint(number, weights, snapshot_state(self.strategy), [*before.history, report])

@@ -1,15 +1,20 @@
-"""What a server has asked under a plan and been told, on the disk before an answer leaves: `runs.json`.
+"""What a server has asked under a plan and been told, on the disk before an answer leaves: `runs.json` and
+`greeting.json`.
 
 A run goes forward only. Each kind of answer has its place in the plan's calendar and is given there once.
 """
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from common.errors import RefusedError
 from common.files import write_atomically
+
+Numbers: TypeAlias = Mapping[str, int | float]
 
 
 @dataclass(frozen=True)
@@ -20,13 +25,21 @@ class RunRecord:
     """The last round that was trained, from 1."""
     request: str = ""
     """Hash of the weights that it was trained from."""
+    evaluated: int = 0
+    """The last round that was evaluated."""
+    shown: str = ""
+    """Hash of the weights that were evaluated then."""
+    told: Mapping[str, float | None] = field(default_factory=dict)
+    """What was answered then; empty until it leaves."""
+    repeated: bool = False
+    """Whether the server came back after that evaluation and asked for the same round's training again."""
 
 
 class Calendar:
     """The record of one plan's runs. Every question is answered from the disk."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "runs.json"
+        self._file, self._greeting = folder / "runs.json", folder / "greeting.json"
 
     def runs(self) -> dict[str, RunRecord]:
         """Run -> how far it has come. Raises RefusedError if the record cannot be read."""
@@ -49,14 +62,67 @@ class Calendar:
         answered.
 
         Raises:
-            RefusedError: an earlier round, or the same one from other weights.
+            RefusedError: an earlier round, the same one from other weights, or the next one from other
+            weights than were evaluated before it.
         """
         last = self.runs()[run]
         if number < last.round or (number == last.round and request != last.request):
             raise RefusedError(
                 f"round {number} was trained already at this site, which is at round {last.round}"
             )
-        self._note(run, replace(last, round=number, request=request))
+        came_back = number <= last.evaluated
+        if last.shown and number == last.evaluated + 1 and request != last.shown and not last.repeated:
+            raise RefusedError(
+                f"round {number} would train from other weights than were evaluated after round "
+                f"{last.evaluated}"
+            )
+        self._note(run, replace(last, round=number, request=request, repeated=came_back))
+
+    def evaluate(self, run: str, number: int, weights: str) -> None:
+        """Note that weights with the hash `weights` are evaluated after round `number`, once for ever.
+
+        Raises:
+            RefusedError: that round is over, or it was evaluated with other weights.
+        """
+        last = self.runs()[run]
+        if number < max(last.round, last.evaluated):
+            raise RefusedError(f"round {number} is over at this site, it is not evaluated any more")
+        if number == last.evaluated and weights != last.shown:
+            raise RefusedError(f"round {number} was evaluated already at this site, with other weights")
+        if number > last.evaluated:
+            self._note(run, replace(last, evaluated=number, shown=weights, told={}, repeated=False))
+
+    def tell(self, run: str, number: int, numbers: Numbers) -> Numbers:
+        """What leaves as the evaluation of round `number`: what was told before, or else `numbers`, noted.
+
+        Raises:
+            RefusedError: it is not the round that was evaluated last.
+        """
+        last = self.runs()[run]
+        if number != last.evaluated:
+            raise RefusedError(f"round {number} is over at this site, it is not evaluated any more")
+        if not last.told:
+            self._note(run, replace(last, told=_to_json(numbers)))
+        return _from_json(last.told) if last.told else numbers
+
+    def greet(self, approved: str, numbers: Numbers) -> Numbers:
+        """What leaves as the answer to a query: what was told since the approval of `approved` (its time), or
+        else `numbers`, noted.
+
+        Raises:
+            RefusedError: the record cannot be read.
+        """
+        try:
+            greeting = json.loads(self._greeting.read_text(encoding="utf-8"))
+            if greeting["approved"] == approved:
+                return _from_json(greeting["told"])
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            raise RefusedError("this site's record of its greeting cannot be read") from None
+        text = json.dumps({"approved": approved, "told": _to_json(numbers)}, indent=2) + "\n"
+        write_atomically(self._greeting, text.encode())
+        return numbers
 
     def _note(self, run: str, record: RunRecord) -> None:
         self._write({**self.runs(), run: record})
@@ -64,3 +130,11 @@ class Calendar:
     def _write(self, runs: Mapping[str, RunRecord]) -> None:
         text = json.dumps({run: asdict(record) for run, record in runs.items()}, indent=2) + "\n"
         write_atomically(self._file, text.encode())
+
+
+def _to_json(numbers: Numbers) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in numbers.items()}
+
+
+def _from_json(told: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else value for name, value in told.items()}

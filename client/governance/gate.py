@@ -8,9 +8,10 @@ import datetime
 import json
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from flwr.app import Error, Message, MessageType
+from flwr.app import Error, Message, MessageType, MetricRecord, RecordDict
 from pydantic import JsonValue
 
 from client.governance.approval import Approvals
@@ -19,11 +20,13 @@ from client.governance.egress import ALLOWED, check_reply, public_reason
 from client.governance.policy import Policy
 from common import wire
 from common.errors import RefusedError, WireError
-from common.plan import Plan
+from common.plan import Plan, evaluates
+from common.text import printable
 
 log = logging.getLogger("pneumofed.gate")
 
 MAX_PLAN_CHARS = 100_000
+MAX_REASON = 400  # characters
 MAX_NUMBERS = 500  # of one message in the audit log
 
 
@@ -34,13 +37,16 @@ class Admitted:
     request: Message
     plan: Plan
     schema: wire.Schema
+    cohort: str
+    """What the cohort was when the request came in."""
 
 
 class Gate:
     """Judges messages under the policy that holds at this moment."""
 
-    def __init__(self, approvals: Approvals, audit: AuditLog) -> None:
-        self._approvals, self._audit = approvals, audit
+    def __init__(self, approvals: Approvals, audit: AuditLog, cohort_of: Callable[[Plan], str]) -> None:
+        """`cohort_of` gives the identity of a plan's cohort at this moment."""
+        self._approvals, self._audit, self._cohort_of = approvals, audit, cohort_of
 
     def admit(self, request: Message, policy: Policy) -> Admitted:
         """Let a request in.
@@ -56,15 +62,11 @@ class Gate:
                 f"found a message of type {kind[:40]!r}, this site answers {', '.join(sorted(ALLOWED))}"
             )
         plan = self._approved_plan(request)
-        if objections := policy.objections(plan):
-            raise RefusedError("this site's policy: " + "; ".join(objections))
-        if closed := policy.closed(datetime.datetime.now()):
-            raise RefusedError(closed)
-        if kind == MessageType.EVALUATE and not policy.metrics:
-            raise RefusedError("this site's policy keeps its metrics")
+        _require_allowed(kind, plan, policy)
+        cohort = self._cohort_of(plan)
         self._require_in_order(request, plan)
         self._audit.add("admitted", kind=kind, plan=plan.sha256, message=request.metadata.message_id)
-        return Admitted(request, plan, self._approvals.schema(plan.sha256))
+        return Admitted(request, plan, self._approvals.schema(plan.sha256), cohort)
 
     def _approved_plan(self, request: Message) -> Plan:
         sha256 = wire.get_text(request.content, wire.PLAN_SHA256)
@@ -86,10 +88,12 @@ class Gate:
         number = wire.get_round(request.content)
         if number > plan.rounds:
             raise RefusedError(f"found round {number}, the plan has {plan.rounds}")
+        evaluation = request.metadata.message_type == MessageType.EVALUATE
+        if evaluation and not evaluates(plan, number):
+            raise RefusedError(f"the plan has no evaluation after round {number}")
         self._approvals.require_run(plan.sha256, run, begins=True)
-        if request.metadata.message_type == MessageType.TRAIN:
-            weights = wire.get_arrays(request.content).object_id
-            self._approvals.require_next(plan.sha256, run, number, weights)
+        calendar, weights = self._approvals.calendar(plan.sha256), wire.get_arrays(request.content).object_id
+        (calendar.evaluate if evaluation else calendar.train)(run, number, weights)
 
     def release(self, admitted: Admitted, reply: Message, policy: Policy) -> Message:
         """The reply as it may leave; an error reply, if it may not.
@@ -101,8 +105,8 @@ class Gate:
             log.error("%s failed: %s", admitted.request.metadata.message_type, reply.error.reason)
             return self.refuse(admitted.request, public_reason(reply), reply.error.code)
         try:
-            kind = admitted.request.metadata.message_type
-            content = check_reply(kind, reply.content, admitted.schema, policy, admitted.plan)
+            self._require_still(admitted, policy)
+            content = self._as_told(admitted, _checked(admitted, reply.content, policy), policy)
         except (WireError, RefusedError) as e:
             log.error("kept a reply back: %s", e)
             public = (
@@ -115,13 +119,38 @@ class Gate:
         self._audit.add("sent", plan=admitted.plan.sha256, **_describe(answer))
         return answer
 
+    def _require_still(self, admitted: Admitted, policy: Policy) -> None:
+        """What was decided while the answer was worked on holds for it."""
+        plan = self._approvals.require(admitted.plan.sha256)
+        _require_allowed(admitted.request.metadata.message_type, plan, policy)
+        if self._cohort_of(plan) != admitted.cohort:
+            raise RefusedError("this site's cohort was changed while the answer was worked on")
+
+    def _as_told(self, admitted: Admitted, content: RecordDict, policy: Policy) -> RecordDict:
+        """The same question gets the same numbers: two answers could be told apart by one patient."""
+        request, sha256 = admitted.request, admitted.plan.sha256
+        kind = request.metadata.message_type
+        if kind == MessageType.TRAIN:
+            return content
+        calendar, fresh = self._approvals.calendar(sha256), content.metric_records[wire.METRICS]
+        numbers = {name: value for name, value in fresh.items() if isinstance(value, (int, float))}
+        if kind == MessageType.EVALUATE:
+            run, number = wire.get_text(request.content, wire.RUN), wire.get_round(request.content)
+            told = calendar.tell(run, number, numbers)
+        else:
+            decision = self._approvals.decision(sha256)
+            told = calendar.greet(decision.at if decision else "", numbers)
+        content[wire.METRICS] = MetricRecord(dict(told))
+        return _checked(admitted, content, policy)  # by the policy of now, which may be stricter than then
+
     def refuse(self, request: Message, reason: str, code: int = wire.SITE_REFUSES) -> Message:
         """An error reply, written down. Raises OSError as `release` does."""
+        reason = printable(reason, MAX_REASON)
         answer = Message(Error(code, reason), reply_to=request)
         self._audit.add(
             "refused",
             answers=request.metadata.message_id,
-            kind=request.metadata.message_type[:40],
+            kind=printable(request.metadata.message_type, 40),
             reason=reason,
         )
         return answer
@@ -129,6 +158,22 @@ class Gate:
     def abandon(self, request: Message, why: str) -> None:
         """Write down that a request is not worked on any more, and not answered."""
         self._audit.add("abandoned", answers=request.metadata.message_id, why=why)
+
+
+def _require_allowed(kind: str, plan: Plan, policy: Policy) -> None:
+    """Raises RefusedError for what the policy does not allow at this moment."""
+    if objections := policy.objections(plan):
+        raise RefusedError("this site's policy: " + "; ".join(objections))
+    if closed := policy.closed(datetime.datetime.now()):
+        raise RefusedError(closed)
+    if kind == MessageType.EVALUATE and not policy.metrics:
+        raise RefusedError("this site's policy keeps its metrics")
+
+
+def _checked(admitted: Admitted, content: RecordDict, policy: Policy) -> RecordDict:
+    return check_reply(
+        admitted.request.metadata.message_type, content, admitted.schema, policy, admitted.plan
+    )
 
 
 def _describe(message: Message) -> dict[str, Fact]:

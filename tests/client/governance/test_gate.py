@@ -36,7 +36,7 @@ def approvals(tmp_path):
 
 @pytest.fixture
 def gate(tmp_path, approvals):
-    return Gate(approvals, AuditLog(tmp_path / "audit.log"))
+    return Gate(approvals, AuditLog(tmp_path / "audit.log"), lambda plan: "a cohort")
 
 
 @pytest.fixture
