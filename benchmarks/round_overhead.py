@@ -31,6 +31,7 @@ from common import wire
 from common.config import dump_yaml, load_yaml
 from common.models import build_model
 from common.plan import Plan
+from common.results.rounds import RoundReport
 from common.seeds import torch_generator
 from server.checkpoint import load_checkpoint
 from server.rounds import RoundLoop, Silent
@@ -99,10 +100,10 @@ class TakesTurns(Silent):
     def started(self, sites: list[str], done: int, rounds: int) -> None:
         self._mark = time.perf_counter()
 
-    def finished_round(self, report: dict) -> None:
+    def finished_round(self, report: RoundReport) -> None:
         self.ours.append(time.perf_counter() - self._mark)  # checkpoint included
-        self.theirs.append(self.plain.round(report["round"]))
-        if report["round"] == 1:  # later, rounding drives two runs apart
+        self.theirs.append(self.plain.round(report.round))
+        if report.round == 1:  # later, rounding drives two runs apart
             ours = load_checkpoint(self.folder, self.plain.plan.sha256).weights
             self.difference = max(
                 float(np.abs(w - self.plain.weights[k].numpy()).max()) for k, w in ours.items()

@@ -13,7 +13,7 @@ site -> server, `query`:                 CONFIG   SITE;  METRICS  query_numbers(
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
@@ -66,6 +66,8 @@ LENGTHS = (
 )  # training patients by images in their longest sequence
 
 Weights = dict[str, NDArray[np.float32]]
+Numbers = dict[str, float]
+"""A reply's numbers by their names above; NaN where undefined."""
 CONTROL = "control/"
 """SCAFFOLD's control variates cross beside the weights, by this and the weight's name."""
 
@@ -121,7 +123,7 @@ class Schema:
             raise WireError("the tensors are not a readable safetensors file") from None
         return self.check(weights)
 
-    def check(self, weights: Mapping[str, NDArray[Any]]) -> Weights:
+    def check(self, weights: Mapping[str, NDArray[np.generic]]) -> Weights:
         """The tensors in the schema's order, if they are exactly the agreed ones and finite.
 
         Raises:
@@ -140,7 +142,7 @@ class Schema:
                 )
             if not np.isfinite(found).all():
                 raise WireError(f"tensor {name}: holds NaN or infinity")
-        return {name: weights[name] for name in self.shapes}
+        return {name: np.asarray(weights[name], np.float32) for name in self.shapes}
 
 
 def model_part(weights: Mapping[str, NDArray[np.float32]]) -> Weights:
@@ -186,7 +188,7 @@ def set_weights(model: "nn.Module", weights: Mapping[str, NDArray[np.float32]]) 
     model.load_state_dict({name: torch.tensor(w) for name, w in model_part(weights).items()})
 
 
-def check_numbers(content: RecordDict, names: tuple[str, ...]) -> dict[str, float]:
+def check_numbers(content: RecordDict, names: tuple[str, ...]) -> Numbers:
     """The reply's numbers, if they are exactly `names` and N_EXAMPLES > 0. NaN is allowed for what may be
     undefined.
 

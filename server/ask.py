@@ -1,29 +1,40 @@
 """How the coordinator's commands ask the running server: the other end of server/control.py, with few imports
 to start fast."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
 
 import httpx
 
 from common.errors import RunError
+from common.results.form import parse
+from common.results.status import Status
 from server.settings import ServerFolder
 
 
-def ask(folder: ServerFolder, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One request to the running server: GET without a body, POST with one.
+def ask(folder: ServerFolder, path: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
+    """One request to the running server, and its answer: GET without a body, POST with one.
 
     Raises:
         RunError: no server is running in the folder, or it says what is wrong.
     """
+    answer: dict[str, object] = _request(folder, path, body).json()
+    return answer
+
+
+def ask_status(folder: ServerFolder) -> Status:
+    """What the running server is doing. Raises RunError as `ask` does."""
+    return parse(Status, _request(folder, "/status", None).content, "the server's status", _OTHER_VERSION)
+
+
+_OTHER_VERSION = "ask with the pneumofed that the server runs with"
+
+
+def _request(folder: ServerFolder, path: str, body: Mapping[str, object] | None) -> httpx.Response:
     transport = httpx.HTTPTransport(uds=str(folder.socket.resolve()))
     with httpx.Client(transport=transport, base_url="http://server", timeout=60, trust_env=False) as client:
-        call: Callable[[], httpx.Response] = (
-            (lambda: client.get(path)) if body is None else (lambda: client.post(path, json=body))
-        )
         try:
-            response = call()
-            answer: dict[str, Any] = response.json()
+            response = client.get(path) if body is None else client.post(path, json=body)
+            answer = response.json()
         except PermissionError:
             raise RunError(f"{folder.socket}: only the owner of the server may use it") from None
         except (httpx.TransportError, ValueError):
@@ -33,4 +44,4 @@ def ask(folder: ServerFolder, path: str, body: dict[str, Any] | None = None) -> 
             ) from None
     if response.status_code != httpx.codes.OK:
         raise RunError(str(answer.get("problem", answer)))
-    return answer
+    return response

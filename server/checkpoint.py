@@ -1,22 +1,24 @@
 """One file a round, whole or not there: weights, the strategy's state and the history. What `--resume`
 continues from."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from common.errors import RunError
 from common.files import write_atomically
+from common.results.rounds import History, history_text, parse_history
 from common.wire import Weights
+from server.strategies.state import State
 
 FORMAT = "pneumofed-checkpoint-1"
 NAME = "checkpoint.safetensors"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,21 +27,21 @@ class Checkpoint:
 
     round: int
     weights: Weights
-    strategy: dict[str, NDArray[Any]] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
+    strategy: State = field(default_factory=dict)
+    history: History = ()
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, plan_sha256: str) -> None:
     """Write `folder`/checkpoint.safetensors: a kill at any moment leaves the old one or the new one."""
     tensors = {f"weights/{name}": w for name, w in checkpoint.weights.items()}
     tensors |= {f"strategy/{name}": np.ascontiguousarray(a) for name, a in checkpoint.strategy.items()}
-    about = {
+    metadata = {
         "format": FORMAT,
         "plan_sha256": plan_sha256,
         "round": str(checkpoint.round),
-        "history": json.dumps(checkpoint.history),
+        "history": history_text(checkpoint.history),
     }
-    write_atomically(folder / NAME, save(tensors, metadata=about))
+    write_atomically(folder / NAME, save(tensors, metadata=metadata))
 
 
 def load_checkpoint(folder: Path, plan_sha256: str) -> Checkpoint | None:
@@ -53,21 +55,21 @@ def load_checkpoint(folder: Path, plan_sha256: str) -> Checkpoint | None:
         return None
     try:
         with safe_open(path, framework="numpy") as file:
-            about = file.metadata() or {}
-            if about.get("format") != FORMAT:
-                raise RunError(f"{path}: found format {about.get('format')!r}, expected {FORMAT}")
-            if about["plan_sha256"] != plan_sha256:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise RunError(f"{path}: found format {metadata.get('format')!r}, expected {FORMAT}")
+            if metadata["plan_sha256"] != plan_sha256:
                 raise RunError(
-                    f"{path}: belongs to plan {about['plan_sha256'][:12]}, the plan given is "
+                    f"{path}: belongs to plan {metadata['plan_sha256'][:12]}, the plan given is "
                     f"{plan_sha256[:12]}; "
                     "resume with the plan that the run was started with, or use another directory"
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             return Checkpoint(
-                int(about["round"]),
+                int(metadata["round"]),
                 _under("weights/", tensors),
                 _under("strategy/", tensors),
-                json.loads(about["history"]),
+                parse_history(metadata["history"], str(path)),
             )
     except (SafetensorError, OSError, KeyError, ValueError) as e:
         raise RunError(
@@ -75,5 +77,5 @@ def load_checkpoint(folder: Path, plan_sha256: str) -> Checkpoint | None:
         ) from None
 
 
-def _under(prefix: str, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _under(prefix: str, tensors: Mapping[str, T]) -> dict[str, T]:
     return {name.removeprefix(prefix): a for name, a in tensors.items() if name.startswith(prefix)}

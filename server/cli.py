@@ -2,11 +2,15 @@
 
 import json
 import time
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from common.results.status import Status
 
 app = typer.Typer(
     help="The coordinator: run the server, admit hospitals, start and resume runs.", no_args_is_help=True
@@ -133,14 +137,14 @@ def renew(
 def sites(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """The hospitals that were admitted, and which of them are connected."""
     from common.errors import RunError
-    from server.ask import ask
+    from server.ask import ask_status
     from server.provision import read_sites
     from server.settings import ServerFolder
 
     folder = ServerFolder(dir_)
     folder.settings()
     try:
-        connected: list[str] | None = ask(folder, "/status")["connected"]
+        connected: Sequence[str] | None = ask_status(folder).connected
     except RunError:
         connected = None  # the server is not running; who is admitted is known all the same
     entries = read_sites(folder.sites)
@@ -157,7 +161,7 @@ def sites(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = F
         typer.echo(f"{row['site']:<24} {row['state']:<14} admitted {row['admitted']}")
 
 
-def _state(name: str, revoked: str | None, connected: list[str] | None) -> str:
+def _state(name: str, revoked: str | None, connected: Sequence[str] | None) -> str:
     if revoked:
         return "revoked"
     if connected is None:
@@ -208,38 +212,35 @@ def status(
     dir_: Dir = HERE,
 ) -> None:
     """What the server is doing, and the runs in its folder."""
-    from common.files import without_nan
-    from server.ask import ask
+    from common.results.form import to_text
+    from server.ask import ask_status
     from server.settings import ServerFolder
 
     folder = ServerFolder(dir_)
     while True:
-        found = ask(folder, "/status")
-        typer.echo(json.dumps(without_nan(found), indent=2) if as_json else "\n".join(_lines(found)))
-        if not watch or found["running"] is None:
+        now = ask_status(folder)
+        typer.echo(to_text(now), nl=False) if as_json else typer.echo("\n".join(_lines(now)))
+        if not watch or now.running is None:
             return
         time.sleep(2)
 
 
-def _lines(found: dict[str, Any]) -> list[str]:
-    lines = [f"connected: {', '.join(found['connected']) or 'no site'}"]
-    running = found["running"]
-    if running:
+def _lines(status: "Status") -> list[str]:
+    """For a terminal."""
+    lines = [f"connected: {', '.join(status.connected) or 'no site'}"]
+    now = status.running
+    if now:
         lines.append(
-            f"{running['name']}: round {running['round']} of {running['rounds']} done, {running['doing']}"
-            f" ({len(running['here'])} of {running['needed']} sites are in)"
+            f"{now.name}: round {now.round} of {now.rounds} done, {now.doing}"
+            f" ({len(now.here)} of {now.needed} sites are in)"
         )
-        lines += [f"  {site}: {why}" for site, why in sorted(running["refused"].items())]
-        lines += [
-            f"  {site} failed in the last round: {why}"
-            for site, why in ((running["last"] or {}).get("failed") or {}).items()
-        ]
-    for name, about in found["runs"].items():
-        if not (running and running["name"] == name):
-            again = "" if about["state"] == "finished" else f"  (go on with: pneumofed server resume {name})"
-            lines.append(
-                f"{name}: {about['state']}{': ' + about['problem'] if about['problem'] else ''}{again}"
-            )
+        lines += [f"  {site}: {why}" for site, why in sorted(now.refused.items())]
+        failed = now.last.failed if now.last else {}
+        lines += [f"  {site} failed in the last round: {why}" for site, why in failed.items()]
+    for name, run in status.runs.items():
+        if not (now and now.name == name):
+            again = "" if run.state == "finished" else f"  (go on with: pneumofed server resume {name})"
+            lines.append(f"{name}: {run.state}{': ' + run.problem if run.problem else ''}{again}")
     return lines
 
 

@@ -7,15 +7,15 @@ import socket
 import stat
 import threading
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from fastapi import Body, FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from common.config import validate
 from common.errors import PneumofedError, RunError
 from common.plan import Plan
+from common.results.form import to_text
 from server.runner import Runner
 from server.settings import ServerFolder
 
@@ -70,26 +70,25 @@ def _make_app(runner: Runner) -> FastAPI:
         return JSONResponse({"problem": str(e)}, status_code=409)
 
     @app.get("/status")
-    def status() -> dict[str, Any]:
-        return runner.status()
+    def status() -> Response:
+        return Response(to_text(runner.status()), media_type="application/json")
 
     @app.post("/run")
     def run(
-        plan: dict[str, Any] = Body(),  # noqa: B008
+        plan: dict[str, object] = Body(),  # noqa: B008
         sites: int | None = Body(default=None),
         pretrained: str | None = Body(default=None),
-    ) -> dict[str, Any]:
-        return {
-            "run": runner.start(validate(plan, Plan, "plan"), sites, Path(pretrained) if pretrained else None)
-        }
+    ) -> dict[str, str]:
+        file = Path(pretrained) if pretrained else None
+        return {"run": runner.start(validate(plan, Plan, "plan"), sites, file)}
 
     @app.post("/resume")
-    def resume(run: str = Body(embed=True)) -> dict[str, Any]:
+    def resume(run: str = Body(embed=True)) -> dict[str, str]:
         runner.resume(run)
         return {"run": run}
 
     @app.post("/stop")
-    def stop() -> dict[str, Any]:
+    def stop() -> dict[str, str]:
         return {"run": runner.stop()}
 
     return app

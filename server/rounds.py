@@ -5,21 +5,23 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
 
 from common import wire
 from common.calibration import NUMBERS, fit_temperature
 from common.errors import RunError, WireError
 from common.files import without_nan, write_atomically
 from common.plan import Plan, evaluates
+from common.results.rounds import UPDATE_NORM, Evaluation, RoundReport
 from common.seeds import derive_seed
 from server.aggregate import WeightedMean, apply_update
 from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -38,10 +40,6 @@ GRACE_S = 5.0
 """How long a round waits for a site that failed in the round before: one that was restarted is back by
 then."""
 
-Report = dict[str, Any]
-"""One round, ready for JSON: round, seconds, bytes_down, bytes_up, sites, failed, evaluation (None if not
-evaluated)."""
-
 
 class Observer(Protocol):
     """Somebody who watches a run: a progress display, a log."""
@@ -52,7 +50,7 @@ class Observer(Protocol):
 
     def replied(self, site: str, what: str) -> None: ...
 
-    def finished_round(self, report: Report) -> None: ...
+    def finished_round(self, report: RoundReport) -> None: ...
 
 
 class Silent:
@@ -67,7 +65,7 @@ class Silent:
     def replied(self, site: str, what: str) -> None:
         return
 
-    def finished_round(self, report: Report) -> None:
+    def finished_round(self, report: RoundReport) -> None:
         return
 
 
@@ -145,38 +143,39 @@ class RoundLoop:
         number, started = before.round + 1, time.perf_counter()
         quorum = max(1, math.ceil(self.plan.federation.quorum * self.deployment.min_sites))
         self._gather(quorum, min(self.deployment.wait_s, self.plan.federation.deadline_s))
-        weights, report = self._train(number, before.weights)
-        self._lost = set(report["failed"])
+        weights, trained = self._train(number, before.weights)
+        self._lost = set(trained.failed)
         due = evaluates(self.plan, number)
-        report["evaluation"] = self._evaluate(number, weights, report) if due else None
-        report["seconds"] = time.perf_counter() - started
+        evaluation, bytes_down = self._evaluate(number, weights) if due else (None, 0)
+        report = trained.judged(evaluation, bytes_down, time.perf_counter() - started)
         return Checkpoint(number, weights, snapshot_state(self.strategy), [*before.history, report])
 
-    def _train(self, number: int, weights: wire.Weights) -> tuple[wire.Weights, Report]:
+    def _train(self, number: int, weights: wire.Weights) -> tuple[wire.Weights, RoundReport]:
         # Flower draws participants from Python's global generator: seeded here, a resumed run draws the same.
         random.seed(derive_seed(self.plan.seed, "participants", number))
         requests = list(
             self.strategy.configure_train(number, to_flower(weights), self._config(), self._members())
         )
         self._pack(requests, weights)
-        report: Report = {
-            "round": number, "bytes_down": sum(map(payload_bytes, requests)), "bytes_up": 0, "sites": {},
-            "failed": {},
-        }  # fmt: skip
+        bytes_down, bytes_up = sum(map(payload_bytes, requests)), 0
         replies = Replies(self.plan, self.schema, weights, len(self.members))
         asked = {m.metadata.dst_node_id for m in requests}
+        sites: dict[str, wire.Numbers] = {}
+        failed: dict[str, str] = {}
         for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
             site = self.roster.name(node)
             asked.discard(node)
-            report["bytes_up"] += payload_bytes(reply)
+            bytes_up += payload_bytes(reply)
             try:
-                report["sites"][site] = replies.accept(site, reply)
+                sites[site] = replies.accept(site, reply)
             except WireError as e:
-                report["failed"][site] = str(e)
+                failed[site] = str(e)
             self.observer.replied(site, "train")
-        for node in asked:
-            report["failed"][self.roster.name(node)] = "no answer before the deadline"
-        self._require_quorum(number, len(report["sites"]), len(requests), report["failed"])
+        failed |= {self.roster.name(node): "no answer before the deadline" for node in asked}
+        self._require_quorum(number, len(sites), len(requests), failed)
+        report = RoundReport(
+            round=number, bytes_down=bytes_down, bytes_up=bytes_up, sites=sites, failed=failed
+        )
         return replies.aggregate(number, self.strategy), report
 
     def _pack(self, requests: list[Message], weights: wire.Weights) -> None:
@@ -199,13 +198,14 @@ class RoundLoop:
                 f"{reasons}"
             )
 
-    def _evaluate(self, number: int, weights: wire.Weights, report: Report) -> Report:
+    def _evaluate(self, number: int, weights: wire.Weights) -> tuple[Evaluation, int]:
+        """The sites' judgement of the weights, and the bytes that it sent to them."""
         requests = list(
             self.strategy.configure_evaluate(number, to_flower(weights), self._config(), self._members())
         )
         self._pack(requests, weights)
-        report["bytes_down"] += sum(map(payload_bytes, requests))
-        sites: dict[str, dict[str, float]] = {}
+        bytes_down = sum(map(payload_bytes, requests))
+        sites: dict[str, wire.Numbers] = {}
         failed: dict[str, str] = {}
         for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
             site = self.roster.name(node)
@@ -216,7 +216,7 @@ class RoundLoop:
             except WireError as e:
                 failed[site] = str(e)
             self.observer.replied(site, "evaluate")
-        return {**pool_numbers(sites), "sites": dict(sorted(sites.items())), "failed": failed}
+        return pool_numbers(dict(sorted(sites.items())), failed), bytes_down
 
 
 class Replies:
@@ -232,7 +232,7 @@ class Replies:
         self.mean = WeightedMean(schema.shapes, plan.federation.max_update_norm)
         self.kept: dict[str, Message] = {}
 
-    def accept(self, site: str, reply: Message) -> dict[str, float]:
+    def accept(self, site: str, reply: Message) -> wire.Numbers:
         """The reply's numbers. Raises WireError, and leaves no trace of it, if anything about the reply is
         off."""
         if reply.has_error():
@@ -251,9 +251,9 @@ class Replies:
         else:
             self.kept[site] = reply
             reply.content = self._as_weights(update, numbers[wire.N_EXAMPLES])
-        return {**numbers, "update_norm": norm}
+        return {**numbers, UPDATE_NORM: norm}
 
-    def _as_weights(self, update: dict[str, Any], n_examples: float) -> RecordDict:
+    def _as_weights(self, update: Mapping[str, NDArray[np.floating]], n_examples: float) -> RecordDict:
         """What Flower's rules expect of a reply: whole weights and how much they count."""
         arrays = to_flower(apply_update(self.weights, update))
         return RecordDict({wire.ARRAYS: arrays, wire.METRICS: MetricRecord({wire.N_EXAMPLES: n_examples})})
@@ -289,21 +289,26 @@ def payload_bytes(message: Message) -> int:
     )
 
 
-def pool_numbers(sites: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Means over sites, weighted by patients, of EVALUATE_NUMBERS; sites where a number is undefined do not
-    count.
+def pool_numbers(sites: Mapping[str, wire.Numbers], failed: Mapping[str, str]) -> Evaluation:
+    """Means over sites, weighted by patients; sites where a number is undefined do not count.
 
     The AUROC's error is that of a weighted mean of independent estimates: sqrt(sum (w_i se_i)^2) / sum w_i.
     """
-    pooled = {name: _weighted_mean(sites.values(), name) for name in (wire.LOSS, wire.AUROC, wire.BRIER)}
-    pooled["temperature"] = fit_temperature({name: _weighted_mean(sites.values(), name) for name in NUMBERS})
     known = [s for s in sites.values() if np.isfinite(s[wire.AUROC_SE])]
     total = sum(s[wire.N_EXAMPLES] for s in known)
     spread = math.sqrt(sum((s[wire.N_EXAMPLES] * s[wire.AUROC_SE]) ** 2 for s in known))
-    return {**pooled, wire.AUROC_SE: spread / total if total else float("nan")}
+    return Evaluation(
+        loss=_weighted_mean(sites.values(), wire.LOSS),
+        auroc=_weighted_mean(sites.values(), wire.AUROC),
+        brier=_weighted_mean(sites.values(), wire.BRIER),
+        temperature=fit_temperature({name: _weighted_mean(sites.values(), name) for name in NUMBERS}),
+        auroc_se=spread / total if total else math.nan,
+        sites=sites,
+        failed=failed,
+    )
 
 
-def _weighted_mean(sites: Iterable[dict[str, float]], name: str) -> float:
+def _weighted_mean(sites: Iterable[wire.Numbers], name: str) -> float:
     known = [(s[wire.N_EXAMPLES], s[name]) for s in sites if np.isfinite(s[name])]
     total = sum(n for n, _ in known)
     return sum(n * value for n, value in known) / total if total else float("nan")

@@ -2,13 +2,11 @@
 needs."""
 
 import datetime
-import json
 import logging
 import threading
 import uuid
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from flwr.app import Context, RecordDict
 from flwr.common.constant import SUPERLINK_NODE_ID
@@ -17,68 +15,48 @@ from safetensors.numpy import save
 from common import wire
 from common.config import dump_yaml, load_yaml
 from common.errors import PneumofedError, RunError
-from common.files import next_free, without_nan, write_atomically
+from common.files import next_free, write_atomically
 from common.models.pretrained import starting_model
 from common.monitoring import Monitoring
 from common.plan import Plan
+from common.results.rounds import RoundReport, write_history
+from common.results.status import FILE, Progress, RunRecord, RunState, Status, read_record, write_record
 from server.app import build_app
 from server.checkpoint import load_checkpoint
 from server.fleet import FleetService
 from server.grid import FleetGrid
 from server.roster import Deployment
-from server.rounds import Report
 from server.settings import ServerFolder
 from server.strategies import require_enough_sites
 
 log = logging.getLogger("pneumofed.server")
 
 PRETRAINED = "pretrained.safetensors"
-RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
 FOR_EVER = float("inf")  # people take days to approve a plan
 
 
-@dataclass(frozen=True)
-class RunRecord:
-    """What `run.json` keeps of a run beside its plan and checkpoint."""
+class Watch:
+    """An Observer: keeps what `server status` shows of the run that is going on."""
 
-    run: str
-    """Identifies the run to the sites; the same after a resume."""
-    min_sites: int
-    started: str
-    state: str = RUNNING
-    problem: str = ""
-
-
-@dataclass
-class Progress:
-    """An Observer: what `server status` shows of the run that is going on."""
-
-    name: str
-    rounds: int
-    needed: int
-    round: int = 0
-    doing: str = "waiting for sites"
-    here: list[str] = field(default_factory=list)
-    refused: dict[str, str] = field(default_factory=dict)
-    last: Report | None = None
+    def __init__(self, name: str, rounds: int, needed: int) -> None:
+        self.now = Progress(name=name, rounds=rounds, needed=needed)
 
     def gathering(self, here: list[str], needed: int, refused: dict[str, str]) -> None:
-        self.here, self.refused = here, refused
-        self.doing = "waiting for sites"
+        self.now = replace(self.now, here=here, refused=refused, doing="waiting for sites")
 
     def started(self, sites: list[str], done: int, rounds: int) -> None:
-        self.here, self.round, self.doing = sites, done, "training"
-        log.info("run %s: %d of %d rounds are done, sites: %s", self.name, done, rounds, ", ".join(sites))
+        self.now = replace(self.now, here=sites, round=done, doing="training")
+        names = ", ".join(sites)
+        log.info("run %s: %d of %d rounds are done, sites: %s", self.now.name, done, rounds, names)
 
     def replied(self, site: str, what: str) -> None:
-        self.doing = "training" if what == "train" else "validating"
+        self.now = replace(self.now, doing="training" if what == "train" else "validating")
 
-    def finished_round(self, report: Report) -> None:
-        self.round, self.last, self.doing = report["round"], report, "training"
-        failed = "; ".join(f"{site}: {why}" for site, why in sorted(report["failed"].items()))
-        log.info("run %s: round %d, %d sites, %.1f s%s", self.name, report["round"], len(report["sites"]),
-        report["seconds"],
-                 f"; failed: {failed}" if failed else "")  # fmt: skip
+    def finished_round(self, report: RoundReport) -> None:
+        self.now = replace(self.now, round=report.round, last=report, doing="training")
+        failed = "; ".join(f"{site}: {why}" for site, why in sorted(report.failed.items()))
+        log.info("run %s: round %d, %d sites, %.1f s%s", self.now.name, report.round, len(report.sites),
+                 report.seconds, f"; failed: {failed}" if failed else "")  # fmt: skip
 
 
 class Runner:
@@ -88,7 +66,7 @@ class Runner:
         self._folder, self._service = folder, service
         self._thread: threading.Thread | None = None
         self._grid: FleetGrid | None = None
-        self._progress: Progress | None = None
+        self._watch: Watch | None = None
         self._lock = threading.Lock()
         self._round = monitoring.gauge("round", "last finished round", "run")
         self._connected = monitoring.gauge("sites_connected", "sites that are connected")
@@ -118,7 +96,7 @@ class Runner:
             write_atomically(self._folder.runs / name / "plan.yaml", dump_yaml(plan).encode())
             if pretrained is not None:
                 write_atomically(self._folder.runs / name / PRETRAINED, pretrained.read_bytes())
-            self._launch(name, plan, RunRecord(uuid.uuid4().hex, needed, _now()))
+            self._launch(name, plan, RunRecord(run=uuid.uuid4().hex, min_sites=needed, started=_now()))
             return name
 
     def resume(self, name: str) -> None:
@@ -130,21 +108,21 @@ class Runner:
         with self._lock:
             self._require_idle()
             record = self.record(name)
-            if record.state == FINISHED:
+            if record.state == "finished":
                 raise RunError(f"{name}: is finished; start another with: pneumofed server run PLAN")
             plan = load_yaml(self._folder.runs / name / "plan.yaml", Plan)
-            self._launch(name, plan, replace(record, state=RUNNING, problem=""))
+            self._launch(name, plan, replace(record, state="running", problem=""))
 
     def stop(self) -> str:
         """Stop the run that is going on, after its last checkpoint; returns its name. Raises RunError if
         there is none."""
-        grid, progress = self._grid, self._progress
-        if grid is None or progress is None:
+        grid, watch = self._grid, self._watch
+        if grid is None or watch is None:
             raise RunError("no run is going on")
         grid.stop()
         if self._thread is not None:
             self._thread.join(timeout=10)
-        return progress.name
+        return watch.now.name
 
     def shut_down(self) -> None:
         """The server ends: the run stays as it is on disk, interrupted, and can be resumed."""
@@ -159,93 +137,87 @@ class Runner:
         names = (self._service.site_of(node.node_id) for node in nodes)
         return sorted(name for name in names if name is not None)
 
-    def status(self) -> dict[str, Any]:
-        """The run that is going on (or null) and every run in the folder."""
-        progress = self._progress
-        runs = {
-            path.name: self._describe(path.name)
-            for path in sorted(self._folder.runs.glob("*"))
-            if path.is_dir()
-        }
-        return {
-            "running": asdict(progress) if progress else None,
-            "runs": runs,
-            "connected": self.connected(),
-        }
+    def status(self) -> Status:
+        """The run that is going on, if there is one, and every run in the folder."""
+        now = self._watch.now if self._watch else None
+        names = [path.name for path in sorted(self._folder.runs.glob("*")) if path.is_dir()]
+        runs = {name: self._state(name, now) for name in names}
+        return Status(running=now, runs=runs, connected=self.connected())
 
-    def _describe(self, name: str) -> dict[str, Any]:
+    def _state(self, name: str, now: Progress | None) -> RunState:
         try:
             record = self.record(name)
         except RunError as e:
-            return {"state": "unreadable", "problem": str(e)}
-        interrupted = record.state == RUNNING and (self._progress is None or self._progress.name != name)
-        return {
-            "state": "interrupted" if interrupted else record.state,
-            "problem": record.problem,
-            "started": record.started,
-        }
+            return RunState(state="unreadable", problem=str(e))
+        interrupted = record.state == "running" and (now is None or now.name != name)
+        return RunState(
+            state="interrupted" if interrupted else record.state,
+            problem=record.problem,
+            started=record.started,
+        )
 
     def record(self, name: str) -> RunRecord:
         """What run.json says. Raises RunError if there is no such run, or its file is not readable."""
-        path = self._folder.runs / name / "run.json"
-        if "/" in name or not path.is_file():
+        folder = self._folder.runs / name
+        if "/" in name or not (folder / FILE).is_file():
             known = ", ".join(sorted(p.name for p in self._folder.runs.glob("*"))) or "none"
             raise RunError(f"{name}: no such run; runs are: {known}")
-        try:
-            return RunRecord(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as e:
-            raise RunError(f"{path}: cannot be read ({type(e).__name__}); start another run") from None
+        return read_record(folder)
 
     def _require_idle(self) -> None:
         if self._thread is not None and self._thread.is_alive():
-            assert self._progress is not None
+            assert self._watch is not None
             raise RunError(
-                f"the run {self._progress.name} is going on; wait for it, or stop it with: pneumofed server "
+                f"the run {self._watch.now.name} is going on; wait for it, or stop it with: pneumofed server "
                 "stop"
             )
 
     def _launch(self, name: str, plan: Plan, record: RunRecord) -> None:
-        self._save(name, record)
+        write_record(self._folder.runs / name, record)
         self._service.follow_admissions()
-        self._progress = Progress(name, plan.rounds, record.min_sites)
+        self._watch = Watch(name, plan.rounds, record.min_sites)
         self._grid = FleetGrid(self._service.state)
         self._thread = threading.Thread(
-            target=self._run, args=(name, record, self._progress, self._grid), name="run", daemon=True
+            target=self._run, args=(name, record, self._watch, self._grid), name="run", daemon=True
         )
         self._thread.start()
 
-    def _run(self, name: str, record: RunRecord, progress: Progress, grid: FleetGrid) -> None:
+    def _run(self, name: str, record: RunRecord, watch: Watch, grid: FleetGrid) -> None:
         folder = self._folder.runs / name
+        done = self._outcome(folder, record, watch, grid)
+        grid.close()
+        self._round.labels(name).set(watch.now.round)
+        again = "" if done.state == "finished" else f"; go on with: pneumofed server resume {name}"
+        level = logging.INFO if done.state == "finished" else logging.ERROR
+        log.log(level, "run %s %s %s%s", name, done.state, done.problem, again)
+        try:
+            write_record(folder, done)
+        except OSError as e:  # then it stands as interrupted, and can be resumed all the same
+            log.error("run %s: its state could not be written: %s", name, e.strerror)
+        self._watch, self._grid = None, None
+
+    def _outcome(self, folder: Path, record: RunRecord, watch: Watch, grid: FleetGrid) -> RunRecord:
+        """Run to the end, whatever it is."""
+        try:
+            self._federate(folder, record, watch, grid)
+            return replace(record, state="finished")
+        except PneumofedError as e:
+            return replace(record, state="stopped" if grid.stopped else "failed", problem=str(e))
+        except OSError as e:
+            return replace(record, state="failed", problem=f"{e.filename or folder}: {e.strerror}")
+        except Exception as e:  # the server lives on; the run can be resumed
+            log.exception("run %s failed", folder.name)
+            problem = f"{type(e).__name__}; the server's log has the place"
+            return replace(record, state="failed", problem=problem)
+
+    def _federate(self, folder: Path, record: RunRecord, watch: Watch, grid: FleetGrid) -> None:
         deployment = Deployment(record.run, record.min_sites, FOR_EVER, self._service.site_of)
         config = {"plan": str(folder / "plan.yaml"), "out": str(folder)}
         if (folder / PRETRAINED).is_file():
             config["pretrained"] = str(folder / PRETRAINED)
         context = Context(grid.run.run_id, SUPERLINK_NODE_ID, {}, RecordDict(), config)  # type: ignore[arg-type]
-        try:
-            build_app(progress, deployment)(grid, context)
-            self._hand_over(folder)
-            done = replace(record, state=FINISHED)
-        except PneumofedError as e:
-            done = replace(record, state=STOPPED if grid.stopped else FAILED, problem=str(e))
-        except OSError as e:
-            done = replace(record, state=FAILED, problem=f"{e.filename or folder}: {e.strerror}")
-        except Exception as e:  # the server lives on; the run can be resumed
-            log.exception("run %s failed", name)
-            done = replace(
-                record, state=FAILED, problem=f"{type(e).__name__}; the server's log has the place"
-            )
-        finally:
-            grid.close()
-        self._round.labels(name).set(progress.round)
-        again = "" if done.state == FINISHED else f"; go on with: pneumofed server resume {name}"
-        (log.info if done.state == FINISHED else log.error)(
-            "run %s %s %s%s", name, done.state, done.problem, again
-        )
-        try:
-            self._save(name, done)
-        except OSError as e:  # then it stands as interrupted, and can be resumed all the same
-            log.error("run %s: its state could not be written: %s", name, e.strerror)
-        self._progress, self._grid = None, None
+        build_app(watch, deployment)(grid, context)
+        self._hand_over(folder)
 
     def _hand_over(self, folder: Path) -> None:
         """The final weights as a file of their own, and the history as JSON."""
@@ -253,17 +225,11 @@ class Runner:
         checkpoint = load_checkpoint(folder, plan.sha256)
         if checkpoint is None:
             raise RunError(f"{folder}: the run ended without a checkpoint")
-        about = {"plan_sha256": plan.sha256, "rounds": str(checkpoint.round)}
+        metadata = {"plan_sha256": plan.sha256, "rounds": str(checkpoint.round)}
         write_atomically(
-            folder / "model.safetensors", save(wire.model_part(checkpoint.weights), metadata=about)
+            folder / "model.safetensors", save(wire.model_part(checkpoint.weights), metadata=metadata)
         )
-        history = json.dumps(without_nan(checkpoint.history), indent=2) + "\n"
-        write_atomically(folder / "history.json", history.encode())
-
-    def _save(self, name: str, record: RunRecord) -> None:
-        write_atomically(
-            self._folder.runs / name / "run.json", (json.dumps(asdict(record), indent=2) + "\n").encode()
-        )
+        write_history(folder, checkpoint.history)
 
 
 def _now() -> str:

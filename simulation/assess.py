@@ -80,7 +80,8 @@ def assess(
         own = judge_.own_weights(arm, arm.removeprefix(local_arm("")))
         tested[arm] = {n: judge_.predict(results[arm], cohort, "test", own) for n, cohort in at.items()}
     test = Predictions.together(list(tested[FEDERATED].values()))
-    temperature = (federated.history[-1]["evaluation"] or {}).get("temperature", math.nan)
+    evaluation = federated.history[-1].evaluation
+    temperature = evaluation.temperature if evaluation else math.nan
     by_site = {
         site.name: _assess_site(plan, cohorts[site.name], tested, site.name, threshold) for site in sites
     }
@@ -108,7 +109,7 @@ def assess(
         "subgroups": subgroups(test, plan),
         "matrix": matrix(tested) if len(sites) <= MANY_SITES else {},
         "sites": by_site,
-        "bytes": {"up": sum(r["bytes_up"] for r in history), "down": sum(r["bytes_down"] for r in history)},
+        "bytes": {"up": sum(r.bytes_up for r in history), "down": sum(r.bytes_down for r in history)},
         "skipped_files": tally.skipped_files,
         "skipped": tally.left_out(),
         "device": describe(judge_.device),

@@ -3,8 +3,7 @@
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from common import wire
-from server.rounds import Report
+from common.results.rounds import RoundReport
 
 
 class ArmProgress:
@@ -24,17 +23,16 @@ class ArmProgress:
     def replied(self, site: str, what: str) -> None:
         self._note(f"{site} {'trained' if what == 'train' else 'validated'}")
 
-    def finished_round(self, report: Report) -> None:
-        auroc = (report["evaluation"] or {}).get(wire.AUROC)
-        note = (
-            f"validation AUROC {auroc:.3f}" if auroc is not None else f"{len(report['sites'])} sites answered"
-        )
-        missing = f", missing {', '.join(sorted(report['failed']))}" if report["failed"] else ""
-        self._progress.update(self._task, completed=report["round"])
+    def finished_round(self, report: RoundReport) -> None:
+        note = f"{len(report.sites)} sites answered"
+        if report.evaluation:
+            note = f"validation AUROC {report.evaluation.auroc:.3f}"
+        missing = f", missing {', '.join(sorted(report.failed))}" if report.failed else ""
+        self._progress.update(self._task, completed=report.round)
         self._note(note + missing)
         if not self._progress.console.is_terminal:
             self._progress.console.print(
-                f"{self._arm}: round {report['round']}, {note}{missing}, {report['seconds']:.1f} s"
+                f"{self._arm}: round {report.round}, {note}{missing}, {report.seconds:.1f} s"
             )
 
     def _note(self, note: str) -> None:

@@ -5,7 +5,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from common import wire
 from common.errors import ConfigError
 from common.files import without_nan, write_atomically
 from common.plan import Plan, canonical_json
+from common.results.rounds import UPDATE_NORM, History
 from server.app import build_app
 from server.checkpoint import Checkpoint, load_checkpoint
 from server.rounds import Observer
@@ -140,7 +141,7 @@ def node_configs(scenario: Scenario, sites: list[SiteData], out: Path, arm: str)
 
 
 def _training_seconds(checkpoint: Checkpoint) -> float:
-    seconds = [site[wire.SECONDS] for report in checkpoint.history for site in report["sites"].values()]
+    seconds = [site[wire.SECONDS] for report in checkpoint.history for site in report.sites.values()]
     return float(np.nansum(seconds))  # a private site does not tell
 
 
@@ -159,14 +160,12 @@ def write_outputs(out: Path, plan: Plan, result: dict[str, Any], results: dict[s
     write_atomically(out / "model.safetensors", save(wire.model_part(federated.weights), metadata=about))
     histories = {arm: checkpoint.history for arm, checkpoint in results.items()}
     write_atomically(out / "history.csv", history_csv(histories).encode())
-    write_atomically(
-        out / "report.html", render_report(plan, without_nan(result), without_nan(histories)).encode()
-    )
+    write_atomically(out / "report.html", render_report(plan, without_nan(result), histories).encode())
     text = json.dumps(without_nan(result), indent=2, allow_nan=False) + "\n"
     write_atomically(out / runs.RESULT, text.encode())
 
 
-def history_csv(histories: dict[str, list[dict[str, Any]]]) -> str:
+def history_csv(histories: Mapping[str, History]) -> str:
     """One row a round and site: training and validation numbers."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
@@ -185,12 +184,12 @@ def history_csv(histories: dict[str, list[dict[str, Any]]]) -> str:
     )
     for arm, history in histories.items():
         for report in history:
-            evaluated = (report["evaluation"] or {"sites": {}})["sites"]
-            for site, trained in sorted(report["sites"].items()):
+            evaluated = report.evaluation.sites if report.evaluation else {}
+            for site, trained in sorted(report.sites.items()):
                 seen = evaluated.get(site, {})
                 rows.writerow([
-                    arm, report["round"], site, int(trained[wire.N_EXAMPLES]), trained[wire.LOSS],
-                    trained["update_norm"],
+                    arm, report.round, site, int(trained[wire.N_EXAMPLES]), trained[wire.LOSS],
+                    trained[UPDATE_NORM],
                     trained[wire.SECONDS], seen.get(wire.LOSS, ""), seen.get(wire.AUROC, ""),
                 ])  # fmt: skip
     return text.getvalue()

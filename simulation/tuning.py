@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from common import wire
 from common.config import Settings
 from common.errors import ConfigError
 from common.files import without_nan, write_atomically
@@ -134,5 +133,5 @@ def _score(scenario: Scenario, folder: Path, data: Path, observe: Callable[[str]
         runs.start_or_resume(folder, scenario)
         sites = prepare_sites(scenario, data / runs.data_id(scenario))
         history = run_arm(scenario, FEDERATED, sites, folder, observe(FEDERATED)).history
-    score = (history[-1]["evaluation"] or {}).get(wire.AUROC)
-    return float(score) if score is not None and math.isfinite(score) else -math.inf
+    evaluation = history[-1].evaluation
+    return evaluation.auroc if evaluation and math.isfinite(evaluation.auroc) else -math.inf

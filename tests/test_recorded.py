@@ -23,6 +23,7 @@ from client.training.private.round import train_private_round
 from common import wire
 from common.models import build_model
 from common.plan import Privacy
+from common.results.form import to_tree
 from server.checkpoint import load_checkpoint
 from simulation import runs
 from simulation.scenario import PhantomData
@@ -30,7 +31,7 @@ from simulation.simulate import simulate
 from tests.conftest import make_cohort, small_plan, small_scenario
 
 RECORDED = Path(__file__).with_name("recorded.json")
-NOT_NUMBERS = {"seconds", "timing", "device", "versions"}
+NOT_NUMBERS = {"format", "seconds", "timing", "device", "versions"}
 
 
 def machine() -> str:
@@ -65,14 +66,14 @@ def small_run(folder: Path) -> tuple[dict[str, str], dict[str, float]]:
     result = json.loads((out / "metrics.json").read_text())
     checkpoint = load_checkpoint(out / "arms" / "federated", scenario.plan.sha256)
     weights = load_file(out / "model.safetensors")
-    text = json.dumps(numbers_in({"result": result, "history": json.loads(json.dumps(checkpoint.history))}))
+    text = json.dumps(numbers_in({"result": result, "history": to_tree(checkpoint.history)}))
     hashes = {
         "plan": scenario.plan.sha256,
         "weights": digest(weights),
         "checkpoint": digest(checkpoint.weights),
         "numbers": hashlib.sha256(text.encode()).hexdigest(),
     }
-    near = {"norm": wire.l2_norm(weights), "loss": checkpoint.history[-1]["evaluation"]["loss"]}
+    near = {"norm": wire.l2_norm(weights), "loss": checkpoint.history[-1].evaluation.loss}
     return hashes, near
 
 

@@ -1,18 +1,20 @@
 """metrics and histories -> the report's HTML."""
 
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from common import wire
 from common.config import dump_yaml
 from common.plan import Plan
 from common.report import charts
+from common.results.rounds import History
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-Histories = dict[str, list[dict[str, Any]]]
+Histories = Mapping[str, History]
 
 
 def render_report(plan: Plan, result: dict[str, Any], histories: Histories) -> str:
@@ -28,7 +30,7 @@ def render_report(plan: Plan, result: dict[str, Any], histories: Histories) -> s
     environment.filters |= {
         "number": number, "interval": interval, "percent": percent, "bytes": human_bytes,
         "duration": duration,
-        "p_value": p_value, "arm_name": arm_name,
+        "p_value": p_value, "arm_name": arm_name, "mean": mean_known,
     }  # fmt: skip
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
@@ -53,28 +55,27 @@ def _curves(histories: Histories) -> str:
     )
 
 
-def _series(history: list[dict[str, Any]]) -> charts.Series:
+def _series(history: History) -> charts.Series:
     points = []
     for report in history:
-        numbers = report["evaluation"] or {}
-        value, error = numbers.get(wire.AUROC), numbers.get(wire.AUROC_SE)
-        if value is not None:
-            spread = 1.96 * (error or 0.0)
-            points.append((float(report["round"]), value, max(0.0, value - spread), min(1.0, value + spread)))
+        if report.evaluation and math.isfinite(value := report.evaluation.auroc):
+            error = report.evaluation.auroc_se
+            spread = 1.96 * error if math.isfinite(error) else 0.0
+            points.append((float(report.round), value, max(0.0, value - spread), min(1.0, value + spread)))
     return points
 
 
-def _mean(histories: list[list[dict[str, Any]]]) -> charts.Series:
+def _mean(histories: Sequence[History]) -> charts.Series:
     """The mean of independent series, where all of them have a value; errors add as squares."""
     by_round: dict[float, list[tuple[float, float]]] = {}
     for history in histories:
         for x, value, low, _ in _series(history):
             by_round.setdefault(x, []).append((value, (value - low) / 1.96))
     points = []
-    for x, found in sorted(by_round.items()):
-        if len(found) == len(histories):
-            mean = sum(value for value, _ in found) / len(found)
-            spread = 1.96 * sum(error**2 for _, error in found) ** 0.5 / len(found)
+    for x, values in sorted(by_round.items()):
+        if len(values) == len(histories):
+            mean = sum(value for value, _ in values) / len(values)
+            spread = 1.96 * sum(error**2 for _, error in values) ** 0.5 / len(values)
             points.append((x, mean, max(0.0, mean - spread), min(1.0, mean + spread)))
     return points
 
@@ -87,7 +88,13 @@ def _gains(result: dict[str, Any]) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """0.912, or n/a."""
-    return "n/a" if value is None else f"{value:.{digits}f}"
+    return "n/a" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def mean_known(values: Iterable[float]) -> float:
+    """Of the numbers that are known; NaN if none is."""
+    known = [value for value in values if math.isfinite(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def interval(ends: list[float | None], digits: int = 3) -> str:

@@ -5,14 +5,12 @@ ArrayRecord (`current_arrays`). Each array is named `attribute|kind|place|key`, 
 it was, in its place: Flower pairs some of them by order, and files keep none.
 """
 
-from typing import Any
-
 import numpy as np
 from flwr.app import Array, ArrayRecord
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
-State = dict[str, NDArray[Any]]
+State = dict[str, NDArray[np.generic]]
 
 
 def snapshot_state(strategy: Strategy) -> State:
@@ -24,7 +22,7 @@ def snapshot_state(strategy: Strategy) -> State:
     return state
 
 
-def _arrays_in(value: object) -> tuple[str, list[tuple[str, NDArray[Any]]]]:
+def _arrays_in(value: object) -> tuple[str, list[tuple[str, NDArray[np.generic]]]]:
     if isinstance(value, ArrayRecord):
         return "record", [(key, array.numpy()) for key, array in value.items()]
     if isinstance(value, dict) and all(isinstance(a, np.ndarray) for a in value.values()):
@@ -36,12 +34,12 @@ def _arrays_in(value: object) -> tuple[str, list[tuple[str, NDArray[Any]]]]:
 
 def restore_state(strategy: Strategy, state: State) -> None:
     """Put a snapshot back into a freshly built strategy of the same kind."""
-    grouped: dict[tuple[str, str], list[tuple[str, NDArray[Any]]]] = {}
+    grouped: dict[tuple[str, str], list[tuple[str, NDArray[np.generic]]]] = {}
     for name in sorted(state):
         attribute, kind, _, key = name.split("|", 3)
         grouped.setdefault((attribute, kind), []).append((key, state[name]))
     for (attribute, kind), arrays in grouped.items():
-        value: Any = dict(arrays)
+        value: object = dict(arrays)
         if kind == "list":
             value = [array for _, array in arrays]
         elif kind == "record":

@@ -123,9 +123,9 @@ def test_the_federation_goes_on_without_a_site_whose_budget_is_spent(federation,
     done = RoundLoop(SequentialGrid(app, nodes), plan, wire.Schema.of(model), tmp_path / "run", Silent()).run(
         wire.get_weights(model)
     )
-    assert [sorted(r["sites"]) for r in done.history] == [
+    assert [sorted(r.sites) for r in done.history] == [
         ["site-0", "site-1", "site-2"],
         *[["site-0", "site-2"]] * 2,
     ]
-    assert "privacy budget" in done.history[1]["failed"]["site-1"]
-    assert all(r["evaluation"] is None for r in done.history)
+    assert "privacy budget" in done.history[1].failed["site-1"]
+    assert all(r.evaluation is None for r in done.history)

@@ -8,6 +8,7 @@ import pytest
 
 from common.errors import RunError
 from common.files import write_atomically
+from common.results.rounds import RoundReport
 from server.checkpoint import NAME, Checkpoint, load_checkpoint, save_checkpoint
 
 
@@ -16,7 +17,7 @@ def test_a_checkpoint_comes_back_whole(tmp_path):
         3,
         {"w": np.arange(3, dtype=np.float32)},
         {"m|list|000000": np.array(2.5)},
-        [{"round": 3, "loss": None}],
+        (RoundReport(round=3, bytes_down=1, bytes_up=2, sites={"a": {"loss": 0.5}}, failed={}),),
     )
     assert load_checkpoint(tmp_path, "abc") is None
     save_checkpoint(tmp_path, before, "abc")
@@ -46,6 +47,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
 import resource, signal, sys
 from pathlib import Path
 from common.files import write_atomically
+from common.results.rounds import RoundReport
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

@@ -191,9 +191,9 @@ def test_a_hostile_update_is_rejected_the_site_is_named_and_the_round_goes_on(
     threads(beta=hostile(change))
     checkpoint = run(place, grid, plan_of(rounds=1), tmp_path)
     (report,) = checkpoint.history
-    assert sorted(report["sites"]) == ["alpha", "gamma"]
-    assert list(report["failed"]) == ["beta"]
-    assert re.search(said, report["failed"]["beta"])
+    assert sorted(report.sites) == ["alpha", "gamma"]
+    assert list(report.failed) == ["beta"]
+    assert re.search(said, report.failed["beta"])
     assert all(np.isfinite(w).all() for w in checkpoint.weights.values())
 
 
@@ -232,5 +232,5 @@ def test_a_reply_to_somebody_elses_message_is_not_taken(grid, threads):
 def test_numbers_of_every_site_reach_the_report(grid, threads, place, tmp_path):
     threads()
     checkpoint = run(place, grid, plan_of(rounds=2), tmp_path)
-    assert [sorted(r["sites"]) for r in checkpoint.history] == [NAMES] * 2
-    assert checkpoint.history[-1]["evaluation"]["auroc"] == pytest.approx(0.5)
+    assert [sorted(r.sites) for r in checkpoint.history] == [NAMES] * 2
+    assert checkpoint.history[-1].evaluation.auroc == pytest.approx(0.5)

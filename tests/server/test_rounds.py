@@ -150,7 +150,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, name, options):
     with pytest.raises(KeyboardInterrupt):
         run(plan, tmp_path / "stopped", dies)
     resumed = run(plan, tmp_path / "stopped")
-    assert [r["round"] for r in resumed.history] == [1, 2, 3, 4]
+    assert [r.round for r in resumed.history] == [1, 2, 3, 4]
     assert all(np.array_equal(whole[key], resumed.weights[key]) for key in whole)
 
 
@@ -172,9 +172,9 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, name, options):
 def test_a_bad_reply_is_refused_by_name_and_leaves_no_trace(tmp_path, spoil, said, strategy):
     plan = small_plan(rounds=1, federation=Federation(quorum=0.8), strategy=Strategy(name=strategy))
     state = run(plan, tmp_path / "a", lambda node, m: spoil(m) if node == 2 else honest(node, m))
-    assert list(state.history[0]["failed"]) == ["site-2"]
-    assert said in state.history[0]["failed"]["site-2"]
-    assert sorted(state.history[0]["sites"]) == ["site-1", "site-3", "site-4", "site-5"]
+    assert list(state.history[0].failed) == ["site-2"]
+    assert said in state.history[0].failed["site-2"]
+    assert sorted(state.history[0].sites) == ["site-1", "site-3", "site-4", "site-5"]
 
     def without(node, message):
         return Message(Error(2, "absent"), reply_to=message) if node == 2 else honest(node, message)
@@ -201,14 +201,14 @@ def test_a_silent_site_is_waited_for_until_the_deadline(tmp_path):
     started = time.monotonic()
     state = run(plan, tmp_path, silent=(3,))
     assert 0.3 < time.monotonic() - started < 5
-    assert state.history[0]["failed"] == {"site-3": "no answer before the deadline"}
+    assert state.history[0].failed == {"site-3": "no answer before the deadline"}
 
 
 def test_participation_draws_the_same_sites_again(tmp_path):
     plan = small_plan(rounds=4, federation=Federation(participation=0.4))
     one, two = (run(plan, tmp_path / name) for name in "ab")
-    drawn = [sorted(r["sites"]) for r in one.history]
-    assert drawn == [sorted(r["sites"]) for r in two.history]
+    drawn = [sorted(r.sites) for r in one.history]
+    assert drawn == [sorted(r.sites) for r in two.history]
     assert all(len(sites) == 2 for sites in drawn)
     assert len({tuple(s) for s in drawn}) > 1
 
@@ -216,8 +216,8 @@ def test_participation_draws_the_same_sites_again(tmp_path):
 def test_bytes_are_counted(tmp_path):
     report = run(small_plan(rounds=1), tmp_path).history[0]
     headers = 1.6  # numpy's header of 128 bytes weighs on a model this small
-    assert 5 * SCHEMA.n_bytes < report["bytes_up"] < headers * 5 * SCHEMA.n_bytes * 2
-    assert report["bytes_down"] == 2 * report["bytes_up"]  # weights go out for training and for evaluation
+    assert 5 * SCHEMA.n_bytes < report.bytes_up < headers * 5 * SCHEMA.n_bytes * 2
+    assert report.bytes_down == 2 * report.bytes_up  # weights go out for training and for evaluation
 
 
 @pytest.mark.parametrize(
@@ -253,8 +253,9 @@ def test_numbers_are_pooled_by_patients():
     }
     for site in sites.values():  # lowest at a temperature of 2
         site |= {loss_at(t): site[wire.LOSS] + np.log2(t / 2) ** 2 for t in TEMPERATURES}
-    pooled = pool_numbers(sites)
-    assert pooled[wire.AUROC] == pytest.approx((30 * 0.9 + 10 * 0.5) / 40)
-    assert pooled[wire.AUROC_SE] == pytest.approx(((30 * 0.03) ** 2 + (10 * 0.04) ** 2) ** 0.5 / 40)
-    assert pooled[wire.LOSS] == pytest.approx((30 + 20 + 10) / 45)
-    assert pooled["temperature"] == pytest.approx(2.0)
+    pooled = pool_numbers(sites, {"d": "is gone"})
+    assert pooled.auroc == pytest.approx((30 * 0.9 + 10 * 0.5) / 40)
+    assert pooled.auroc_se == pytest.approx(((30 * 0.03) ** 2 + (10 * 0.04) ** 2) ** 0.5 / 40)
+    assert pooled.loss == pytest.approx((30 + 20 + 10) / 45)
+    assert pooled.temperature == pytest.approx(2.0)
+    assert (pooled.sites, pooled.failed) == (sites, {"d": "is gone"})

@@ -33,7 +33,7 @@ def test_as_many_synthetic_hospitals_as_nodes(tmp_path):
     run(tmp_path / "plan.yaml", tmp_path / "runs", 2)
     found = load_checkpoint(tmp_path / "runs/1/arms/federated", scenario.plan.sha256)
     assert found.round == 2
-    assert sorted(found.history[0]["sites"]) == ["hospital-a", "hospital-b"]
+    assert sorted(found.history[0].sites) == ["hospital-a", "hospital-b"]
 
 
 def test_real_hospitals_and_nodes_must_be_as_many(tmp_path):

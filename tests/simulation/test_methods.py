@@ -42,7 +42,7 @@ class Breaking(Silent):
         self.after = after
 
     def finished_round(self, report):
-        if report["round"] == self.after:
+        if report.round == self.after:
             raise KeyboardInterrupt
 
 
@@ -75,7 +75,7 @@ def test_scaffold_s_control_stays_the_mean_of_the_sites_own(tmp_path):
     scenario = scenario_of("SCAFFOLD")
     run(scenario, tmp_path / "run")
     checkpoint = load_checkpoint(tmp_path / "run/arms/federated", scenario.plan.sha256)
-    sizes = {site: numbers["num-examples"] for site, numbers in checkpoint.history[-1]["sites"].items()}
+    sizes = {site: numbers["num-examples"] for site, numbers in checkpoint.history[-1].sites.items()}
     own = {
         site: load_file(tmp_path / f"run/arms/federated/memory-{site}/simulation/round-000003.safetensors")
         for site in sizes

@@ -1,0 +1,73 @@
+"""One round of a run: what the checkpoint, history.json and the report's page say of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from common import wire
+from common.results.form import Number, Result, parse, read, to_tree, write
+
+UPDATE_NORM = "update_norm"
+Numbers = Mapping[str, Number]
+"""By their names in common/wire.py."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Result):
+    """The global model on the sites' validation patients: means over sites, weighted by patients."""
+
+    loss: Number
+    auroc: Number
+    brier: Number
+    temperature: Number  # common/calibration.py
+    auroc_se: Annotated[Number, Field(alias=wire.AUROC_SE)]
+    sites: Mapping[str, Numbers]  # EVALUATE_NUMBERS of each that gave them
+    failed: Mapping[str, str]  # site -> why it gave none
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundReport(Result):
+    """One round of training, and the evaluation of its model if one was due."""
+
+    round: int
+    bytes_down: int
+    bytes_up: int
+    sites: Mapping[str, Numbers]  # TRAIN_NUMBERS and UPDATE_NORM of each whose update counts
+    failed: Mapping[str, str]  # site -> why its update does not count
+    evaluation: Evaluation | None = None
+    seconds: Number = 0.0
+
+    def judged(self, evaluation: Evaluation | None, bytes_down: int, seconds: float) -> "RoundReport":
+        """With what came after training: the evaluation, the bytes that it sent, and the whole round's
+        time."""
+        total = self.bytes_down + bytes_down
+        return replace(self, evaluation=evaluation, bytes_down=total, seconds=seconds)
+
+
+History = Sequence[RoundReport]
+FILE = "history.json"
+_CURE = "finish the run with that version, or start it anew"
+
+
+def history_text(history: History) -> str:
+    """For a checkpoint: JSON in one line, NaN as it is."""
+    return json.dumps(to_tree(history))
+
+
+def parse_history(text: str | bytes, where: str) -> History:
+    """The rounds in JSON. Raises RunError if it does not hold rounds of this version."""
+    return parse(tuple[RoundReport, ...], text, where, _CURE)
+
+
+def write_history(folder: Path, history: History) -> None:
+    """history.json of a finished run. Raises OSError."""
+    write(folder / FILE, tuple(history))
+
+
+def read_history(folder: Path) -> History:
+    """Of a finished run. Raises RunError if there is none, or it is of another version."""
+    return read(tuple[RoundReport, ...], folder / FILE, _CURE)
