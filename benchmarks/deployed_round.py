@@ -25,9 +25,7 @@ from flwr.clientapp import ClientApp
 from common import wire
 from common.plan import Evaluation, Model, Plan
 
-sys.path.append(
-    str(Path(__file__).resolve().parent.parent)
-)  # for tests.deployment, which starts the processes
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # for tests.helpers, which starts the processes
 
 app = ClientApp()
 _count = 0
@@ -108,7 +106,7 @@ def main() -> None:
     if args.agent:
         agent(args.agent)
         return
-    from tests.deployment.conftest import Deployment, wait_for
+    from tests.helpers.deployment import Deployment, wait_for
 
     plan = plan_of(args.parameters, args.rounds)
     path = Path(tempfile.mkdtemp(prefix="pf-"))

@@ -1,90 +1,22 @@
 """Shared by all tests: small hospitals, and the rule that under CI no tool may be missing."""
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
-import numpy as np
 import pytest
 
 from client.compute.device import set_up_process
-from client.imaging.cohort import build_cohort
-from client.imaging.frames import Frame, InMemory
-from client.imaging.outcome import Tally
-from client.imaging.sequence import Collection, Sequence
 from common.config import dump_yaml
-from common.plan import Input, Model, Plan, Training
-from simulation.scenario import Scenario
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+from common.plan import Plan
+from tests.helpers.cohorts import make_cohort
 
 
 def pytest_configure(config):
     set_up_process(2)
-
-
-def require_tool(name: str) -> str:
-    """The tool's path; without it the test is skipped, and fails under CI."""
-    path = shutil.which(name)
-    if path is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs the program {name}")
-    return path
-
-
-def require_data(*parts: str) -> Path:
-    """A file or folder of the real data, which is not in the repository."""
-    path = SHARED.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"needs the real data {'/'.join(parts)}")
-    return path
-
-
-def small_plan(**changes) -> Plan:
-    """A plan whose rounds take a fraction of a second."""
-    values = {
-        "name": "small",
-        "seed": 5,
-        "rounds": 2,
-        "min_patients": 4,
-        "input": Input(size=16, max_frames=4),
-        "model": Model(width=4, embedding=8, hidden=8),
-        "training": Training(batch_size=4, learning_rate=0.05),
-    }
-    return Plan(**{**values, **changes})
-
-
-def small_scenario(**changes) -> Scenario:
-    return Scenario(**{**{k: getattr(small_plan(), k) for k in Plan.model_fields}, **changes})
-
-
-def make_sequences(n: int, seed: int = 0, findings: int = 1, size: int = 16) -> list[Sequence]:
-    """`n` patients; the positive ones have a bright corner in their last image."""
-    rng = np.random.default_rng(seed)
-    sequences = []
-    for i in range(n):
-        images = rng.uniform(0, 0.5, (int(rng.integers(1, 5)), size, size)).astype(np.float32)
-        labels = np.full(findings, i % 2, np.float32)
-        images[-1, :6, :6] += 0.5 * (i % 2)
-        frames = tuple(Frame(3.0 * k, InMemory(image)) for k, image in enumerate(images))
-        sequences.append(Sequence(f"patient-{seed}-{i}", frames, labels))
-    return sequences
-
-
-def make_cohort(folder: Path, n: int = 30, seed: int = 0, plan: Plan | None = None) -> Path:
-    plan = plan or small_plan()
-    build_cohort(
-        folder,
-        Collection(make_sequences(n, seed, len(plan.findings)), Tally()),
-        plan.input,
-        plan.findings,
-        b"key",
-        "stamp",
-    )
-    return folder
 
 
 @pytest.fixture

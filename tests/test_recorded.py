@@ -28,7 +28,8 @@ from server.checkpoint import load_checkpoint
 from simulation import runs
 from simulation.scenario import PhantomData
 from simulation.simulate import simulate
-from tests.conftest import make_cohort, small_plan, small_scenario
+from tests.helpers.cohorts import make_cohort
+from tests.helpers.plans import small_plan, small_scenario
 
 RECORDED = Path(__file__).with_name("recorded.json")
 NOT_NUMBERS = {"format", "seconds", "timing", "device", "versions"}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from common import wire
 from common.errors import RefusedError
 from common.plan import evaluates
-from tests.attacks.conftest import PLAN, Site
-from tests.conftest import small_plan
+from tests.helpers.gates import PLAN, Site
+from tests.helpers.plans import small_plan
 
 
 def brier(answer):

@@ -8,7 +8,8 @@ from common import wire
 from common.errors import DataError, WireError
 from common.models import build_model
 from simulation.grid import SequentialGrid
-from tests.conftest import make_cohort, small_plan
+from tests.helpers.cohorts import make_cohort
+from tests.helpers.plans import small_plan
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ from client.check import check_site
 from client.governance.approval import Approvals
 from client.settings import SiteFolder
 from server.provision import revoke
-from tests.conftest import make_cohort, small_plan
-from tests.deployment.local import make_server, make_site
+from tests.helpers.cohorts import make_cohort
+from tests.helpers.local_sites import make_server, make_site
+from tests.helpers.plans import small_plan
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 from client.imaging.cohort import Cohort
 from client.settings import SiteFolder
 from common.config import dump_yaml
-from tests.client.imaging.test_dicom import image, save
-from tests.conftest import small_plan
+from tests.helpers.dicom import image, save
+from tests.helpers.plans import small_plan
 
 
 @pytest.fixture

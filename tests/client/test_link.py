@@ -8,8 +8,8 @@ import pytest
 
 from client.link import clock_skew, explain
 from common.errors import LinkError
-from tests.deployment.conftest import free_port
-from tests.deployment.local import link_of, make_server, make_site
+from tests.helpers.deployment import free_port
+from tests.helpers.local_sites import link_of, make_server, make_site
 
 
 def test_flower_is_the_version_that_the_link_was_made_for():

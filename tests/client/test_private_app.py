@@ -16,7 +16,7 @@ from common import wire
 from common.errors import WireError
 from common.models import build_model
 from common.plan import Privacy, Training
-from tests.conftest import small_plan
+from tests.helpers.plans import small_plan
 
 PLAN = small_plan(
     rounds=4, privacy=Privacy(noise_multiplier=1.0, delta=1e-3, steps=3), training=Training(batch_size=8)

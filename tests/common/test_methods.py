@@ -15,7 +15,7 @@ from common.methods import METHODS, Option, Stays
 from common.plan import Plan, Strategy
 from server.strategies import build_strategy
 from server.strategies.flower import AGGREGATES
-from tests.conftest import small_plan
+from tests.helpers.plans import small_plan
 
 OURS = {
     "fraction_train", "fraction_evaluate", "min_train_nodes", "min_evaluate_nodes", "min_available_nodes",

@@ -10,7 +10,7 @@ from safetensors.numpy import save
 from common import wire
 from common.errors import WireError
 from common.models import build_model
-from tests.conftest import small_plan
+from tests.helpers.plans import small_plan
 
 MODEL = build_model(small_plan())
 SCHEMA = wire.Schema.of(MODEL)

@@ -12,7 +12,8 @@ from common import wire
 from common.models import build_model
 from server.fleet import FleetService
 from server.grid import FleetGrid
-from tests.deployment.conftest import Deployment, deployed_plan, wait_for
+from tests.helpers.deployment import Deployment, wait_for
+from tests.helpers.plans import deployed_plan
 
 pytestmark = pytest.mark.slow
 
@@ -123,7 +124,7 @@ def test_the_worker_runs_the_installed_app_and_its_death_is_an_answer(tmp_path):
     from flwr.supercore.task_identity import TaskIdentity
 
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
-    worker = Worker("tests.simulation.test_grid:fake_app", {7: {}}, 1)
+    worker = Worker("tests.helpers.apps:fake_app", {7: {}}, 1)
     try:
         for do, said in (("die", "ended with code 3"), ("5", "ended with code 3")):
             message = Message(RecordDict({"config": ConfigRecord({"do": do})}), 7, "query")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import require_tool
+from tests.helpers.tools import require_tool
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from common.plan import Federation, Training
-from tests.conftest import require_tool
-from tests.deployment.conftest import deployed_plan, wait_for
-from tests.deployment.test_parity import simulated
+from tests.helpers.deployment import wait_for
+from tests.helpers.plans import deployed_plan
+from tests.helpers.runs import simulated
+from tests.helpers.tools import require_tool
 
 pytestmark = pytest.mark.slow
 

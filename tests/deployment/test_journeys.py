@@ -13,8 +13,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from client.governance.audit import verify
 from common.config import load_yaml
 from common.plan import Plan
-from tests.conftest import require_tool, small_plan
-from tests.deployment.conftest import Deployment, deployed_plan, free_port, wait_for
+from tests.helpers.deployment import Deployment, free_port, wait_for
+from tests.helpers.plans import deployed_plan, small_plan
+from tests.helpers.tools import require_tool
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from common.credentials import days_left, is_issued_by, make_key, purposes_of, write_certificates
 from server.certificates import CERTIFICATE_DAYS, Authority
-from tests.conftest import require_tool
+from tests.helpers.tools import require_tool
 
 
 @pytest.fixture(scope="module")

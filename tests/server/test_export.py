@@ -10,8 +10,6 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from common import wire
-from common.config import dump_yaml
 from common.errors import ConfigError, RunError
 from common.handover import CARD, MODEL, ONNX, PAGE, RESEARCH_USE, read_model, verify_model
 from common.models import build_model
@@ -20,38 +18,14 @@ from common.signature import SIGNATURE, Authority
 from server.export import describe, export_run
 from server.provision import init_server
 from server.settings import ServerFolder, ServerSettings
-from tests.conftest import small_plan
+from tests.helpers.plans import small_plan
+from tests.helpers.runs import deployed_run
 
 
 @pytest.fixture
 def coordinator(tmp_path):
     folder = ServerFolder(tmp_path / "server")
     init_server(folder, ServerSettings(host="localhost"))
-    return folder
-
-
-def deployed_run(folder, plan=None):
-    """What the server leaves of a finished run."""
-    plan = plan or small_plan()
-    folder.mkdir(parents=True)
-    (folder / "plan.yaml").write_text(dump_yaml(plan))
-    save_file(wire.get_weights(build_model(plan)), folder / MODEL)
-    site = {"num-examples": 20, "loss": 0.4, "auroc": 0.9, "auroc-se": 0.02, "brier": 0.1}
-    evaluation = {
-        "auroc": 0.9,
-        "auroc-se": 0.02,
-        "brier": 0.1,
-        "temperature": 1.4,
-        "sites": {"st-mary": site},
-        "failed": {},
-    }
-    (folder / "history.json").write_text(
-        json.dumps([{"round": 1, "sites": {"st-mary": {}, "st-john": {}}, "evaluation": evaluation}])
-    )
-    (folder / "survey.json").write_text(
-        json.dumps({"sites": {"st-mary": {"n-train": 80.0}, "st-john": {"n-train": None}}})
-    )
-    (folder / "run.json").write_text(json.dumps({"run": "abc123", "state": "finished"}))
     return folder
 
 

@@ -24,8 +24,8 @@ from common.errors import LinkError
 from server.fleet import MAX_BODY_BYTES, PATHS
 from server.grid import FleetGrid
 from server.provision import revoke
-from tests.deployment.conftest import wait_for
-from tests.deployment.local import SiteThread, link_of, make_server, make_site
+from tests.helpers.deployment import wait_for
+from tests.helpers.local_sites import SiteThread, link_of, make_server, make_site
 
 
 @pytest.fixture(scope="module")

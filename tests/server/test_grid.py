@@ -16,9 +16,9 @@ from common.plan import Federation
 from server.grid import FleetGrid
 from server.roster import Deployment
 from server.rounds import RoundLoop, Silent
-from tests.conftest import small_plan
-from tests.deployment.conftest import wait_for
-from tests.deployment.local import SiteThread, honest, make_server, make_site, train_numbers, update_of
+from tests.helpers.deployment import wait_for
+from tests.helpers.local_sites import SiteThread, honest, make_server, make_site, train_numbers, update_of
+from tests.helpers.plans import small_plan
 
 NAMES = ["alpha", "beta", "gamma"]
 

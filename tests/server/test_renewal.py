@@ -24,7 +24,7 @@ from common.trust import Trust, sign_authorities
 from server import renewal
 from server.certificates import Authority as Issuer
 from server.provision import admit, read_authority
-from tests.deployment.local import link_of, make_server, make_site
+from tests.helpers.local_sites import link_of, make_server, make_site
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from common.models import build_model
 from common.plan import Federation, Strategy, Training
 from server.rounds import RoundLoop, Silent
 from server.strategies import build_strategy, require_enough_sites
-from tests.conftest import small_plan
-from tests.server.test_rounds import ScriptedGrid, reply
+from tests.helpers.grids import ScriptedGrid, reply
+from tests.helpers.plans import small_plan
 
 PLAIN = Training(momentum=0.0)
 PLAN = small_plan(

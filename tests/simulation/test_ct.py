@@ -10,8 +10,8 @@ from pydicom.uid import generate_uid
 from common.config import dump_yaml
 from common.plan import Input, Window
 from simulation.scenario import DicomData
-from tests.client.imaging.test_dicom import image, save
-from tests.conftest import small_scenario
+from tests.helpers.dicom import image, save
+from tests.helpers.plans import small_scenario
 
 LUNG = Window(center=-600.0, width=1500.0)
 

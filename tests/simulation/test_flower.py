@@ -12,8 +12,8 @@ from server.checkpoint import load_checkpoint
 from simulation.flower import client_app, server_app
 from simulation.grid import SequentialGrid
 from simulation.scenario import DicomData, PhantomData
-from tests.client.imaging.test_sources import hospital
-from tests.conftest import small_scenario
+from tests.helpers.hospital import hospital
+from tests.helpers.plans import small_scenario
 
 
 def run(plan_file, out, n_nodes):

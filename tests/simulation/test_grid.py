@@ -1,37 +1,18 @@
 """Contract with the pinned Flower: fails clearly when an upgrade changes what the grids rely on."""
 
-import os
 from importlib.metadata import version
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.clientapp import ClientApp
+from flwr.app import ConfigRecord, Message, RecordDict
 
 from client.app import app as site_app
 from common import wire
-from common.errors import WireError
 from common.models import build_model
 from server.rounds import RoundLoop, Silent
 from simulation.grid import PoolGrid, SequentialGrid
-from tests.conftest import small_plan
-
-fake_app = ClientApp()
-"""Runs in the workers too, which import it from here."""
-
-
-@fake_app.query()
-def _query(message, context):
-    wanted = message.content["config"]["do"]
-    if wanted == "die":
-        os._exit(3)
-    if wanted == "refuse":
-        raise WireError("not with me")
-    if wanted == "break":
-        raise RuntimeError("patient 4711")
-    payload = np.zeros(int(wanted), np.float32)
-    numbers = MetricRecord({"node": context.node_id, "pid": os.getpid()})
-    return Message(RecordDict({"arrays": wire.pack({"w": payload}), "metrics": numbers}), reply_to=message)
+from tests.helpers.apps import fake_app
+from tests.helpers.plans import small_plan
 
 
 def ask(grid, do, nodes, timeout=60):
@@ -42,7 +23,7 @@ def ask(grid, do, nodes, timeout=60):
 def grids():
     return {
         "sequential": lambda: SequentialGrid(fake_app, [{}] * 3),
-        "pool": lambda: PoolGrid("tests.simulation.test_grid:fake_app", [{}] * 3, 2, 1),
+        "pool": lambda: PoolGrid("tests.helpers.apps:fake_app", [{}] * 3, 2, 1),
     }
 
 
@@ -65,7 +46,7 @@ def test_replies_name_their_node_and_errors_keep_secrets(kind):
 
 
 def test_large_messages_queue_up_without_a_deadlock():
-    grid = PoolGrid("tests.simulation.test_grid:fake_app", [{}] * 6, 2, 1)
+    grid = PoolGrid("tests.helpers.apps:fake_app", [{}] * 6, 2, 1)
     try:
         replies = ask(grid, "1000000", range(1, 7))
         assert len(replies) == 6
@@ -75,7 +56,7 @@ def test_large_messages_queue_up_without_a_deadlock():
 
 
 def test_a_worker_that_dies_costs_its_messages_only():
-    grid = PoolGrid("tests.simulation.test_grid:fake_app", [{}] * 2, 2, 1)
+    grid = PoolGrid("tests.helpers.apps:fake_app", [{}] * 2, 2, 1)
     try:
         assert "process that trains ended" in ask(grid, "die", [1])[1].error.reason
         assert ask(grid, "5", [2])[2].has_content()

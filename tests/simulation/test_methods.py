@@ -17,7 +17,7 @@ from simulation import runs
 from simulation.arms import FEDERATED
 from simulation.scenario import Machine, PhantomData
 from simulation.simulate import simulate
-from tests.conftest import small_scenario
+from tests.helpers.plans import small_scenario
 
 PLAIN = Training(batch_size=4, learning_rate=0.1, momentum=0.0)
 

@@ -17,7 +17,7 @@ from simulation.phantom import (
     to_dicom,
     write_phantom,
 )
-from tests.conftest import require_tool
+from tests.helpers.tools import require_tool
 
 
 @pytest.fixture(scope="module")

@@ -5,17 +5,11 @@ import json
 import yaml
 
 from client.governance.ledger import Ledger
-
-PLAN = {
-    "name": "private", "seed": 3, "rounds": 3, "min_patients": 4, "input": {"size": 16, "max_frames": 3},
-    "model": {"width": 4, "embedding": 8, "hidden": 8}, "training": {"batch_size": 16, "learning_rate": 0.1},
-    "privacy": {"epsilon": 8.0, "delta": 1e-3, "steps": 4}, "data": {"source": "phantom", "sites": 2, "patients": 60},
-    "simulation": {"arms": ["local_only"]},
-}  # fmt: skip
+from tests.helpers.plans import PRIVATE
 
 
 def test_a_private_simulation_reports_and_pays_what_it_planned(here, tmp_path):
-    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN))
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PRIVATE))
     done = here("simulate", "plan.yaml", "--out", "run", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -33,7 +27,9 @@ def test_a_private_simulation_reports_and_pays_what_it_planned(here, tmp_path):
 
 
 def test_a_plan_whose_delta_is_too_large_for_a_site_is_refused(here, tmp_path):
-    (tmp_path / "plan.yaml").write_text(yaml.safe_dump({**PLAN, "privacy": {"epsilon": 8.0, "delta": 0.5}}))
+    (tmp_path / "plan.yaml").write_text(
+        yaml.safe_dump({**PRIVATE, "privacy": {"epsilon": 8.0, "delta": 0.5}})
+    )
     done = here("simulate", "plan.yaml", "--out", "run")
     assert done.returncode == 2
     assert "privacy.delta is not below one over" in done.stderr

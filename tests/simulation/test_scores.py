@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from simulation.scores import Predictions, advice, calibrated, confusion, gain, judge, reliability, subgroups
-from tests.conftest import small_plan
+from tests.helpers.plans import small_plan
 
 
 def predictions(seed, n=80, skill=1.0, findings=1):

@@ -14,8 +14,10 @@ from safetensors.numpy import load_file
 
 from common.config import dump_yaml
 from simulation.scenario import PhantomData
-from tests.client.imaging.test_sources import hospital, labels
-from tests.conftest import require_data, require_tool, small_scenario
+from tests.helpers.command import refused
+from tests.helpers.hospital import hospital, labels
+from tests.helpers.plans import small_scenario
+from tests.helpers.tools import require_data, require_tool
 
 
 @pytest.fixture
@@ -126,16 +128,6 @@ def test_ctrl_c_leaves_a_resumable_run_and_says_how(pneumofed, plan, tmp_path):
     other = pneumofed("simulate", plan, "--out", "run", "--resume")
     assert other.returncode == 2
     assert "another plan" in other.stderr
-
-
-def refused(done, *said):
-    """One line, exit code 2, no traceback."""
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    last = [line for line in done.stderr.splitlines() if line.startswith("pneumofed: ")]
-    assert len(last) == 1
-    for words in said:
-        assert words in last[0]
 
 
 def test_bad_plans_are_refused(here, plan, tmp_path):

@@ -9,8 +9,8 @@ import yaml
 from common.config import load_yaml
 from simulation.study import FOLDER, load_study
 from simulation.tuning import Search, draw_candidates
-from tests.conftest import require_data
-from tests.simulation.test_simulate import refused
+from tests.helpers.command import refused
+from tests.helpers.tools import require_data
 
 SMALL = {
     "question": "does width matter?",

@@ -12,7 +12,8 @@ from client.prediction.explain.where import OfFrames
 from client.prediction.sequence import Seen, logits
 from client.training.evaluate import predict_logits
 from common.models import build_model
-from tests.conftest import make_cohort, small_plan
+from tests.helpers.cohorts import make_cohort
+from tests.helpers.plans import small_plan
 
 CPU = torch.device("cpu")
 

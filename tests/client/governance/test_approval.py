@@ -2,7 +2,7 @@ import pytest
 
 from client.governance.approval import MAX_UNDECIDED, Approvals
 from common.errors import ConfigError, RefusedError
-from tests.conftest import small_plan
+from tests.helpers.plans import small_plan
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from common import wire
 from common.errors import RefusedError, WireError
 from common.models import build_model
 from common.plan import canonical_json
-from tests.conftest import small_plan
+from tests.helpers.plans import small_plan
 
 PLAN = small_plan(rounds=5)
 WEIGHTS = wire.get_weights(build_model(PLAN))

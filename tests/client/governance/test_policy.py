@@ -6,7 +6,7 @@ from client.governance.policy import Hours, Policy
 from common.config import validate
 from common.errors import ConfigError
 from common.plan import Input, Training
-from tests.conftest import small_plan
+from tests.helpers.plans import small_plan
 
 
 def test_the_default_policy_allows_an_ordinary_plan():

@@ -9,7 +9,7 @@ from pydicom import Dataset
 from client.imaging.dicom import Header, read_headers, view_of
 from client.imaging.outcome import Reason, Skipped, Tally
 from client.imaging.sequence import order_headers
-from tests.client.imaging.test_dicom import RAMP, image, save
+from tests.helpers.dicom import RAMP, image, save
 
 
 def slice_(uid, position, series="1", **more):

@@ -21,8 +21,9 @@ from client.imaging.pixels import fit
 from client.imaging.sequence import Collection, Sequence
 from common.errors import DataError
 from common.plan import Input, Split
-from tests.client.imaging.test_dicom import image, save
-from tests.conftest import make_cohort, make_sequences, small_plan
+from tests.helpers.cohorts import make_cohort, make_sequences
+from tests.helpers.dicom import image, save
+from tests.helpers.plans import small_plan
 
 
 def test_a_cohort_holds_what_went_in(tmp_path):
@@ -200,7 +201,7 @@ def reads(monkeypatch):
 
 
 def test_what_did_not_change_is_not_read_again(tmp_path, reads):
-    from tests.client.imaging.test_sources import hospital, labels
+    from tests.helpers.hospital import hospital, labels
 
     folder = hospital(tmp_path / "h")
     dicom_cohort(folder, tmp_path / "c")
@@ -221,7 +222,7 @@ def test_what_did_not_change_is_not_read_again(tmp_path, reads):
 
 
 def test_equal_cohorts_have_equal_fingerprints_wherever_their_files_were(tmp_path):
-    from tests.client.imaging.test_sources import hospital
+    from tests.helpers.hospital import hospital
 
     one = dicom_cohort(hospital(tmp_path / "a"), tmp_path / "ca")
     other = dicom_cohort(hospital(tmp_path / "b"), tmp_path / "cb")
@@ -230,7 +231,7 @@ def test_equal_cohorts_have_equal_fingerprints_wherever_their_files_were(tmp_pat
 
 
 def test_a_patient_who_is_removed_leaves_no_trace_and_the_others_as_they_were(tmp_path):
-    from tests.client.imaging.test_sources import hospital
+    from tests.helpers.hospital import hospital
 
     folder = hospital(tmp_path / "h", patients=4)
     before = dicom_cohort(folder, tmp_path / "c")

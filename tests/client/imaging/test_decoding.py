@@ -19,8 +19,8 @@ from common import wire
 from common.handover import Handed
 from common.models import build_model
 from common.plan import Input
-from tests.client.imaging.test_dicom import image, save
-from tests.conftest import small_plan
+from tests.helpers.dicom import image, save
+from tests.helpers.plans import small_plan
 
 PATIENTS, VISITS = ("ANN", "BOB"), 4
 

@@ -6,8 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from client.imaging import cohort as cohorts
-from client.imaging.cohort import Cohort, build_cohort
+from client.imaging.cohort import Cohort, build_cohort, building
 from client.imaging.deidentify import (
     IDENTIFYING,
     PRIVATE,
@@ -19,7 +18,7 @@ from client.imaging.deidentify import (
 from client.imaging.sources import DicomFolder
 from common.errors import DataError
 from common.plan import Input
-from tests.client.imaging.test_dicom import image, save
+from tests.helpers.dicom import image, save
 
 PIXELS = np.arange(64, dtype=np.uint16).reshape(8, 8)
 PERSON = {
@@ -96,7 +95,7 @@ def test_the_scan_finds_what_got_in_and_the_cohort_is_not_made(tmp_path, monkeyp
 
     build()
     before = (tmp_path / "c" / "cohort.json").read_text()
-    monkeypatch.setattr(cohorts, "pseudonym", lambda patient, key: patient)  # as if somebody had broken it
+    monkeypatch.setattr(building, "pseudonym", lambda patient, key: patient)  # as if somebody had broken it
     with pytest.raises(
         DataError, match=r"would hold an identifier \(sequences\.arrow, column patient\)"
     ) as refused:

@@ -12,7 +12,7 @@ from client.imaging.labels import read_labels
 from client.imaging.sources import DicomFolder
 from common.errors import DataError
 from common.plan import Input
-from tests.client.imaging.test_dicom import image, save
+from tests.helpers.dicom import image, save
 
 TWO = ("pneumonia", "effusion")
 

@@ -12,8 +12,9 @@ from client.imaging.outcome import Reason, Tally
 from client.imaging.quality import count_shared_images, describe, render_page
 from client.imaging.sequence import Collection, Sequence
 from client.settings import SiteFolder
-from tests.client.imaging.test_dicom import image, save
-from tests.conftest import require_tool, small_plan
+from tests.helpers.dicom import image, save
+from tests.helpers.plans import small_plan
+from tests.helpers.tools import require_tool
 
 
 def cohort_of(folder, sequences, tally=None):

@@ -18,7 +18,7 @@ from client.imaging.outcome import Reason, Skipped
 from client.imaging.pixels import DicomPixels, fit
 from client.imaging.reader import AHEAD, answers_to, frames_of, headers_of
 from common.plan import Input, Window
-from tests.client.imaging.test_dicom import enhanced, image, save
+from tests.helpers.dicom import enhanced, image, save
 
 CONTRACT = Input(size=16, max_frames=8)
 

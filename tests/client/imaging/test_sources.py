@@ -1,6 +1,5 @@
 import csv
 import os
-from datetime import datetime, timedelta
 
 import cv2
 import numpy as np
@@ -11,30 +10,11 @@ from client.imaging.outcome import Reason, Tally
 from client.imaging.sources import DicomFolder, ImageIndex, NpzFile, fingerprint
 from common.errors import DataError
 from common.plan import Input
-from tests.client.imaging.test_dicom import image, save
-from tests.conftest import require_data
+from tests.helpers.dicom import image, save
+from tests.helpers.hospital import hospital, labels
+from tests.helpers.tools import require_data
 
 FINDINGS = ("pneumonia",)
-
-
-def hospital(folder, patients=3, images=3):
-    """Files whose names run against their dates; the pixel value is the number of the visit."""
-    folder.mkdir()
-    for p in range(patients):
-        for k in range(images):
-            day = datetime(2020, 1, 1) + timedelta(days=2 * k)
-            ds = image(
-                np.full((8, 8), k, np.uint16), PatientID=f"P{p}", AcquisitionDate=day.strftime("%Y%m%d")
-            )
-            ds.WindowCenter, ds.WindowWidth = 128, 256
-            save(ds, folder / f"{p}-{images - k}.dcm")
-    labels(folder, {f"P{p}": p % 2 for p in range(patients)})
-    return folder
-
-
-def labels(folder, values):
-    with (folder / "labels.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["patient", "pneumonia"], *values.items()])
 
 
 def test_dicom_files_become_sequences_in_order_of_time(tmp_path):

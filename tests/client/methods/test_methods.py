@@ -17,7 +17,8 @@ from common.models import build_model
 from common.models.personal import personal_names
 from common.plan import Strategy, Training
 from common.seeds import torch_generator
-from tests.conftest import make_cohort, small_plan
+from tests.helpers.cohorts import make_cohort
+from tests.helpers.plans import small_plan
 
 CPU = torch.device("cpu")
 PLAIN = Training(batch_size=4, learning_rate=0.05, momentum=0.0, weight_decay=0.0, clip_norm=None)

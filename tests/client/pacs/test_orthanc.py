@@ -8,7 +8,7 @@ import pytest
 from pydicom import dcmread
 
 from client.imaging.cohort import Cohort
-from tests.client.pacs.conftest import DICOM, OURS, STORESCU, WEB
+from tests.helpers.pacs import DICOM, OURS, STORESCU, WEB
 
 pytestmark = pytest.mark.slow
 
@@ -154,7 +154,7 @@ def test_only_the_pacs_may_push(house, images):
 @pytest.mark.parametrize("way", ["dicomweb", "get"])
 def test_an_explanation_is_filed_in_the_pacs_and_comes_back_whole(house, images, tmp_path, way):
     from server.export import export_run
-    from tests.server.test_export import deployed_run
+    from tests.helpers.runs import deployed_run
 
     fill(house, images)
     before = house.count("instances")

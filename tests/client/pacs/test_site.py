@@ -6,7 +6,7 @@ import pytest
 
 from client.settings import SiteFolder
 from common.config import dump_yaml
-from tests.conftest import small_plan
+from tests.helpers.plans import small_plan
 
 
 @pytest.fixture

@@ -23,10 +23,11 @@ from common.models import build_model
 from common.plan import Input, Model, Strategy
 from server.export import export_run
 from simulation.phantom import write_phantom
-from tests.client.imaging.test_dicom import image, save
-from tests.conftest import require_tool, small_plan
-from tests.server.test_export import deployed_run
-from tests.simulation.test_simulate import refused
+from tests.helpers.command import refused
+from tests.helpers.dicom import image, save
+from tests.helpers.plans import small_plan
+from tests.helpers.runs import deployed_run
+from tests.helpers.tools import require_tool
 
 PLAN = small_plan(
     input=Input(size=32, min_frames=2, max_frames=4), model=Model(width=4, embedding=8, hidden=8)
@@ -132,7 +133,7 @@ def test_what_the_contract_does_not_allow_is_refused(here, tmp_path, model, imag
     assert "6 sequences" in done.stdout
     assert "1 refused" in done.stdout
     assert "at least 2" in rows_of(tmp_path / "m/predictions.csv")["ALONE"]["refused"]
-    from tests.conftest import make_cohort
+    from tests.helpers.cohorts import make_cohort
 
     make_cohort(tmp_path / "other", 10)
     refused(

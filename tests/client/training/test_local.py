@@ -14,7 +14,8 @@ from common.errors import ConfigError
 from common.models import build_model
 from common.plan import Augmentation, Training
 from common.seeds import torch_generator
-from tests.conftest import make_cohort, small_plan
+from tests.helpers.cohorts import make_cohort
+from tests.helpers.plans import small_plan
 
 CPU = torch.device("cpu")
 

@@ -13,7 +13,7 @@ from common.errors import ConfigError
 from common.models.encoders import ENCODERS, build_encoder
 from common.models.pretrained import convert_norm, load_encoder, starting_model
 from common.plan import Model
-from tests.conftest import small_plan
+from tests.helpers.plans import small_plan
 
 
 def test_a_converted_norm_gives_what_batchnorm_gives_on_the_average_image():

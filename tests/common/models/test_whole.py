@@ -4,7 +4,7 @@ import torch
 from common.models import build_model
 from common.models.whole import WholeSequences
 from common.plan import Model
-from tests.conftest import small_plan
+from tests.helpers.plans import small_plan
 
 
 @pytest.mark.parametrize("encoder", ["cnn3", "resnet18", "efficientnet_b0"])

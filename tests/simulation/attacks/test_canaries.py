@@ -9,7 +9,8 @@ from client.imaging.cohort import Cohort
 from common.plan import Privacy, Training
 from simulation.attacks.bounds import epsilon_lower_bound
 from simulation.attacks.canaries import guess, plant, scores, train_watched
-from tests.conftest import make_cohort, small_plan
+from tests.helpers.cohorts import make_cohort
+from tests.helpers.plans import small_plan
 
 CPU = torch.device("cpu")
 

@@ -12,13 +12,13 @@ from client.governance.ledger import Ledger, Purpose
 from client.settings import SiteFolder
 from common.config import load_yaml
 from simulation.scenario import Scenario
-from tests.conftest import require_tool
-from tests.simulation.test_private import PLAN
+from tests.helpers.plans import PRIVATE
+from tests.helpers.tools import require_tool
 
 
 @pytest.fixture
 def run(here, tmp_path):
-    (tmp_path / "plan.yaml").write_text(yaml.safe_dump({**PLAN, "simulation": {"arms": []}}))
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump({**PRIVATE, "simulation": {"arms": []}}))
     assert here("simulate", "plan.yaml", "--out", "run").returncode == 0
     return tmp_path / "run"
 
@@ -77,7 +77,7 @@ def test_a_hospital_audits_a_plan_that_it_knows(run, here, tmp_path):
 def test_rubbish_is_one_line(here, tmp_path, arguments, problem):
     (tmp_path / "run" / "cohorts" / "hospital-a").mkdir(parents=True)
     (tmp_path / "run" / "cohorts" / "hospital-b").mkdir()
-    (tmp_path / "run" / "scenario.yaml").write_text(yaml.safe_dump(PLAN))
+    (tmp_path / "run" / "scenario.yaml").write_text(yaml.safe_dump(PRIVATE))
     (tmp_path / "run" / "metrics.json").write_text("{}")
     (tmp_path / "plan.yaml").write_text("name: private\n")
     done = here("audit-privacy", *arguments)

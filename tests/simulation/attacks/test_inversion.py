@@ -9,7 +9,7 @@ from client.imaging.outcome import Tally
 from client.imaging.sequence import Collection, Sequence
 from common.plan import Input, Model, Privacy
 from simulation.attacks.inversion import invert, true_frames
-from tests.conftest import small_plan
+from tests.helpers.plans import small_plan
 
 CPU = torch.device("cpu")
 PLAN = small_plan(

@@ -9,7 +9,8 @@ from common import wire
 from common.models import build_model
 from common.plan import Split, Training
 from simulation.attacks.membership import infer_membership
-from tests.conftest import make_cohort, small_plan
+from tests.helpers.cohorts import make_cohort
+from tests.helpers.plans import small_plan
 
 CPU = torch.device("cpu")
 

@@ -18,7 +18,7 @@ from client.prediction.explain.where import (
 from client.prediction.sequence import Seen, logits
 from common.models import build_model
 from common.plan import Model
-from tests.conftest import small_plan
+from tests.helpers.plans import small_plan
 
 SIDE = 24
 

@@ -12,7 +12,8 @@ from common import wire
 from common.errors import RefusedError
 from common.models import build_model
 from common.plan import Augmentation, Privacy, Training
-from tests.conftest import make_cohort, small_plan
+from tests.helpers.cohorts import make_cohort
+from tests.helpers.plans import small_plan
 
 CPU = torch.device("cpu")
 

@@ -18,7 +18,7 @@ from common.errors import LinkError
 from server.fleet import FleetService
 from server.provision import admit, init_server
 from server.settings import ServerFolder, ServerSettings
-from tests.deployment.conftest import free_port
+from tests.helpers.deployment import free_port
 
 
 def make_server(path, port=None) -> tuple[ServerFolder, FleetService]:

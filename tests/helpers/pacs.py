@@ -1,0 +1,122 @@
+"""A real PACS: Orthanc with its DICOMweb plug-in, in a network of its own that has nothing but a loopback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+
+from client.settings import SiteFolder
+
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+STORESCU = "/usr/bin/storescu"  # dcmtk's: pynetdicom brings a command of the same name
+AT_ONCE = {"TCP_NODELAY": "1"}  # dcmtk, in Orthanc too, holds small messages back otherwise: 90 ms a file
+DICOM, WEB, OURS = 4242, 8042, 11112
+
+
+@dataclass
+class House:
+    """A hospital's network: Orthanc, a site, and the commands that run in it."""
+
+    path: Path
+    prefix: list[str]
+    orthanc: subprocess.Popen | None = None
+    processes: list[subprocess.Popen] = field(default_factory=list)
+
+    def start(self, *command, **more) -> subprocess.Popen:
+        environment = {**os.environ, **AT_ONCE, "PYTHONPATH": str(Path.cwd())}
+        process = subprocess.Popen(
+            [*self.prefix, *map(str, command)], text=True, cwd=self.path, env=environment, **more
+        )
+        self.processes.append(process)
+        return process
+
+    def pneumofed(self, *command, **more) -> subprocess.Popen:
+        return self.start(
+            sys.executable,
+            "-m",
+            "pneumofed.cli",
+            *command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **more,
+        )
+
+    def run(self, *command) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            [*self.prefix, *map(str, command)],
+            text=True,
+            cwd=self.path,
+            capture_output=True,
+            timeout=120,
+            env={**os.environ, **AT_ONCE},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def start_orthanc(self) -> None:
+        config = {
+            "Name": "test", "StorageDirectory": str(self.path / "orthanc"), "IndexDirectory": str(self.path / "orthanc"),
+            "Plugins": [str(PLUGIN)], "HttpPort": WEB, "DicomPort": DICOM, "DicomAet": "ORTHANC", "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False, "DicomAlwaysAllowStore": True, "StableAge": 1, "SyncStorageArea": False,
+            "DicomModalities": {"us": ["PNEUMOFED", "127.0.0.1", OURS]}, "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        }  # fmt: skip
+        (self.path / "orthanc.json").write_text(json.dumps(config))
+        with (self.path / "orthanc.out").open("a") as out:
+            self.orthanc = self.start("Orthanc", "orthanc.json", stdout=out, stderr=out)
+        self.wait_until("Orthanc answers", lambda: self.studies() is not None)
+
+    def end_orthanc(self, number=signal.SIGTERM) -> None:
+        self.orthanc.send_signal(number)
+        self.orthanc.wait()
+
+    def studies(self) -> int | None:
+        """How many studies Orthanc has; None if it does not answer."""
+        return self.count("studies")
+
+    def count(self, what: str) -> int | None:
+        """How many studies or instances Orthanc has; None if it does not answer."""
+        command = [*self.prefix, sys.executable, "-c", ASK, str(WEB), what]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        return int(done.stdout) if done.returncode == 0 else None
+
+    def instance(self, uid: str) -> Dataset:
+        """An instance as Orthanc gives it back."""
+        path = self.path / "back.dcm"
+        self.run(sys.executable, "-c", FETCH, WEB, uid, path)
+        return dcmread(path)
+
+    def wait_until(self, what, condition, timeout=60.0):
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, f"waited {timeout} s until {what}"
+            time.sleep(0.1)
+
+    def site(self, name: str, data: Path, **pacs) -> SiteFolder:
+        """A site's folder whose hospital.yaml names the PACS. All sites have one secret, so that their
+        cohorts can be compared."""
+        folder = SiteFolder(self.path / name)
+        folder.path.mkdir(mode=0o700)
+        source = {"dicom": str(data)} if not pacs else {"pacs": {"images_per_second": 10_000.0, **pacs}}
+        text = json.dumps({"server": "localhost:443", "data": {"labels": str(data / "labels.csv"), **source}})
+        folder.settings_file.write_text(text)
+        folder.secret.write_bytes(b"k" * 64)
+        folder.secret.chmod(0o600)
+        return folder
+
+
+ASK = """
+import sys, urllib.request, json
+print(len(json.load(urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/{sys.argv[2]}", timeout=5))))
+"""
+FETCH = """
+import sys, urllib.request, json
+base = f"http://127.0.0.1:{sys.argv[1]}"
+(found,) = json.load(urllib.request.urlopen(urllib.request.Request(base + "/tools/lookup", data=sys.argv[2].encode())))
+open(sys.argv[3], "wb").write(urllib.request.urlopen(f"{base}/instances/{found['ID']}/file").read())
+"""
