@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from simulation.attacks.inversion import Pictures
 from simulation.attacks.site import Drawing
 
-TEMPLATE = Path(__file__).with_name("audit.html.j2")
+TEMPLATE = Path(__file__).with_name("attacks.html.j2")
 SHOWN = 8
 SIDE = 160
 

@@ -135,7 +135,7 @@ def test_bad_plans_are_refused(here, plan, tmp_path):
     refused(here("simulate", plan, "--set", "training.lr=0.1"), "training.lr: unknown key")
     refused(here("simulate", plan, "--set", "rounds=many"), "rounds: found 'many', expected integer")
     refused(here("simulate", plan, "--set", "simulation.device=cuda:99"), "device: found 'cuda:99'")
-    refused(here("simulate", plan, "--set", "strategy.options.mu=1"), "FedAvg does not have it")
+    refused(here("simulate", plan, "--set", "strategy.options.mu=1"), "FedAvg has no 'mu'")
 
 
 def test_sites_that_cannot_take_part_are_refused(here, plan):
