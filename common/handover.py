@@ -19,6 +19,8 @@ from safetensors.numpy import load
 from common.config import load_yaml
 from common.errors import ConfigError
 from common.plan import Plan
+from common.results.run import FILE as RESULT
+from common.results.run import read_result
 from common.signature import Authority, verify_folder
 from common.wire import Weights, model_part
 
@@ -95,14 +97,14 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 def _card_of_simulation(folder: Path) -> dict[str, Any]:
     """What a simulated run's metrics.json says of its threshold and temperature."""
-    try:
-        found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        return {
-            "run": "simulation", "threshold": found["confusion"]["threshold"],
-            "temperature": found["test"]["federated"]["calibrated"]["temperature"],
-        }  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError):
+    if not (folder / RESULT).is_file():
         return {}
+    result = read_result(folder)
+    calibrated = result.test.federated.calibrated
+    return {
+        "run": "simulation", "threshold": result.confusion.threshold,
+        "temperature": calibrated.temperature if calibrated else None,
+    }  # fmt: skip
 
 
 def sha256_of(path: Path) -> str:

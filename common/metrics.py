@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common.results.form import Interval, Number, Result
+
 Floats = NDArray[np.float64]
 
 
@@ -128,13 +130,13 @@ def resample_patients(patients: NDArray[np.generic], n_resamples: int, rng: np.r
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Result):
     """A metric with its 95 % percentile interval and standard error; NaN where undefined."""
 
-    value: float
-    low: float
-    high: float
-    error: float
+    value: Number
+    low: Number
+    high: Number
+    error: Number
 
     @classmethod
     def of(cls, value: float, draws: Floats) -> "Estimate":
@@ -144,6 +146,10 @@ class Estimate:
             return cls(value, float("nan"), float("nan"), float("nan"))
         low, high = np.quantile(draws, [0.025, 0.975])
         return cls(value, float(low), float(high), float(draws.std(ddof=1)))
+
+    @property
+    def interval(self) -> Interval:
+        return self.low, self.high
 
 
 def macro_draws(

@@ -3,9 +3,10 @@ hospital."""
 
 import math
 import platform
+from collections.abc import Iterable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from client.training.evaluate import predict
 from common import metrics, wire
 from common.models import build_model
 from common.plan import Plan
+from common.results.run import Alone, Arms, Lengths, Mean, RunResult, SiteResult, Traffic, Verdict
 from server.checkpoint import Checkpoint
 from server.roster import Deployment
 from simulation.arms import CENTRALISED, FEDERATED, local_arm, memory_folder
@@ -29,21 +31,41 @@ from simulation.sites import SiteData
 class _Judge:
     """Predictions of any arm's model on any hospital's patients of a split."""
 
-    def __init__(self, scenario: Scenario, out: Path) -> None:
+    def __init__(
+        self, scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpoint], out: Path
+    ) -> None:
         self.plan, self.device, self._out = scenario.plan, choose_device(scenario.simulation.device), out
         self.model = build_model(self.plan).to(self.device)
+        self.cohorts = {site.name: site.open() for site in sites}
+        self.results = results
 
-    def predict(
-        self, checkpoint: Checkpoint, cohort: Cohort, split: str, own: wire.Weights | None = None
-    ) -> Predictions:
-        """By the checkpoint's weights, but for those of the hospital's `own`."""
+    def federated(self, split: str) -> dict[str, Predictions]:
+        """By hospital."""
+        return {n: self._predict(FEDERATED, n, split, self._own(FEDERATED, n)) for n in self.cohorts}
+
+    def tested(self) -> dict[str, dict[str, Predictions]]:
+        """Arm -> hospital -> its test patients."""
+        tested = {FEDERATED: self.federated("test")}
+        for arm in [arm for arm in self.results if arm != FEDERATED]:
+            # A local model's own tensors go with it, to whichever hospital's patients it is tried on.
+            own = self._own(arm, arm.removeprefix(local_arm("")))
+            tested[arm] = {n: self._predict(arm, n, "test", own) for n in self._tried_at(arm)}
+        return tested
+
+    def _tried_at(self, arm: str) -> list[str]:
+        everywhere = arm == CENTRALISED or len(self.cohorts) <= MANY_SITES
+        return [n for n in self.cohorts if everywhere or arm == local_arm(n)]
+
+    def _predict(self, arm: str, site: str, split: str, own: wire.Weights) -> Predictions:
+        """By the arm's last weights, but for those that are some hospital's `own`."""
+        cohort = self.cohorts[site]
         indices = cohort.split(self.plan.split)[split]
-        wire.set_weights(self.model, {**checkpoint.weights, **(own or {})})
+        wire.set_weights(self.model, {**self.results[arm].weights, **own})
         probabilities = predict(self.model, cohort, indices, self.device)
         attributes = {name: values[indices] for name, values in cohort.attributes.items()}
         return Predictions(probabilities, cohort.labels[indices], cohort.patients[indices], attributes)
 
-    def own_weights(self, arm: str, site: str) -> wire.Weights:
+    def _own(self, arm: str, site: str) -> wire.Weights:
         """What a personalised method left at a site at the end of an arm; empty for other methods."""
         memory = SiteMemory(memory_folder(self._out, arm, site) / Deployment().run)
         return personal_weights(self.plan, self.model, memory, self.plan.rounds + 1)
@@ -53,70 +75,59 @@ MANY_SITES = 20
 """With more hospitals the matrix of models by hospitals is left out: nobody reads it."""
 
 
-def assess(
-    scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpoint], out: Path
-) -> dict[str, Any]:
-    """All models on the test patients. Threshold and temperature are chosen on validation patients, by the
-    federated model."""
-    plan, judge_, cohorts = scenario.plan, _Judge(scenario, out), {site.name: site.open() for site in sites}
-    federated = results[FEDERATED]
-
-    def by_federated(split: str) -> dict[str, Predictions]:
-        return {
-            n: judge_.predict(federated, cohort, split, judge_.own_weights(FEDERATED, n))
-            for n, cohort in cohorts.items()
-        }
-
-    threshold = choose_threshold(Predictions.together(list(by_federated("validation").values())), plan)
-    tested = {FEDERATED: by_federated("test")}
-    others = [arm for arm in results if arm != FEDERATED]
-    for arm in others:
-        at = (
-            cohorts
-            if arm == CENTRALISED or len(sites) <= MANY_SITES
-            else {n: c for n, c in cohorts.items() if arm == local_arm(n)}
-        )
-        # A local model's own tensors go with it, to whichever hospital's patients it is tried on.
-        own = judge_.own_weights(arm, arm.removeprefix(local_arm("")))
-        tested[arm] = {n: judge_.predict(results[arm], cohort, "test", own) for n, cohort in at.items()}
-    test = Predictions.together(list(tested[FEDERATED].values()))
-    evaluation = federated.history[-1].evaluation
+def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpoint], out: Path) -> RunResult:
+    """All models on the test patients; the time that it took is for the caller to add. Threshold and
+    temperature are chosen on validation patients, by the federated model."""
+    plan, judge_ = scenario.plan, _Judge(scenario, sites, results, out)
+    threshold = choose_threshold(_together(judge_.federated("validation")), plan)
+    tested, history = judge_.tested(), results[FEDERATED].history
+    test = _together(tested[FEDERATED])
+    by_site = {n: _assess_site(plan, cohort, tested, n, threshold) for n, cohort in judge_.cohorts.items()}
+    evaluation = history[-1].evaluation
     temperature = evaluation.temperature if evaluation else math.nan
-    by_site = {
-        site.name: _assess_site(plan, cohorts[site.name], tested, site.name, threshold) for site in sites
-    }
-    verdict: dict[str, Any] = {FEDERATED: judge(test, plan, threshold)}
-    verdict[FEDERATED] |= {
-        "mean": {"auroc": _mean_auroc(by_site, FEDERATED)},
-        "calibrated": calibrated(test, plan, temperature),
-    }
-    if any(local_arm(site.name) in results for site in sites):
-        verdict["local_only"] = {"mean": {"auroc": _mean_auroc(by_site, "local_only")}}
-    if CENTRALISED in results:
-        verdict[CENTRALISED] = judge(
-            Predictions.together(list(tested[CENTRALISED].values())), plan, threshold
-        )
-    history, tally = federated.history, sum((cohort.tally for cohort in cohorts.values()), Tally())
-    return {
-        "name": plan.name,
-        "seed": plan.seed,
-        "rounds": plan.rounds,
-        "plan_sha256": plan.sha256,
-        "findings": list(plan.findings),
-        "test": verdict,
-        "confusion": confusion(test, threshold),
-        "calibration": reliability(test),
-        "subgroups": subgroups(test, plan),
-        "matrix": matrix(tested) if len(sites) <= MANY_SITES else {},
-        "sites": by_site,
-        "bytes": {"up": sum(r.bytes_up for r in history), "down": sum(r.bytes_down for r in history)},
-        "skipped_files": tally.skipped_files,
-        "skipped": tally.left_out(),
-        "device": describe(judge_.device),
-        "engine": scenario.simulation.engine,
-        "data": scenario.data.model_dump(mode="json"),
-        "versions": versions(),
-    }
+    tally = sum((cohort.tally for cohort in judge_.cohorts.values()), Tally())
+    return RunResult(
+        name=plan.name,
+        seed=plan.seed,
+        rounds=plan.rounds,
+        plan_sha256=plan.sha256,
+        findings=plan.findings,
+        test=_arms(plan, tested, by_site, threshold, temperature),
+        confusion=confusion(test, threshold),
+        calibration=reliability(test),
+        subgroups=subgroups(test, plan),
+        matrix=matrix(tested) if len(sites) <= MANY_SITES else {},
+        sites=by_site,
+        bytes=Traffic(up=sum(r.bytes_up for r in history), down=sum(r.bytes_down for r in history)),
+        skipped_files=tally.skipped_files,
+        skipped=tally.left_out(),
+        device=describe(judge_.device),
+        engine=scenario.simulation.engine,
+        data=scenario.data.model_dump(mode="json"),
+        versions=versions(),
+    )
+
+
+def _together(by_site: dict[str, Predictions]) -> Predictions:
+    return Predictions.together(list(by_site.values()))
+
+
+def _arms(
+    plan: Plan,
+    tested: dict[str, dict[str, Predictions]],
+    by_site: dict[str, SiteResult],
+    threshold: float,
+    temperature: float,
+) -> Arms:
+    test = _together(tested[FEDERATED])
+    mean = Mean(auroc=_mean_auroc(site.federated for site in by_site.values()))
+    federated = judge(test, plan, threshold)
+    alone = [site.local_only for site in by_site.values() if site.local_only]
+    return Arms(
+        federated=replace(federated, mean=mean, calibrated=calibrated(test, plan, temperature)),
+        local_only=Alone(mean=Mean(auroc=_mean_auroc(alone))) if alone else None,
+        centralised=judge(_together(tested[CENTRALISED]), plan, threshold) if CENTRALISED in tested else None,
+    )
 
 
 def choose_threshold(validation: Predictions, plan: Plan) -> float:
@@ -142,36 +153,29 @@ def matrix(tested: dict[str, dict[str, Predictions]]) -> dict[str, dict[str, flo
 
 def _assess_site(
     plan: Plan, cohort: Cohort, tested: dict[str, dict[str, Predictions]], site: str, threshold: float
-) -> dict[str, Any]:
+) -> SiteResult:
     split, federated = cohort.split(plan.split), tested[FEDERATED][site]
-    about: dict[str, Any] = {
-        "n_patients": len(set(cohort.patients)),
-        "n_sequences": len(cohort),
-        "n_frames": int(cohort.lengths.sum()),
-        "frames": {
-            "min": int(cohort.lengths.min()),
-            "median": float(np.median(cohort.lengths)),
-            "max": int(cohort.lengths.max()),
-        },
-        "split": {part: cohort.count_patients(indices) for part, indices in split.items()},
-        "prevalence": {f: float(np.nanmean(cohort.labels[:, k])) for k, f in enumerate(plan.findings)},
-        "scanners": sorted(set(cohort.scanners)),
-        "skipped": cohort.tally.left_out(),
-        FEDERATED: judge(federated, plan, threshold),
-    }
-    if local_arm(site) in tested:
-        local = tested[local_arm(site)][site]
-        about["local_only"] = judge(local, plan, threshold)
-        about["gain"] = gain(federated, local, plan)
-    return about
+    local = tested.get(local_arm(site), {}).get(site)
+    lengths = cohort.lengths
+    return SiteResult(
+        n_patients=len(set(cohort.patients)),
+        n_sequences=len(cohort),
+        n_frames=int(lengths.sum()),
+        frames=Lengths(min=int(lengths.min()), median=float(np.median(lengths)), max=int(lengths.max())),
+        split={part: cohort.count_patients(indices) for part, indices in split.items()},
+        prevalence={f: float(np.nanmean(cohort.labels[:, k])) for k, f in enumerate(plan.findings)},
+        scanners=sorted(set(cohort.scanners)),
+        skipped=cohort.tally.left_out(),
+        federated=judge(federated, plan, threshold),
+        local_only=judge(local, plan, threshold) if local else None,
+        gain=gain(federated, local, plan) if local else None,
+    )
 
 
-def _mean_auroc(by_site: dict[str, Any], arm: str) -> float:
+def _mean_auroc(verdicts: Iterable[Verdict]) -> float:
     """Mean over the hospitals in which it is defined (both classes among the test patients)."""
-    values = [
-        site[arm]["auroc"] for site in by_site.values() if arm in site and math.isfinite(site[arm]["auroc"])
-    ]
-    return float(np.mean(values)) if values else float("nan")
+    values = [verdict.auroc for verdict in verdicts if math.isfinite(verdict.auroc)]
+    return float(np.mean(values)) if values else math.nan
 
 
 def versions() -> dict[str, str]:

@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from common.errors import RunError
+
+if TYPE_CHECKING:
+    from common.results.run import RunResult
+    from simulation.scenario import Scenario
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
 
@@ -29,8 +33,10 @@ def simulate(
     side."""
     from common.config import load_yaml
     from common.files import next_free
+    from common.results.form import to_text
     from simulation import runs
     from simulation.scenario import Scenario
+    from simulation.summary import print_run
 
     named = plan is not None or bool(set_)
     given = load_yaml(plan or QUICKSTART, Scenario, set_ or ()) if named or not resume else None
@@ -49,13 +55,12 @@ def simulate(
             runs.start(out, scenario)
         result = runs.finished_result(out) or _run(scenario, out)
     if as_json:
-        typer.echo(json.dumps(result, indent=2))
+        typer.echo(to_text(result), nl=False)
     else:
-        _summarise(result, out)
+        print_run(result, out)
 
 
-def _run(scenario: Any, out: Path) -> dict[str, Any]:
-    from common.files import without_nan
+def _run(scenario: "Scenario", out: Path) -> "RunResult":
     from simulation.progress import ArmProgress, make_progress
     from simulation.simulate import simulate
 
@@ -66,63 +71,12 @@ def _run(scenario: Any, out: Path) -> dict[str, Any]:
     )
     try:
         with make_progress(console) as progress:
-            result: dict[str, Any] = without_nan(
-                simulate(scenario, out, lambda arm: ArmProgress(progress, arm, scenario.rounds))
-            )
+            return simulate(scenario, out, lambda arm: ArmProgress(progress, arm, scenario.rounds))
     except KeyboardInterrupt:
         console.print(f"stopped. Go on with: pneumofed simulate --out {out} --resume", highlight=False)
         raise typer.Exit(130) from None
     except RunError as e:
         raise RunError(f"{e}; go on with: pneumofed simulate --out {out} --resume") from None
-    return result
-
-
-def _summarise(result: dict[str, Any], out: Path) -> None:
-    """The answer in a few lines; the report has the rest."""
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    table = Table(title=f"{result['name']}: AUROC on test patients (95 % interval)", title_justify="left")
-    for column in ("hospital", "patients", "alone", "federated", "gain"):
-        table.add_column(column, justify="left" if column == "hospital" else "right")
-    for name, site in result["sites"].items():
-        local, gain = site.get("local_only"), site.get("gain")
-        table.add_row(
-            name, str(site["n_patients"]), _auroc(local), _auroc(site["federated"]),
-            _signed(gain["value"]) if gain else "",
-        )  # fmt: skip
-    console.print(table)
-    test = result["test"]
-    alone = test.get("local_only", {}).get("mean", {})
-    console.print(f"federated, all hospitals: {_auroc(test['federated'])}")
-    if alone:
-        console.print(
-            f"alone, mean of hospitals: {_number(alone['auroc'])} (federated there "
-            f"{_number(test['federated']['mean']['auroc'])})"
-        )
-    if "centralised" in test:
-        console.print(f"centralised:              {_auroc(test['centralised'])}")
-    if result["skipped"]:
-        console.print(
-            "left out: "
-            + ", ".join(f"{reason.replace('_', ' ')} {n}" for reason, n in result["skipped"].items())
-        )
-    console.print(f"{result['timing']['total_s']:.0f} s; report: {out / 'report.html'}", soft_wrap=True)
-
-
-def _auroc(scores: dict[str, Any] | None) -> str:
-    if not scores or scores["auroc"] is None:
-        return "n/a"
-    low, high = scores["auroc_ci"]
-    return _number(scores["auroc"]) + (f" ({low:.3f}–{high:.3f})" if low is not None else "")
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3f}"
-
-
-def _signed(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:+.3f}"
 
 
 def study(
@@ -167,6 +121,7 @@ def tune(
     """Search a plan's values by successive halving, judged on validation patients. What is finished is not
     run again."""
     from common.config import load_yaml
+    from common.report.template import number
     from simulation.progress import ArmProgress, make_progress
     from simulation.tuning import Search
     from simulation.tuning import tune as search_for_best
@@ -182,7 +137,7 @@ def tune(
     for rung in found["rungs"]:
         for row in rung["ranking"]:
             values = ", ".join(f"{k}={v}" for k, v in row.items() if k not in ("candidate", "score"))
-            typer.echo(f"{rung['rounds']:>4} rounds  {_number(row['score'])}  {values}")
+            typer.echo(f"{rung['rounds']:>4} rounds  {number(row['score'])}  {values}")
     typer.echo("best: " + " ".join(f"--set {k}={v}" for k, v in found["best"].items()))
 
 
@@ -222,44 +177,22 @@ def audit_privacy(
     """Attack one site's training: who was in it, what ε is at least, and whether a patient can be drawn from
     an update."""
     from client.compute.device import choose_device, set_up_process
-    from common.files import next_free, without_nan, write_atomically
+    from common.files import next_free, write_atomically
+    from common.results.form import to_text, write
     from simulation.attacks.page import render_page
     from simulation.attacks.site import audit_site
     from simulation.attacks.subject import find_subject
     from simulation.progress import AuditProgress, make_progress
+    from simulation.summary import audit_lines
 
     subject = find_subject(where, site, plan, model)
     set_up_process(None)
     folder = out or next_free(where, "privacy-audit")
     with make_progress(Console(stderr=True)) as progress:
-        found, drawing = audit_site(subject, canaries, choose_device("auto"), AuditProgress(progress))
-    found = without_nan(found)
-    write_atomically(folder / "audit.json", (json.dumps(found, indent=2, allow_nan=False) + "\n").encode())
-    write_atomically(folder / "report.html", render_page(found, drawing).encode())
-    typer.echo(json.dumps(found, indent=2) if as_json else _audit_summary(found, folder))
-
-
-def _audit_summary(found: dict[str, Any], folder: Path) -> str:
-    lines = [f"{found['site']}, plan {found['plan']}, delta {found['delta']:g}"]
-    for name in ("private", "plain"):
-        if attack := found[name]:
-            most = f"at most {found['epsilon_of_run']:.3f}" if name == "private" else "no upper bound"
-            lines.append(
-                f"{'with' if name == 'private' else 'without'} privacy: epsilon at least "
-                f"{attack['epsilon_at_least']:.3f} "
-                f"({attack['right']} of {attack['guesses']} guesses right), {most}"
-            )
-    if found["membership"]:
-        lines.append(
-            f"membership in the finished model: AUROC {_number(found['membership']['auroc']['value'])} (0.5 "
-            "is a coin)"
-        )
-    drawn = found["inversion"]
-    private = "" if drawn["private"] is None else f", with privacy {drawn['private']:.3f}"
-    lines.append(
-        f"drawing a patient from one update, likeness: without privacy {drawn['plain']:.3f}{private}"
-    )
-    return "\n".join([*lines, f"report, which shows a patient's images: {folder / 'report.html'}"])
+        audit, drawing = audit_site(subject, canaries, choose_device("auto"), AuditProgress(progress))
+    write(folder / "audit.json", audit)
+    write_atomically(folder / "report.html", render_page(audit, drawing).encode())
+    typer.echo(to_text(audit) if as_json else audit_lines(audit, folder), nl=not as_json)
 
 
 COMMANDS = (simulate, study, tune, phantom, audit_privacy)

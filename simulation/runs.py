@@ -1,7 +1,6 @@
 """A run's folder: who may use it, what it was started with, and whether it is finished."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,15 +10,16 @@ from common.config import dump_yaml, load_yaml
 from common.errors import RunError
 from common.files import write_atomically
 from common.plan import canonical_json
+from common.results.run import FILE as RESULT
+from common.results.run import RunResult, read_result
 from simulation.scenario import Scenario
 
 SCENARIO = "scenario.yaml"
-RESULT = "metrics.json"
 
 
 def latest_unfinished(parent: Path) -> Path:
     """The run in `parent` that was touched last and is not finished. Raises RunError if there is none."""
-    runs = [p for p in parent.glob("*") if (p / SCENARIO).is_file() and not (p / RESULT).exists()]
+    runs = [p for p in parent.glob("*") if (p / SCENARIO).is_file() and not is_finished(p)]
     if not runs:
         raise RunError(f"{parent}: found no unfinished run to resume; give its folder by --out")
     return max(runs, key=lambda p: (p / SCENARIO).stat().st_mtime)
@@ -40,7 +40,7 @@ def held(out: Path) -> Iterator[None]:
 def start(out: Path, scenario: Scenario) -> None:
     """Note down what the run is. Raises RunError if the folder already holds one."""
     if (out / SCENARIO).exists():
-        state = "a finished run" if (out / RESULT).exists() else "an unfinished run"
+        state = "a finished run" if is_finished(out) else "an unfinished run"
         raise RunError(
             f"{out}: already holds {state}; add --resume to go on with it, or choose another --out"
         )
@@ -85,10 +85,11 @@ def data_id(scenario: Scenario) -> str:
     return hashlib.sha256(canonical_json(about).encode()).hexdigest()[:12]
 
 
-def finished_result(out: Path) -> dict[str, object] | None:
-    """The result of a finished run, else None."""
-    path = out / RESULT
-    result: dict[str, object] | None = (
-        json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    )
-    return result
+def is_finished(out: Path) -> bool:
+    """Whether the run came to its end: the result is what it writes last."""
+    return (out / RESULT).is_file()
+
+
+def finished_result(out: Path) -> RunResult | None:
+    """The result of a finished run, else None. Raises RunError if it is of another version."""
+    return read_result(out) if is_finished(out) else None

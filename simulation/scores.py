@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from common import calibration, metrics
 from common.plan import Plan
+from common.results.form import Interval
+from common.results.run import Bin, Calibrated, Confusion, Gain, Group, Scores, Verdict
 from common.seeds import numpy_generator
 
 
@@ -38,22 +40,25 @@ class Predictions:
         return Predictions(self.probabilities[chosen], self.labels[chosen], self.patients[chosen], rest)
 
 
-def judge(predictions: Predictions, plan: Plan, threshold: float) -> dict[str, Any]:
+def judge(predictions: Predictions, plan: Plan, threshold: float) -> Verdict:
     """Metrics with 95 % intervals: the mean over findings, and each finding by itself where there are
     several.
 
     The same patients are drawn for every model, so that models judged on the same patients can be compared.
     """
     weights = _resamples(predictions, plan)
-    verdict = _scores(predictions.probabilities, predictions.labels, weights, plan, threshold)
-    if len(plan.findings) > 1:
-        verdict["findings"] = {
-            finding: _scores(
-                predictions.probabilities[:, [k]], predictions.labels[:, [k]], weights, plan, threshold
-            )
-            for k, finding in enumerate(plan.findings)
-        }
-    return {"n_patients": len(set(predictions.patients)), "n_sequences": len(predictions.patients), **verdict}
+
+    def scores(columns: list[int]) -> Scores:
+        some = predictions.probabilities[:, columns], predictions.labels[:, columns]
+        return _scores(*some, weights, plan.evaluation.specificity, threshold)
+
+    several = {f: scores([k]) for k, f in enumerate(plan.findings)} if len(plan.findings) > 1 else None
+    return Verdict(
+        n_patients=len(set(predictions.patients)),
+        n_sequences=len(predictions.patients),
+        **vars(scores(list(range(len(plan.findings))))),
+        findings=several,
+    )
 
 
 def _resamples(predictions: Predictions, plan: Plan) -> metrics.Floats:
@@ -66,57 +71,55 @@ def _scores(
     probabilities: NDArray[np.float32],
     labels: NDArray[np.float32],
     weights: metrics.Floats,
-    plan: Plan,
+    specificity: float,
     threshold: float,
-) -> dict[str, Any]:
-    scores: dict[str, Any] = {}
+) -> Scores:
+    values: dict[str, Any] = {}
     for name, metric in {
         "auroc": metrics.auroc,
         "auprc": metrics.auprc,
-        "sensitivity": metrics.sensitivity_at(plan.evaluation.specificity),
+        "sensitivity": metrics.sensitivity_at(specificity),
         "accuracy": metrics.accuracy_at(threshold),
         "brier": metrics.brier,
         "ece": metrics.ece,
     }.items():
-        found = metrics.macro_estimate(metric, probabilities, labels, weights)
-        scores[name] = found.value
-        scores[f"{name}_ci"] = [found.low, found.high]
-    return scores
+        estimate = metrics.macro_estimate(metric, probabilities, labels, weights)
+        values |= {name: estimate.value, f"{name}_ci": estimate.interval}
+    return Scores(**values)
 
 
-def gain(federated: Predictions, local: Predictions, plan: Plan) -> dict[str, Any]:
+def gain(federated: Predictions, local: Predictions, plan: Plan) -> Gain:
     """AUROC of the federated model minus the local one on the same patients, with the interval of the
     difference.
 
     Both are judged on each resample (a paired bootstrap), so that hard and easy patients cancel out. `p` is
-    DeLong's; null where there are several findings, or patients with several sequences, which it would take
-    for independent.
+    DeLong's; undefined where there are several findings, or patients with several sequences, which it would
+    take for independent.
     """
     assert (federated.patients == local.patients).all()
     weights = _resamples(federated, plan)
     (better, draws), (alone, draws_alone) = (
         metrics.macro_draws(metrics.auroc, p.probabilities, p.labels, weights) for p in (federated, local)
     )
-    found = metrics.Estimate.of(better - alone, draws - draws_alone)
-    interval = [found.low, found.high]
-    return {
-        "value": found.value,
-        "ci": interval,
-        "p": _delong_p(federated, local),
-        "advice": advice(interval),
-    }
+    estimate = metrics.Estimate.of(better - alone, draws - draws_alone)
+    return Gain(
+        value=estimate.value,
+        ci=estimate.interval,
+        p=_delong_p(federated, local),
+        advice=advice(estimate.interval),
+    )
 
 
-def _delong_p(federated: Predictions, local: Predictions) -> float | None:
+def _delong_p(federated: Predictions, local: Predictions) -> float:
     if federated.labels.shape[1] > 1 or len(set(federated.patients)) < len(federated.patients):
-        return None
+        return math.nan
     known = ~np.isnan(federated.labels[:, 0])
     return metrics.delong(
         federated.probabilities[known, 0], local.probabilities[known, 0], federated.labels[known, 0]
     ).p
 
 
-def advice(interval: list[float]) -> str:
+def advice(interval: Interval) -> str:
     """What a hospital should do, from the interval of its gain: ADOPT, KEEP_LOCAL, UNSURE, or UNKNOWN."""
     low, high = interval
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -132,73 +135,74 @@ ADOPT, KEEP_LOCAL, UNSURE, UNKNOWN = (
 )
 
 
-def subgroups(predictions: Predictions, plan: Plan) -> dict[str, dict[str, Any]]:
+def subgroups(predictions: Predictions, plan: Plan) -> dict[str, dict[str, Group]]:
     """Attribute -> group -> AUROC with its interval and the number of patients.
 
     Groups with fewer than MIN_IN_GROUP patients or one class are left out, and attributes with fewer than two
     such groups.
     """
-    found = {}
-    for name, values in predictions.attributes.items():
-        groups = {}
-        for group in sorted(set(values.tolist()) - {"unknown"}):
-            part = predictions.where(values == group)
-            estimate = metrics.macro_estimate(
-                metrics.auroc, part.probabilities, part.labels, _resamples(part, plan)
-            )
-            n_patients = len(set(part.patients))
-            if n_patients >= MIN_IN_GROUP and math.isfinite(estimate.value):
-                groups[group] = {
-                    "n_patients": n_patients,
-                    "auroc": estimate.value,
-                    "auroc_ci": [estimate.low, estimate.high],
-                }
-        if len(groups) > 1:
-            found[name] = groups
-    return found
+    by_attribute = {
+        name: {
+            group: judged
+            for group in sorted(set(values.tolist()) - {"unknown"})
+            if (judged := _group(predictions.where(values == group), plan))
+        }
+        for name, values in predictions.attributes.items()
+    }
+    return {name: groups for name, groups in by_attribute.items() if len(groups) > 1}
 
 
 MIN_IN_GROUP = 10
 
 
-def calibrated(predictions: Predictions, plan: Plan, temperature: float) -> dict[str, Any]:
+def _group(part: Predictions, plan: Plan) -> Group | None:
+    n_patients = len(set(part.patients))
+    estimate = metrics.macro_estimate(metrics.auroc, part.probabilities, part.labels, _resamples(part, plan))
+    if n_patients < MIN_IN_GROUP or not math.isfinite(estimate.value):
+        return None
+    return Group(n_patients=n_patients, auroc=estimate.value, auroc_ci=estimate.interval)
+
+
+def calibrated(predictions: Predictions, plan: Plan, temperature: float) -> Calibrated:
     """Brier score and calibration error after temperature scaling (common/calibration.py); it changes no
     ranking."""
     scaled = calibration.calibrate(predictions.probabilities, temperature)
     weights = _resamples(predictions, plan)
-    verdict: dict[str, Any] = {"temperature": temperature}
-    for name, metric in (("brier", metrics.brier), ("ece", metrics.ece)):
-        estimate = metrics.macro_estimate(metric, scaled, predictions.labels, weights)
-        verdict |= {name: estimate.value, f"{name}_ci": [estimate.low, estimate.high]}
-    return verdict
+    brier, ece = (
+        metrics.macro_estimate(m, scaled, predictions.labels, weights) for m in (metrics.brier, metrics.ece)
+    )
+    return Calibrated(
+        temperature=temperature,
+        brier=brier.value,
+        brier_ci=brier.interval,
+        ece=ece.value,
+        ece_ci=ece.interval,
+    )
 
 
-def confusion(predictions: Predictions, threshold: float, finding: int = 0) -> dict[str, Any]:
+def confusion(predictions: Predictions, threshold: float, finding: int = 0) -> Confusion:
     """Counts of one finding at a threshold; a probability equal to it counts as positive."""
     known = ~np.isnan(predictions.labels[:, finding])
-    called, true = (
-        predictions.probabilities[known, finding] >= threshold,
-        predictions.labels[known, finding] == 1,
+    called = predictions.probabilities[known, finding] >= threshold
+    true = predictions.labels[known, finding] == 1
+    return Confusion(
+        threshold=threshold,
+        true_positive=int((called & true).sum()),
+        false_positive=int((called & ~true).sum()),
+        false_negative=int((~called & true).sum()),
+        true_negative=int((~called & ~true).sum()),
     )
-    return {
-        "threshold": threshold,
-        "true_positive": int((called & true).sum()), "false_positive": int((called & ~true).sum()),
-        "false_negative": int((~called & true).sum()), "true_negative": int((~called & ~true).sum()),
-    }  # fmt: skip
 
 
-def reliability(predictions: Predictions, finding: int = 0, bins: int = 10) -> list[dict[str, float]]:
+def reliability(predictions: Predictions, finding: int = 0, bins: int = 10) -> list[Bin]:
     """Reliability curve: for each equal bin of probability that is not empty, what was predicted and what was
     seen."""
     known = ~np.isnan(predictions.labels[:, finding])
     p, y = predictions.probabilities[known, finding].astype(np.float64), predictions.labels[known, finding]
-    chosen = np.minimum((p * bins).astype(int), bins - 1)
+    places = np.minimum((p * bins).astype(int), bins - 1)
+    chosen = [places == b for b in range(bins)]
     return [
-        {
-            "predicted": float(p[chosen == b].mean()),
-            "observed": float(y[chosen == b].mean()),
-            "n": int((chosen == b).sum()),
-        }
-        for b in range(bins)
-        if (chosen == b).any()
+        Bin(predicted=float(p[c].mean()), observed=float(y[c].mean()), n=int(c.sum()))
+        for c in chosen
+        if c.any()
     ]

@@ -2,11 +2,11 @@
 
 import csv
 import io
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,14 @@ from client.compute.device import set_up_process
 from client.site_config import NodeConfig, SiteConfig
 from common import wire
 from common.errors import ConfigError
-from common.files import without_nan, write_atomically
+from common.files import write_atomically
 from common.plan import Plan, canonical_json
 from common.results.rounds import UPDATE_NORM, History
+from common.results.run import RunResult, Timing, write_result
 from server.app import build_app
 from server.checkpoint import Checkpoint, load_checkpoint
 from server.rounds import Observer
 from server.strategies import require_enough_sites
-from simulation import runs
 from simulation.arms import CENTRALISED, FEDERATED, local_arm, memory_folder
 from simulation.assess import assess
 from simulation.grid import PoolGrid, SequentialGrid, SimulationGrid
@@ -38,7 +38,7 @@ from simulation.sites import SiteData, prepare_sites
 
 def simulate(
     scenario: Scenario, out: Path, observe: Callable[[str], Observer], data: Path | None = None
-) -> dict[str, Any]:
+) -> RunResult:
     """Run every arm that is not finished yet, judge the models and write the report. `out` must be held
     (`runs.held`).
 
@@ -68,12 +68,13 @@ def simulate(
     results = {arm: run_arm(scenario, arm, members, out, observe(arm)) for arm, members in arms.items()}
     trained = time.perf_counter()
     result = assess(scenario, sites, results, out)
-    result["timing"] = {
-        "prepare_s": prepared - started,
-        "train_s": sum(_training_seconds(checkpoint) for checkpoint in results.values()),
-        "rounds_s": trained - prepared,
-        "total_s": time.perf_counter() - started,
-    }
+    timing = Timing(
+        prepare_s=prepared - started,
+        train_s=sum(_training_seconds(checkpoint) for checkpoint in results.values()),
+        rounds_s=trained - prepared,
+        total_s=time.perf_counter() - started,
+    )
+    result = replace(result, timing=timing)
     write_outputs(out, scenario.plan, result, results)
     return result
 
@@ -145,24 +146,25 @@ def _training_seconds(checkpoint: Checkpoint) -> float:
     return float(np.nansum(seconds))  # a private site does not tell
 
 
-def write_outputs(out: Path, plan: Plan, result: dict[str, Any], results: dict[str, Checkpoint]) -> None:
+def write_outputs(out: Path, plan: Plan, result: RunResult, results: dict[str, Checkpoint]) -> None:
     """history.csv, model.safetensors, report.html, and last metrics.json: its presence says that the run is
     finished."""
-    from common.report import render_report  # matplotlib takes a second to import: not before the first round
+    from common.report.page import (
+        render_report,
+    )  # matplotlib takes a second to import: not before the first round
 
     federated = results[FEDERATED]
     # One entry: safetensors writes several in a random order, and equal runs should give equal files.
-    about = {
+    metadata = {
         "pneumofed": canonical_json(
             {"plan": plan.model_dump(mode="json"), "plan_sha256": plan.sha256, "rounds": federated.round}
         )
     }
-    write_atomically(out / "model.safetensors", save(wire.model_part(federated.weights), metadata=about))
+    write_atomically(out / "model.safetensors", save(wire.model_part(federated.weights), metadata=metadata))
     histories = {arm: checkpoint.history for arm, checkpoint in results.items()}
     write_atomically(out / "history.csv", history_csv(histories).encode())
-    write_atomically(out / "report.html", render_report(plan, without_nan(result), histories).encode())
-    text = json.dumps(without_nan(result), indent=2, allow_nan=False) + "\n"
-    write_atomically(out / runs.RESULT, text.encode())
+    write_atomically(out / "report.html", render_report(plan, result, histories).encode())
+    write_result(out, result)
 
 
 def history_csv(histories: Mapping[str, History]) -> str:

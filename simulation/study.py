@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from common.config import Settings, load_yaml
 from common.errors import ConfigError
 from common.files import without_nan, write_atomically
+from common.results.run import RunResult
 from server.rounds import Observer
 from simulation import runs
 from simulation.arms import CENTRALISED
@@ -93,7 +94,7 @@ def run_study(
     wanted = {
         (v, seed): study.scenario_of(v, seed, full, overrides) for v in study.variants for seed in seeds
     }
-    results: dict[tuple[str, int], dict[str, Any]] = {}
+    results: dict[tuple[str, int], RunResult] = {}
     for (variant, seed), scenario in wanted.items():
         folder = out / "runs" / _slug(variant) / f"seed-{seed}"
         results[variant, seed] = _run(
@@ -107,10 +108,10 @@ def run_study(
     return result
 
 
-def _run(scenario: Scenario, folder: Path, data: Path, observe: Callable[[str], Observer]) -> dict[str, Any]:
+def _run(scenario: Scenario, folder: Path, data: Path, observe: Callable[[str], Observer]) -> RunResult:
     with runs.held(folder):
         runs.start_or_resume(folder, scenario)
-        return runs.finished_result(folder) or without_nan(simulate(scenario, folder, observe, data))
+        return runs.finished_result(folder) or simulate(scenario, folder, observe, data)
 
 
 def _slug(variant: str) -> str:
@@ -121,24 +122,24 @@ def _json(tree: Any) -> bytes:
     return (json.dumps(without_nan(tree), indent=2) + "\n").encode()
 
 
-def measures(result: dict[str, Any]) -> dict[str, float]:
+def measures(result: RunResult) -> dict[str, float]:
     """Test AUROC of one run: federated, centralised, the mean of hospitals alone; and the sites that surely
     gain and lose."""
-    test = result["test"]
-    found = {"federated": test["federated"]["auroc"], "accuracy": test["federated"]["accuracy"]}
-    if CENTRALISED in test:
-        found[CENTRALISED] = test[CENTRALISED]["auroc"]
-    if "local_only" in test:
-        found["alone"] = test["local_only"]["mean"]["auroc"]
-        found["federated_there"] = test["federated"]["mean"]["auroc"]
-        advice = [site["gain"]["advice"] for site in result["sites"].values() if "gain" in site]
-        found["gain"], found["lose"] = advice.count(ADOPT), advice.count(KEEP_LOCAL)
-    found["megabytes"] = (result["bytes"]["up"] + result["bytes"]["down"]) / 1e6
-    found["seconds"] = result["timing"]["total_s"]
-    return {name: float("nan") if value is None else float(value) for name, value in found.items()}
+    test = result.test
+    values = {"federated": test.federated.auroc, "accuracy": test.federated.accuracy}
+    if test.centralised:
+        values[CENTRALISED] = test.centralised.auroc
+    if test.local_only and test.federated.mean:
+        values["alone"] = test.local_only.mean.auroc
+        values["federated_there"] = test.federated.mean.auroc
+        advice = [site.gain.advice for site in result.sites.values() if site.gain]
+        values |= {"gain": float(advice.count(ADOPT)), "lose": float(advice.count(KEEP_LOCAL))}
+    values["megabytes"] = (result.bytes.up + result.bytes.down) / 1e6
+    values["seconds"] = result.timing.total_s
+    return values
 
 
-def summary(name: str, study: Study, results: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
+def summary(name: str, study: Study, results: dict[tuple[str, int], RunResult]) -> dict[str, Any]:
     """Variant -> each measure's mean over seeds and its values. Seeds are runs, not patients: the spread is
     all that they show."""
     rows: dict[str, Any] = {}

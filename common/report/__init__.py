@@ -1,5 +1,1 @@
-"""The HTML report of a run: one self-contained page that answers what each hospital gained."""
-
-from common.report.page import render_report
-
-__all__ = ["render_report"]
+"""The pages that people read, from the types of common/results. From numbers alone: no image is here."""

@@ -1,29 +1,26 @@
-"""The report's pictures, as SVG text. From numbers alone; nothing here knows where they come from."""
+"""The report's pictures, as SVG text."""
 
 import io
+import math
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-FEDERATED, LOCAL, CENTRALISED = "#0b6e99", "#d9730d", "#6b7280"
-STYLE: Any = {
-    "font.family": "sans-serif", "font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "pneumofed",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e5e7eb",
-    "axes.axisbelow": True,
-}  # fmt: skip
+from common.results.run import Bin, SiteResult
 
+FEDERATED, LOCAL, CENTRALISED = "#0b6e99", "#d9730d", "#6b7280"
 Series = Sequence[tuple[float, float, float, float]]
 """Points (x, value, low, high)."""
 
 
 def curves(federated: Series, centralised: Series, local: Series, label: str) -> str:
     """Validation AUROC (or loss) by round, with 95 % bands."""
-    with mpl.rc_context(STYLE):
+    with _style():
         figure, axes = _figure(6.4, 3.4)
         for series, colour, name in (
             (centralised, CENTRALISED, "centralised"),
@@ -41,19 +38,21 @@ def curves(federated: Series, centralised: Series, local: Series, label: str) ->
         return _svg(figure, f"{label} by round")
 
 
-def gains(rows: Sequence[tuple[str, dict[str, Any], dict[str, Any]]]) -> str:
-    """Each hospital's AUROC alone and federated, on its own test patients: (name, federated, local), values
-    with `ci`."""
-    with mpl.rc_context(STYLE):
-        figure, axes = _figure(6.4, 0.9 + 0.55 * len(rows))
-        for i, (_, federated, local) in enumerate(rows):
-            for verdict, colour, shift in ((federated, FEDERATED, 0.14), (local, LOCAL, -0.14)):
-                if verdict.get("auroc") is not None:
-                    low, high = (end if end is not None else verdict["auroc"] for end in verdict["auroc_ci"])
-                    axes.plot([low, high], [-i + shift] * 2, color=colour, linewidth=2, alpha=0.5)
-                    axes.plot(verdict["auroc"], -i + shift, "o", color=colour, markersize=7)
-        axes.set_yticks([-i for i in range(len(rows))], [name for name, _, _ in rows])
-        axes.set_ylim(-len(rows) + 0.4, 0.6)
+def gains(sites: Mapping[str, SiteResult]) -> str:
+    """Each hospital's AUROC alone and federated, on its own test patients."""
+    with _style():
+        figure, axes = _figure(6.4, 0.9 + 0.55 * len(sites))
+        for i, site in enumerate(sites.values()):
+            for verdict, colour, shift in (
+                (site.federated, FEDERATED, 0.14),
+                (site.local_only, LOCAL, -0.14),
+            ):
+                if verdict and math.isfinite(verdict.auroc):
+                    ends = [end if math.isfinite(end) else verdict.auroc for end in verdict.auroc_ci]
+                    axes.plot(ends, [-i + shift] * 2, color=colour, linewidth=2, alpha=0.5)
+                    axes.plot(verdict.auroc, -i + shift, "o", color=colour, markersize=7)
+        axes.set_yticks([-i for i in range(len(sites))], list(sites))
+        axes.set_ylim(-len(sites) + 0.4, 0.6)
         axes.set_xlabel("test AUROC, 95 % interval")
         axes.plot([], [], "o", color=FEDERATED, label="federated")
         axes.plot([], [], "o", color=LOCAL, label="alone")
@@ -61,36 +60,24 @@ def gains(rows: Sequence[tuple[str, dict[str, Any], dict[str, Any]]]) -> str:
         return _svg(figure, "gain per hospital")
 
 
-def reliability(points: Sequence[dict[str, float]]) -> str:
+def reliability(bins: Sequence[Bin]) -> str:
     """Observed against predicted probability; the area of a dot is the number of patients."""
-    with mpl.rc_context(STYLE):
+    predicted, observed = [b.predicted for b in bins], [b.observed for b in bins]
+    largest = max((b.n for b in bins), default=1)
+    with _style():
         figure, axes = _figure(3.6, 3.4)
         axes.plot([0, 1], [0, 1], color="#9ca3af", linewidth=1, linestyle="--")
-        largest = max((p["n"] for p in points), default=1)
-        sizes = [20 + 180 * p["n"] / largest for p in points]
-        axes.plot(
-            [p["predicted"] for p in points], [p["observed"] for p in points], color=FEDERATED, linewidth=1
-        )
-        axes.scatter(
-            [p["predicted"] for p in points],
-            [p["observed"] for p in points],
-            s=sizes,
-            color=FEDERATED,
-            alpha=0.7,
-        )
-        axes.set(
-            xlim=(-0.02, 1.02),
-            ylim=(-0.02, 1.02),
-            xlabel="predicted probability",
-            ylabel="observed share",
-            aspect="equal",
-        )
+        axes.plot(predicted, observed, color=FEDERATED, linewidth=1)
+        sizes = [20 + 180 * b.n / largest for b in bins]
+        axes.scatter(predicted, observed, s=sizes, color=FEDERATED, alpha=0.7)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axes.set(xlabel="predicted probability", ylabel="observed share")
         return _svg(figure, "calibration")
 
 
 def variants(rows: Sequence[tuple[str, Sequence[float], float]], label: str) -> str:
     """A study's variants below each other: (name, one value a seed, their mean)."""
-    with mpl.rc_context(STYLE):
+    with _style():
         figure, axes = _figure(6.4, 0.9 + 0.38 * len(rows))
         for i, (_, seeds, mean) in enumerate(rows):
             axes.plot(seeds, [-i] * len(seeds), "o", color=FEDERATED, markersize=4, alpha=0.5)
@@ -99,6 +86,14 @@ def variants(rows: Sequence[tuple[str, Sequence[float], float]], label: str) -> 
         axes.set_ylim(-len(rows) + 0.4, 0.6)
         axes.set_xlabel(label + " (bar: mean, dots: seeds)")
         return _svg(figure, label)
+
+
+def _style() -> AbstractContextManager[None]:
+    return mpl.rc_context({
+        "font.family": "sans-serif", "font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "pneumofed",
+        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e5e7eb",
+        "axes.axisbelow": True,
+    })  # fmt: skip
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -4,8 +4,6 @@ The attack by loss (Yeom et al., 2018, "Privacy Risk in Machine Learning"): trai
 patients.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,20 +13,9 @@ from client.training.evaluate import predict
 from common import metrics, wire
 from common.models import build_model
 from common.plan import Plan
+from common.results.attacks import Membership
 
 RESAMPLES = 1000
-
-
-@dataclass(frozen=True)
-class Membership:
-    """What the attack reaches: 0.5 is a coin."""
-
-    n_members: int
-    n_others: int
-    auroc: metrics.Estimate
-    found_at_1_percent: float
-    """Share of training patients found while one other patient in a hundred is accused (Carlini et al.,
-    2022)."""
 
 
 def infer_membership(plan: Plan, cohort: Cohort, weights: wire.Weights, device: torch.device) -> Membership:
@@ -41,8 +28,8 @@ def infer_membership(plan: Plan, cohort: Cohort, weights: wire.Weights, device: 
     labels = np.concatenate([np.ones_like(members), np.zeros_like(others)])
     draws = metrics.resample_patients(np.arange(len(scores)), RESAMPLES, np.random.default_rng(0))
     auroc = metrics.macro_estimate(metrics.auroc, scores[:, None], labels[:, None], draws)
-    found = metrics.evaluate(metrics.sensitivity_at(0.99), scores, labels)
-    return Membership(len(members), len(others), auroc, found)
+    share = metrics.evaluate(metrics.sensitivity_at(0.99), scores, labels)
+    return Membership(n_members=len(members), n_others=len(others), auroc=auroc, found_at_1_percent=share)
 
 
 def _score_patients(

@@ -2,12 +2,12 @@
 
 import base64
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 
+from common.report.template import render
+from common.results.attacks import PrivacyAudit
 from simulation.attacks.inversion import Pictures
 from simulation.attacks.site import Drawing
 
@@ -16,8 +16,8 @@ SHOWN = 8
 SIDE = 160
 
 
-def render_page(found: dict[str, Any], drawing: Drawing) -> str:
-    """From what `audit_site` returns; undefined numbers as None."""
+def render_page(audit: PrivacyAudit, drawing: Drawing) -> str:
+    """From what `audit_site` returns."""
     rows: list[tuple[str, str, float | None]] = [
         ("the patient, as the model sees the images", strip(drawing.truth), None),
         ("drawn from an update without privacy", strip(drawing.plain.frames), drawing.plain.likeness),
@@ -30,11 +30,7 @@ def render_page(found: dict[str, Any], drawing: Drawing) -> str:
                 drawing.private.likeness,
             )
         )
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["number"] = lambda value: "n/a" if value is None else f"{value:.3f}"
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(found=found, rows=rows)
+    return render(TEMPLATE, audit=audit, rows=rows)
 
 
 def strip(frames: Pictures) -> str:

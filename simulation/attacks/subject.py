@@ -62,7 +62,7 @@ def find_subject(where: Path, site: str | None, plan: str | None, model: Path | 
 
 def _simulated(where: Path, site: str | None, model: Path) -> Subject:
     plan = load_yaml(where / runs.SCENARIO, Scenario).plan
-    if runs.finished_result(where) is None:
+    if not runs.is_finished(where):
         raise RunError(f"{where}: is not finished; go on with: pneumofed simulate --out {where} --resume")
     names = sorted(
         path.name for path in (where / "cohorts").iterdir() if path.is_dir() and not path.name.startswith(".")

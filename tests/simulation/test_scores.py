@@ -21,35 +21,35 @@ def test_a_verdict_names_values_with_intervals():
     plan, found = small_plan(findings=("a", "b")), predictions(1, findings=2)
     verdict = judge(found, plan, 0.5)
     each = [roc_auc_score(found.labels[:, k], found.probabilities[:, k]) for k in range(2)]
-    assert verdict["auroc"] == pytest.approx(np.mean(each))
-    assert [verdict["findings"][f]["auroc"] for f in "ab"] == pytest.approx(each)
-    assert (verdict["n_patients"], verdict["n_sequences"]) == (40, 80)
+    assert verdict.auroc == pytest.approx(np.mean(each))
+    assert [verdict.findings[f].auroc for f in "ab"] == pytest.approx(each)
+    assert (verdict.n_patients, verdict.n_sequences) == (40, 80)
     for name in ("auroc", "auprc", "sensitivity", "accuracy", "brier", "ece"):
-        low, high = verdict[f"{name}_ci"]
-        assert low <= verdict[name] <= high or name == "ece"  # a resample's ECE is larger on average
+        low, high = getattr(verdict, f"{name}_ci")
+        assert low <= getattr(verdict, name) <= high or name == "ece"  # a resample's ECE is larger on average
 
 
 def test_a_gain_is_sure_only_where_it_is():
     plan, good, poor = small_plan(), predictions(1, skill=2.0), predictions(2, skill=0.0)
     better = gain(good, poor, plan)
-    assert better["value"] == pytest.approx(judge(good, plan, 0.5)["auroc"] - judge(poor, plan, 0.5)["auroc"])
-    assert better["ci"][0] > 0
+    assert better.value == pytest.approx(judge(good, plan, 0.5).auroc - judge(poor, plan, 0.5).auroc)
+    assert better.ci[0] > 0
     none = gain(good, good, plan)
-    assert (none["value"], none["ci"]) == (0, [0, 0])
+    assert (none.value, none.ci) == (0, (0, 0))
     worse = gain(poor, good, plan)
-    assert worse["ci"][1] < 0
+    assert worse.ci[1] < 0
 
 
 def test_confusion_and_calibration_count_every_known_patient():
     found = predictions(3)
     found.labels[5] = np.nan
     table = confusion(found, 0.4)
-    assert sum(v for k, v in table.items() if k != "threshold") == 79
+    assert sum(v for k, v in vars(table).items() if k != "threshold") == 79
     called = found.probabilities[:, 0] >= 0.4
-    assert table["true_positive"] == (called & (found.labels[:, 0] == 1)).sum()
+    assert table.true_positive == (called & (found.labels[:, 0] == 1)).sum()
     bins = reliability(found)
-    assert sum(b["n"] for b in bins) == 79
-    assert all(0 <= b["observed"] <= 1 for b in bins)
+    assert sum(b.n for b in bins) == 79
+    assert all(0 <= b.observed <= 1 for b in bins)
 
 
 def test_advice_follows_the_interval():
@@ -61,12 +61,11 @@ def test_advice_follows_the_interval():
 
 def test_delong_stands_where_sequences_are_patients():
     plan, good, poor = small_plan(), predictions(1, skill=2.0), predictions(2, skill=0.0)
-    assert (
-        gain(good, poor, plan)["p"] is None
-    )  # two sequences a patient: DeLong would take them for independent
+    # With two sequences a patient DeLong would take them for independent.
+    assert np.isnan(gain(good, poor, plan).p)
     single = [p.where(np.arange(80) % 2 == 0) for p in (good, poor)]
-    assert gain(*single, plan)["p"] < 0.05
-    assert gain(single[0], single[0], plan)["p"] == 1.0
+    assert gain(*single, plan).p < 0.05
+    assert gain(single[0], single[0], plan).p == 1.0
 
 
 def test_subgroups_are_judged_where_there_are_enough_of_both():
@@ -75,8 +74,8 @@ def test_subgroups_are_judged_where_there_are_enough_of_both():
     assert set(groups) == {"sex"}  # of the view nothing is known
     for sex, group in groups["sex"].items():
         part = found.attributes["sex"] == sex
-        assert group["n_patients"] == len(set(found.patients[part]))
-        assert group["auroc"] == pytest.approx(
+        assert group.n_patients == len(set(found.patients[part]))
+        assert group.auroc == pytest.approx(
             roc_auc_score(found.labels[part, 0], found.probabilities[part, 0])
         )
     assert subgroups(found.where(np.arange(80) < 18), plan) == {}  # nine patients
@@ -92,6 +91,6 @@ def test_together_and_apart_are_the_same_patients():
 
 def test_calibration_changes_brier_and_no_ranking():
     plan, found = small_plan(), predictions(1, skill=3.0)
-    assert calibrated(found, plan, 1.0)["brier"] == pytest.approx(judge(found, plan, 0.5)["brier"])
-    assert calibrated(found, plan, float("nan"))["brier"] == pytest.approx(judge(found, plan, 0.5)["brier"])
-    assert calibrated(found, plan, 500.0)["brier"] == pytest.approx(0.25, abs=0.01)
+    assert calibrated(found, plan, 1.0).brier == pytest.approx(judge(found, plan, 0.5).brier)
+    assert calibrated(found, plan, float("nan")).brier == pytest.approx(judge(found, plan, 0.5).brier)
+    assert calibrated(found, plan, 500.0).brier == pytest.approx(0.25, abs=0.01)

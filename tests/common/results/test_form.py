@@ -8,17 +8,25 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 
 from common.errors import RunError
+from common.files import without_nan
+from common.results.attacks import PrivacyAudit
 from common.results.form import parse, read, to_text, to_tree, write
 from common.results.rounds import Evaluation, RoundReport
+from common.results.run import RunResult
 from common.results.status import RunRecord, Status
 
-KINDS = {kind.__name__: kind for kind in (RoundReport, RunRecord, Status)}
+KINDS = {kind.__name__: kind for kind in (RoundReport, RunRecord, Status, RunResult, PrivacyAudit)}
 KEYS = Path(__file__).with_name("keys.json")
+OLDER = Path(__file__).with_name("older")
+FLAT = st.none() | st.booleans() | st.integers() | st.text()
 st.register_type_strategy(
-    Mapping, lambda kind: st.dictionaries(*map(st.from_type, kind.__args__), max_size=3)
+    Mapping,
+    lambda kind: st.dictionaries(
+        *(FLAT if one is JsonValue else st.from_type(one) for one in kind.__args__), max_size=3
+    ),
 )
 st.register_type_strategy(Sequence, lambda kind: st.lists(st.from_type(*kind.__args__), max_size=3))
 
@@ -55,6 +63,15 @@ def test_what_is_written_is_read_back(kind, data):
     text = to_text(data.draw(st.from_type(kind)))
     assert to_text(parse(kind, text, "a file", "do this")) == text
     json.loads(text, parse_constant=pytest.fail)  # neither NaN nor Infinity
+
+
+@pytest.mark.parametrize(("name", "kind"), [("metrics.json", RunResult), ("run.json", RunRecord)])
+def test_a_file_from_before_there_were_formats_is_read_whole(name, kind):
+    """What an older version wrote, key by key and in its order; only the format is new."""
+    before = json.loads((OLDER / name).read_text())
+    after = to_tree(read(kind, OLDER / name, "do this"))
+    after = {key: value for key, value in after.items() if key in before or key != "format"}
+    assert json.dumps(without_nan(after)) == json.dumps(before)
 
 
 def test_what_is_undefined_is_nan_here_and_null_there():

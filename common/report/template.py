@@ -1,0 +1,73 @@
+"""A template and values -> one self-contained page, with numbers as people read them."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from common.results.form import Interval
+
+
+def render(template: Path, **values: object) -> str:
+    """The page: no script, no font, no picture from elsewhere. A name that is not known is an error."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    filters = (number, interval, percent, p_value, duration, human_bytes, arm_name, mean_known)
+    environment.filters |= {one.__name__: one for one in filters}
+    environment.tests["known"] = is_known
+    return environment.from_string(template.read_text(encoding="utf-8")).render(**values)
+
+
+def is_known(value: float | None) -> bool:
+    """Whether there is a number, and it is defined."""
+    return value is not None and math.isfinite(value)
+
+
+def number(value: float | None, form: str = ".3f") -> str:
+    """0.912, or n/a."""
+    return "n/a" if value is None or not math.isfinite(value) else f"{value:{form}}"
+
+
+def interval(ends: Interval) -> str:
+    """0.870 – 0.944, or nothing."""
+    low, high = ends
+    return f"{low:.3f} – {high:.3f}" if is_known(low) and is_known(high) else ""
+
+
+def percent(value: float) -> str:
+    """35 %, or n/a."""
+    return f"{100 * value:.0f} %" if is_known(value) else "n/a"
+
+
+def p_value(p: float) -> str:
+    """0.031, < 0.001, or nothing."""
+    return "" if not is_known(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """45.0 s, 3.2 min or 2.5 h."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def human_bytes(n: float) -> str:
+    """12.3 MB, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"
+
+
+def arm_name(arm: str) -> str:
+    """`local-x` as people say it."""
+    return f"{arm.removeprefix('local-')} alone" if arm.startswith("local-") else arm
+
+
+def mean_known(values: Iterable[float]) -> float:
+    """Of the numbers that are defined; NaN if none is."""
+    known = [value for value in values if is_known(value)]
+    return sum(known) / len(known) if known else math.nan

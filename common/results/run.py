@@ -1,0 +1,200 @@
+"""A run's result, metrics.json: every model judged on the same test patients, with intervals."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import JsonValue
+
+from common.results.form import IF_KNOWN, Interval, Number, Result, read, write
+
+FILE = "metrics.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores(Result):
+    """Metrics of one model on some patients: the mean over findings, or one finding's."""
+
+    auroc: Number
+    auroc_ci: Interval
+    auprc: Number
+    auprc_ci: Interval
+    sensitivity: Number  # at the plan's specificity
+    sensitivity_ci: Interval
+    accuracy: Number  # at the run's threshold
+    accuracy_ci: Interval
+    brier: Number
+    brier_ci: Interval
+    ece: Number
+    ece_ci: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean(Result):
+    """Over the hospitals at which it is defined."""
+
+    auroc: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated(Result):
+    """After temperature scaling (common/calibration.py)."""
+
+    temperature: Number
+    brier: Number
+    brier_ci: Interval
+    ece: Number
+    ece_ci: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts(Result):
+    """On whom a model was judged."""
+
+    n_patients: int
+    n_sequences: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict(Scores, Counts):
+    """One model on some patients."""
+
+    findings: Annotated[Mapping[str, Scores] | None, IF_KNOWN] = None  # each, where there are several
+    mean: Annotated[Mean | None, IF_KNOWN] = None  # of the federated model, over hospitals
+    calibrated: Annotated[Calibrated | None, IF_KNOWN] = None  # of the federated model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alone(Result):
+    """Each hospital's own model at home."""
+
+    mean: Mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arms(Result):
+    """Each arm on the test patients of all hospitals."""
+
+    federated: Verdict
+    local_only: Annotated[Alone | None, IF_KNOWN] = None
+    centralised: Annotated[Verdict | None, IF_KNOWN] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusion(Result):
+    """The plan's first finding, called from a probability of `threshold` on."""
+
+    threshold: Number
+    true_positive: int
+    false_positive: int
+    false_negative: int
+    true_negative: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bin(Result):
+    """Patients of like probability: the mean predicted one, and the share that has the finding."""
+
+    predicted: Number
+    observed: Number
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group(Result):
+    """A subgroup of the test patients."""
+
+    n_patients: int
+    auroc: Number
+    auroc_ci: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain(Result):
+    """AUROC of the federated model less that of the hospital's own, on the hospital's test patients."""
+
+    value: Number
+    ci: Interval
+    p: Number  # DeLong's
+    advice: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths(Result):
+    """Images a sequence."""
+
+    min: int
+    median: Number
+    max: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteResult(Result):
+    """One hospital: its data, and the models on its own test patients."""
+
+    n_patients: int
+    n_sequences: int
+    n_frames: int
+    frames: Lengths
+    split: Mapping[str, int]  # patients by part
+    prevalence: Mapping[str, Number]  # by finding
+    scanners: Sequence[str]
+    skipped: Mapping[str, int]  # by reason
+    federated: Verdict
+    local_only: Annotated[Verdict | None, IF_KNOWN] = None
+    gain: Annotated[Gain | None, IF_KNOWN] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic(Result):
+    """Bytes of weights."""
+
+    up: int
+    down: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing(Result):
+    """Seconds by the clock; `train_s` is the sum over sites."""
+
+    prepare_s: Number = 0.0
+    train_s: Number = 0.0
+    rounds_s: Number = 0.0
+    total_s: Number = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult(Result):
+    """metrics.json."""
+
+    format: Literal["pneumofed-result-1"] = "pneumofed-result-1"
+    name: str
+    seed: int
+    rounds: int
+    plan_sha256: str
+    findings: Sequence[str]
+    test: Arms
+    confusion: Confusion
+    calibration: Sequence[Bin]
+    subgroups: Mapping[str, Mapping[str, Group]]  # attribute -> group
+    matrix: Mapping[str, Mapping[str, Number]]  # model -> hospital -> AUROC; empty with many hospitals
+    sites: Mapping[str, SiteResult]
+    bytes: Traffic
+    skipped_files: int
+    skipped: Mapping[str, int]  # by reason
+    device: str
+    engine: str
+    data: Mapping[str, JsonValue]  # as the scenario has it
+    versions: Mapping[str, str]
+    timing: Timing = Timing()
+
+
+def read_result(folder: Path) -> RunResult:
+    """Of a finished run. Raises RunError if there is none, or it is of another version."""
+    return read(RunResult, folder / FILE, "run it again in another folder, or read it with that version")
+
+
+def write_result(folder: Path, result: RunResult) -> None:
+    """Raises OSError."""
+    write(folder / FILE, result)
