@@ -8,10 +8,9 @@ simulated run's folder is read too: it has no card.
 """
 
 import hashlib
-import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.numpy import load
@@ -19,14 +18,15 @@ from safetensors.numpy import load
 from common.config import load_yaml
 from common.errors import ConfigError
 from common.plan import Plan
+from common.results.card import FILE as CARD
+from common.results.card import read_card
 from common.results.run import FILE as RESULT
 from common.results.run import read_result
 from common.signature import Authority, verify_folder
 from common.wire import Weights, model_part
 
-FORMAT = "pneumofed-card-1"
 MODEL, PLAN, ONNX = "model.safetensors", "plan.yaml", "model.onnx"
-CARD, PAGE = "card.json", "card.html"
+PAGE = "card.html"
 RESEARCH_USE = "Research use, not a medical device."
 
 
@@ -37,25 +37,13 @@ class Handed:
     folder: Path
     plan: Plan
     weights: Weights
-    card: dict[str, Any]  # empty for a simulated run
-
-    @property
-    def run(self) -> str:
-        """Identifies the run to sites, which may have tensors of their own in it."""
-        return str(self.card.get("run", ""))
-
-    @property
-    def temperature(self) -> float:
-        """Of common/calibration.py; NaN if it was not fitted."""
-        value = self.card.get("temperature")
-        return float("nan") if value is None else float(value)
-
-    @property
-    def threshold(self) -> float | None:
-        """Chosen on validation patients, on the probability before calibration; None if nobody could choose
-        one."""
-        value = self.card.get("threshold")
-        return None if value is None else float(value)
+    run: str
+    """Identifies the run to sites, which may have tensors of their own in it; "" where that is not known."""
+    temperature: float
+    """Of common/calibration.py; NaN if it was not fitted."""
+    threshold: float | None
+    """Chosen on validation patients, on the probability before calibration; None if nobody could choose
+    one."""
 
 
 def read_model(folder: Path) -> Handed:
@@ -63,48 +51,40 @@ def read_model(folder: Path) -> Handed:
 
     Raises:
         ConfigError: a file is missing or not readable, or its hash is not the card's.
+        RunError: the card or the result is damaged, or of another version.
     """
     if not (folder / MODEL).is_file() or not (folder / PLAN).is_file():
         raise ConfigError(
             f"{folder}: not a model's folder: expected {MODEL} and {PLAN}; make one with: pneumofed server "
             "export RUN"
         )
-    card = read_card(folder) if (folder / CARD).exists() else _card_of_simulation(folder)
-    for name, expected in card.get("files", {}).items():
-        if sha256_of(folder / name) != expected:
-            raise ConfigError(
-                f"{folder / name}: is not the file that the card describes: its hash differs; get the whole "
-                "folder again"
-            )
+    run, temperature, threshold = _card(folder) if (folder / CARD).exists() else _simulation(folder)
     plan = load_yaml(folder / PLAN, Plan)
     try:
         weights = model_part(load((folder / MODEL).read_bytes()))
     except (SafetensorError, OSError, ValueError, TypeError) as e:
         raise ConfigError(f"{folder / MODEL}: not a readable safetensors file ({type(e).__name__})") from None
-    return Handed(folder, plan, weights, card)
+    return Handed(folder, plan, weights, run, temperature, None if math.isnan(threshold) else threshold)
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """Raises ConfigError if it is not a card of ours."""
-    try:
-        card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        if card["format"] != FORMAT:
-            raise ValueError
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ConfigError(f"{folder / CARD}: not a model card of the format {FORMAT}") from None
-    return card
+def _card(folder: Path) -> tuple[str, float, float]:
+    """Run, temperature and threshold, after the files were found to be those of the card."""
+    card = read_card(folder)
+    for name, expected in card.files.items():
+        if sha256_of(folder / name) != expected:
+            raise ConfigError(
+                f"{folder / name}: is not the file that the card describes: its hash differs; get the whole "
+                "folder again"
+            )
+    return card.run, card.temperature, card.threshold
 
 
-def _card_of_simulation(folder: Path) -> dict[str, Any]:
-    """What a simulated run's metrics.json says of its threshold and temperature."""
+def _simulation(folder: Path) -> tuple[str, float, float]:
+    """The same of a simulated run's result, if there is one: it has no card."""
     if not (folder / RESULT).is_file():
-        return {}
+        return "", math.nan, math.nan
     result = read_result(folder)
-    calibrated = result.test.federated.calibrated
-    return {
-        "run": "simulation", "threshold": result.confusion.threshold,
-        "temperature": calibrated.temperature if calibrated else None,
-    }  # fmt: skip
+    return "simulation", result.temperature, result.confusion.threshold
 
 
 def sha256_of(path: Path) -> str:

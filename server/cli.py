@@ -249,16 +249,17 @@ def survey(run: str, dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--
     """What the sites of a run say of their patients, pooled. It is there from when the first site is in,
     before round 1."""
     from common.errors import RunError
+    from common.results.form import to_text
+    from common.results.survey import FILE, read_survey
     from server.settings import ServerFolder
     from server.survey import table
 
     folder = ServerFolder(dir_)
     folder.settings()
-    path = folder.runs / run / "survey.json"
-    if "/" in run or not path.is_file():
+    if "/" in run or not (folder.runs / run / FILE).is_file():
         raise RunError(f"{run}: no site of such a run has answered yet; see: pneumofed server status")
-    text = path.read_text(encoding="utf-8")
-    typer.echo(text if as_json else "\n".join(table(json.loads(text))))
+    answers = read_survey(folder.runs / run)
+    typer.echo(to_text(answers) if as_json else "\n".join(table(answers)))
 
 
 @app.command()

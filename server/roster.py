@@ -59,7 +59,7 @@ class Roster:
 
     deployment: Deployment = field(default_factory=Deployment)
     names: dict[int, str] = field(default_factory=dict)
-    about: dict[str, dict[str, float | str]] = field(default_factory=dict)
+    declared: dict[str, dict[str, float | str]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     _ask_again: dict[int, tuple[float, float]] = field(
         default_factory=dict
@@ -98,7 +98,7 @@ class Roster:
         if name in self.names.values():
             raise WireError(f"two sites call themselves {name}")
         numbers = wire.check_numbers(reply.content, wire.query_numbers(plan.findings))
-        self.about[name] = {**numbers, wire.DEVICE: wire.get_text(reply.content, wire.DEVICE)}
+        self.declared[name] = {**numbers, wire.DEVICE: wire.get_text(reply.content, wire.DEVICE)}
         self.names[node] = name
         self.refused.pop(name, None)
 

@@ -1,7 +1,6 @@
 """The round loop: dispatch, check each reply, fold it in on arrival, quorum, aggregate, checkpoint,
 evaluate."""
 
-import json
 import math
 import random
 import time
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 from common import wire
 from common.calibration import NUMBERS, fit_temperature
 from common.errors import RunError, WireError
-from common.files import without_nan, write_atomically
 from common.plan import Plan, evaluates
 from common.results.rounds import UPDATE_NORM, Evaluation, RoundReport
+from common.results.survey import Survey, write_survey
 from common.seeds import derive_seed
 from server.aggregate import WeightedMean, apply_update
 from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -34,7 +33,6 @@ from server.strategies import (
     snapshot_state,
     to_flower,
 )
-from server.survey import describe
 
 GRACE_S = 5.0
 """How long a round waits for a site that failed in the round before: one that was restarted is back by
@@ -105,7 +103,7 @@ class RoundLoop:
         if state.round < self.plan.rounds:
             self._gather(self.deployment.min_sites, self.deployment.wait_s)
             require_enough_sites(self.plan, len(self.members))
-        self.observer.started(sorted(self.roster.about), state.round, self.plan.rounds)
+        self.observer.started(sorted(self.roster.declared), state.round, self.plan.rounds)
         while state.round < self.plan.rounds:
             state = self._round(state)
             save_checkpoint(self.folder, state, self.plan.sha256)
@@ -134,10 +132,9 @@ class RoundLoop:
 
     def _keep_survey(self) -> None:
         """survey.json: what the sites say of their patients, from when the first is in."""
-        if len(self.roster.about) > self._surveyed:
-            found = without_nan(describe(self.roster.about, self.plan.findings))
-            write_atomically(self.folder / "survey.json", (json.dumps(found, indent=2) + "\n").encode())
-            self._surveyed = len(self.roster.about)
+        if len(self.roster.declared) > self._surveyed:
+            write_survey(self.folder, Survey.of(self.roster.declared, self.plan.findings))
+            self._surveyed = len(self.roster.declared)
 
     def _round(self, before: Checkpoint) -> Checkpoint:
         number, started = before.round + 1, time.perf_counter()

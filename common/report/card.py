@@ -1,13 +1,13 @@
 """A model card (Mitchell et al., 2019, "Model Cards for Model Reporting") as one self-contained page."""
 
 from pathlib import Path
-from typing import Any
 
 from common.report.template import render
+from common.results.card import Card
 
 TEMPLATE = Path(__file__).with_name("card.html.j2")
 
 
-def render_card(card: dict[str, Any], signed: bool) -> str:
-    """`card` is what card.json holds, undefined numbers as None."""
+def render_card(card: Card, signed: bool) -> str:
+    """The page that goes with card.json."""
     return render(TEMPLATE, card=card, signed=signed)

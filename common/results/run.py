@@ -1,5 +1,6 @@
 """A run's result, metrics.json: every model judged on the same test patients, with intervals."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +189,12 @@ class RunResult(Result):
     data: Mapping[str, JsonValue]  # as the scenario has it
     versions: Mapping[str, str]
     timing: Timing = Timing()
+
+    @property
+    def temperature(self) -> float:
+        """Of common/calibration.py; NaN if it was not fitted."""
+        calibrated = self.test.federated.calibrated
+        return calibrated.temperature if calibrated else math.nan
 
 
 def read_result(folder: Path) -> RunResult:

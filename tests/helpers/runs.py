@@ -1,7 +1,5 @@
 """Runs to look at: what a server leaves of one, and the simulation of a deployment."""
 
-import json
-
 import torch
 from safetensors.numpy import save_file
 
@@ -10,6 +8,9 @@ from common import wire
 from common.config import dump_yaml
 from common.handover import MODEL
 from common.models import build_model
+from common.results.rounds import Evaluation, RoundReport, write_history
+from common.results.status import RunRecord, write_record
+from common.results.survey import Survey, write_survey
 from server.rounds import RoundLoop, Silent
 from simulation.grid import SequentialGrid
 from tests.helpers.plans import small_plan
@@ -22,21 +23,16 @@ def deployed_run(folder, plan=None):
     (folder / "plan.yaml").write_text(dump_yaml(plan))
     save_file(wire.get_weights(build_model(plan)), folder / MODEL)
     site = {"num-examples": 20, "loss": 0.4, "auroc": 0.9, "auroc-se": 0.02, "brier": 0.1}
-    evaluation = {
-        "auroc": 0.9,
-        "auroc-se": 0.02,
-        "brier": 0.1,
-        "temperature": 1.4,
-        "sites": {"st-mary": site},
-        "failed": {},
-    }
-    (folder / "history.json").write_text(
-        json.dumps([{"round": 1, "sites": {"st-mary": {}, "st-john": {}}, "evaluation": evaluation}])
+    evaluation = Evaluation(
+        loss=0.4, auroc=0.9, brier=0.1, temperature=1.4, auroc_se=0.02, sites={"st-mary": site}, failed={}
     )
-    (folder / "survey.json").write_text(
-        json.dumps({"sites": {"st-mary": {"n-train": 80.0}, "st-john": {"n-train": None}}})
-    )
-    (folder / "run.json").write_text(json.dumps({"run": "abc123", "state": "finished"}))
+    sites: dict[str, dict[str, float]] = {"st-mary": {}, "st-john": {}}
+    report = RoundReport(round=1, bytes_down=0, bytes_up=0, sites=sites, failed={}, evaluation=evaluation)
+    write_history(folder, [report])
+    numbers = dict.fromkeys(wire.query_numbers(plan.findings), 80.0)
+    told = {"st-mary": numbers, "st-john": {**numbers, wire.N_TRAIN: float("nan")}}
+    write_survey(folder, Survey.of(told, plan.findings))
+    write_record(folder, RunRecord(run="abc123", min_sites=2, started="", state="finished"))
     return folder
 
 

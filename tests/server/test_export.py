@@ -11,11 +11,13 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from common.errors import ConfigError, RunError
-from common.handover import CARD, MODEL, ONNX, PAGE, RESEARCH_USE, read_model, verify_model
+from common.handover import MODEL, ONNX, PAGE, RESEARCH_USE, read_model, verify_model
 from common.models import build_model
-from common.plan import Input, Model, Privacy
+from common.plan import Input, Model
+from common.results.card import FILE as CARD
+from common.results.card import DeployedSite, read_card
 from common.signature import SIGNATURE, Authority
-from server.export import describe, export_run
+from server.export import export_run
 from server.provision import init_server
 from server.settings import ServerFolder, ServerSettings
 from tests.helpers.plans import small_plan
@@ -38,21 +40,18 @@ def test_what_is_handed_over_is_whole_signed_and_the_same_model(coordinator, tmp
     assert (handed.run, handed.temperature, handed.threshold) == ("abc123", 1.4, None)
     expected = load_file(run / MODEL)
     assert all(np.array_equal(handed.weights[n], expected[n]) for n in expected)
-    card = handed.card
-    assert card["sites"]["st-mary"] == {
-        "patients": 80.0,
-        "rounds": 1,
-        "validation": {"auroc": 0.9, "auroc-se": 0.02, "brier": 0.1},
-    }
-    assert card["sites"]["st-john"]["patients"] is None
-    assert card["metrics"]["auroc_ci"] == pytest.approx([0.8608, 0.9392])
+    card = read_card(out)
+    numbers = {"auroc": 0.9, "auroc-se": 0.02, "brier": 0.1}
+    assert card.sites["st-mary"] == DeployedSite(patients=80, rounds=1, validation=numbers)
+    assert card.sites["st-john"].patients is None
+    assert card.metrics.auroc_ci == pytest.approx((0.8608, 0.9392))
     page = (out / PAGE).read_text()
     for words in (
         RESEARCH_USE,
         "withheld",
         "Signed with the coordinator",
         "No differential privacy",
-        card["plan_sha256"],
+        card.plan_sha256,
         "0.900",
     ):
         assert words in page
@@ -135,14 +134,6 @@ def test_whatever_is_changed_is_found(coordinator, tmp_path):
     init_server(stranger, ServerSettings(host="localhost"))
     with pytest.raises(ConfigError, match="not under the CA"):
         verify_model(out, Authority.read(stranger.ca_certificate, stranger.revoked))
-
-
-def test_a_private_run_s_card_says_what_was_spent(tmp_path):
-    plan = small_plan(privacy=Privacy(epsilon=3.0, delta=1e-4))
-    card = describe(deployed_run(tmp_path / "run", plan), plan)
-    assert card["privacy"]["epsilon"] == 3.0
-    assert "of each patient" in card["privacy"]["what"]
-    assert not any("without differential privacy" in limit for limit in card["limits"])
 
 
 def test_an_unfinished_run_is_refused(tmp_path):

@@ -3,11 +3,12 @@ import json
 import pytest
 
 from common import wire
+from common.results.survey import Survey, write_survey
 from server.settings import ServerFolder
-from server.survey import describe, pool, table
+from server.survey import table
 
 NAMES = wire.query_numbers(("pneumonia",))
-ABOUT = {
+TOLD = {
     "north": {**dict.fromkeys(NAMES, 10.0), wire.DEVICE: "cpu"},
     "south": {
         **dict.fromkeys(NAMES, 20.0),
@@ -24,29 +25,18 @@ ABOUT = {
 }
 
 
-def test_counts_are_summed_over_the_sites_that_tell_them():
-    pooled = pool(ABOUT, ("pneumonia",))
-    assert pooled[wire.N_TRAIN] == {"patients": 60, "sites": 3}
-    assert pooled[wire.N_TEST] == {"patients": 10, "sites": 1}
-    assert pool({}, ("pneumonia",))[wire.N_TRAIN] == {"patients": 0, "sites": 0}
-
-
 def test_what_nobody_tells_is_said_to_be_withheld():
-    lines = table(describe({"south": ABOUT["south"]}, ("pneumonia",)))
+    lines = table(Survey.of({"south": TOLD["south"]}, ("pneumonia",)))
     assert lines[1].split() == ["training", "20", "1"]
     assert [line.split()[-2] for line in lines if line.startswith("training, 9+ images")] == ["withheld"]
     assert any(line.split() == ["positive:", "pneumonia", "20", "1"] for line in lines)
 
 
 def test_the_command_shows_a_run_s_and_refuses_others(here, tmp_path):
-    from common.files import without_nan
-
     assert here("server", "init", "server", "--host", "localhost").returncode == 0
     folder = ServerFolder(tmp_path / "server")
     (folder.runs / "first").mkdir(parents=True)
-    (folder.runs / "first" / "survey.json").write_text(
-        json.dumps(without_nan(describe(ABOUT, ("pneumonia",))))
-    )
+    write_survey(folder.runs / "first", Survey.of(TOLD, ("pneumonia",)))
     said = here("server", "survey", "first", "--dir", "server")
     assert said.returncode == 0, said.stderr
     assert "training                            60  3" in said.stdout

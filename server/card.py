@@ -1,0 +1,150 @@
+"""What is known of a finished run, as the card of its model; and nothing that is not known."""
+
+import datetime
+import math
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypedDict
+
+from common import wire
+from common.handover import RESEARCH_USE
+from common.plan import Plan
+from common.results.card import Card, DeployedSite, OnTest, OnValidation, Privacy, TestedSite
+from common.results.form import Interval
+from common.results.rounds import Evaluation, History, read_history
+from common.results.run import FILE as RESULT
+from common.results.run import Group, RunResult, read_result
+from common.results.status import read_record
+from common.results.survey import FILE as SURVEY
+from common.results.survey import Survey, read_survey
+
+INTENDED_USE = (
+    "Estimating, for research, the probability of the findings below from a sequence of chest images."
+)
+
+
+class Known(TypedDict):
+    """The part of a card that hangs on how the run was made."""
+
+    sites: Mapping[str, TestedSite | DeployedSite]
+    metrics: OnTest | OnValidation
+    subgroups: Mapping[str, Mapping[str, Group]]
+    threshold: float
+    temperature: float
+
+
+def describe(run: Path, plan: Plan, files: Mapping[str, str]) -> Card:
+    """The card of the run in a folder, a simulated or a deployed one; `files` as in the card.
+
+    Raises:
+        RunError: what the run left is of another version.
+    """
+    simulated = (run / RESULT).is_file()
+    survey = read_survey(run) if (run / SURVEY).is_file() else None
+    known = of_simulation(read_result(run)) if simulated else of_deployment(read_history(run), survey)
+    return Card(
+        name=plan.name,
+        run="simulation" if simulated else read_record(run).run,
+        kind="simulation" if simulated else "deployment",
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        use=RESEARCH_USE,
+        intended_use=INTENDED_USE,
+        limits=_limits(plan, simulated),
+        plan_sha256=plan.sha256,
+        findings=plan.findings,
+        input=plan.input.model_dump(mode="json"),
+        model=plan.model.model_dump(mode="json"),
+        strategy=plan.strategy.model_dump(mode="json"),
+        rounds=plan.rounds,
+        privacy=_privacy(plan),
+        versions={name: version(name) for name in ("pneumofed", "flwr", "torch", "onnx", "onnxruntime")},
+        files=files,
+        **known,
+    )
+
+
+def _limits(plan: Plan, simulated: bool) -> list[str]:
+    contract = plan.input
+    lengths = f"{contract.min_frames} to {contract.max_frames}"
+    kind = "frontal chest X-rays" if contract.modality == "xray" else "CT of the chest"
+    limits = [
+        f"Only {kind}, {lengths} images; others are refused.",
+        "Judged on patients of the hospitals that trained it; elsewhere it may be worse, and nobody knows by "
+        "how much.",
+        "Probabilities hold where the finding is as frequent as among the validation patients.",
+    ]
+    if simulated:
+        limits.append("Trained in a simulation: no hospital took part.")
+    if plan.privacy is None:
+        limits.append(
+            "Trained without differential privacy: it may tell something of its training patients "
+            "(docs/threat-model.md)."
+        )
+    return limits
+
+
+def _privacy(plan: Plan) -> Privacy | None:
+    if plan.privacy is None:
+        return None
+    return Privacy(
+        epsilon=plan.privacy.epsilon,
+        noise_multiplier=plan.privacy.noise_multiplier,
+        delta=plan.privacy.delta,
+        unit="patient",
+        what="of each patient at each site, for the whole run; sites keep the account",
+    )
+
+
+def of_simulation(result: RunResult) -> Known:
+    """All is known: the test patients of every hospital are here."""
+    sites = {
+        name: TestedSite(
+            patients=site.n_patients, split=site.split, prevalence=site.prevalence, test=site.federated
+        )
+        for name, site in result.sites.items()
+    }
+    federated = result.test.federated
+    return {
+        "sites": sites,
+        "metrics": OnTest(**{**vars(federated), "on": "test patients", "mean": None, "calibrated": None}),
+        "subgroups": result.subgroups,
+        "threshold": result.confusion.threshold,
+        "temperature": result.temperature,
+    }
+
+
+def of_deployment(history: History, survey: Survey | None) -> Known:
+    """Test patients stay at the sites: what is known are the counts that they told, and validation after the
+    last round that was judged."""
+    last = next((report.evaluation for report in reversed(history) if report.evaluation), None)
+    trained = sorted({site for report in history for site in report.sites})
+    return {
+        "sites": {name: _site(name, history, survey, last) for name in trained},
+        "metrics": OnValidation(
+            on="validation patients, after the last round",
+            auroc=last.auroc if last else math.nan,
+            auroc_ci=_interval(last),
+            brier=last.brier if last else math.nan,
+        ),
+        "subgroups": {},
+        "threshold": math.nan,
+        "temperature": last.temperature if last else math.nan,
+    }
+
+
+def _site(name: str, history: History, survey: Survey | None, last: Evaluation | None) -> DeployedSite:
+    told = float(survey.sites.get(name, {}).get(wire.N_TRAIN, math.nan)) if survey else math.nan
+    numbers = last.sites.get(name, {}) if last else {}
+    return DeployedSite(
+        patients=None if math.isnan(told) else int(told),
+        rounds=sum(name in report.sites for report in history),
+        validation={key: numbers[key] for key in (wire.AUROC, wire.AUROC_SE, wire.BRIER) if key in numbers},
+    )
+
+
+def _interval(last: Evaluation | None) -> Interval:
+    half = 1.96 * last.auroc_se if last else math.nan
+    if last is None or not math.isfinite(last.auroc + half):
+        return math.nan, math.nan
+    return max(0.0, last.auroc - half), min(1.0, last.auroc + half)

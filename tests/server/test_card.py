@@ -1,0 +1,52 @@
+"""The card says what is known of a run, and nothing that is not."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from common.plan import Privacy
+from common.results.card import OnTest, OnValidation
+from common.results.rounds import read_history
+from common.results.run import FILE as RESULT
+from server.card import describe, of_deployment
+from tests.helpers.plans import small_plan
+from tests.helpers.runs import deployed_run
+
+OLDER = Path(__file__).parents[1] / "common/results/older"
+
+
+def test_a_private_run_s_card_says_what_was_spent(tmp_path):
+    plan = small_plan(privacy=Privacy(epsilon=3.0, delta=1e-4))
+    card = describe(deployed_run(tmp_path / "run", plan), plan, {})
+    assert card.privacy.epsilon == 3.0
+    assert "of each patient" in card.privacy.what
+    assert not any("without differential privacy" in limit for limit in card.limits)
+
+
+def test_a_simulation_s_card_has_its_test_patients(tmp_path):
+    (tmp_path / RESULT).write_bytes((OLDER / RESULT).read_bytes())
+    card = describe(tmp_path, small_plan(), {"model.safetensors": "0"})
+    assert (card.kind, card.run) == ("simulation", "simulation")
+    assert isinstance(card.metrics, OnTest)
+    assert card.metrics.n_patients == sum(site.test.n_patients for site in card.sites.values())
+    assert "Trained in a simulation: no hospital took part." in card.limits
+
+
+@pytest.mark.parametrize("unknown", ["auroc", "auroc_se"])
+def test_an_interval_that_nobody_knows_is_not_all_of_it(tmp_path, unknown):
+    """max(0, NaN) is 0: an unknown error must not become the interval from 0 to 1."""
+    report = read_history(deployed_run(tmp_path / "run"))[-1]
+    judged = replace(report, evaluation=replace(report.evaluation, **{unknown: math.nan}))
+    metrics = of_deployment([judged], None)["metrics"]
+    assert isinstance(metrics, OnValidation)
+    assert all(map(math.isnan, metrics.auroc_ci))
+
+
+def test_a_run_that_was_never_judged_has_a_card_that_says_so(tmp_path):
+    report = replace(read_history(deployed_run(tmp_path / "run"))[-1], evaluation=None)
+    known = of_deployment([report], None)
+    assert math.isnan(known["metrics"].auroc)
+    assert math.isnan(known["temperature"])
+    assert {site.patients for site in known["sites"].values()} == {None}
