@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arrays import Reals
+
 TEMPERATURES = tuple(2.0 ** (k / 4) for k in range(-8, 17))
 """0.25 to 16, a quarter of an octave apart."""
 
@@ -25,7 +27,7 @@ def loss_at(temperature: float) -> str:
 NUMBERS = tuple(loss_at(t) for t in TEMPERATURES)
 
 
-def losses(logits: NDArray[np.floating], labels: NDArray[np.floating]) -> dict[str, float]:
+def losses(logits: Reals, labels: Reals) -> dict[str, float]:
     """NUMBERS of one site: (N, K) logits and labels (NaN where unknown), the mean over known labels; NaN if
     none is known."""
     known = ~np.isnan(labels)
@@ -50,7 +52,7 @@ def fit_temperature(pooled: Mapping[str, float]) -> float:
     return float(TEMPERATURES[best] * 2.0 ** (shift / 4))
 
 
-def calibrate(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
+def calibrate(probabilities: Reals, temperature: float) -> NDArray[np.float64]:
     """sigmoid(logit(p) / T); as they are if T is not known."""
     p = probabilities.astype(np.float64)
     if not math.isfinite(temperature):

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,8 +26,8 @@ S = TypeVar("S", bound=Settings)
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which `1e-3` is a number (YAML 1.2) and a key that stands twice is an error."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
@@ -47,7 +47,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def parse_yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> object:
     """Parse one YAML document; `where` names it in the error.
 
     Raises:
@@ -88,7 +88,7 @@ def load_yaml(path: Path, model: type[S], overrides: Iterable[str] = ()) -> S:
     return validate(tree, model, str(path))
 
 
-def validate(tree: Mapping[str, Any], model: type[S], where: str) -> S:
+def validate(tree: Mapping[str, object], model: type[S], where: str) -> S:
     """Validate a parsed tree; every problem is named in the one line that is raised.
 
     Raises:
@@ -106,7 +106,7 @@ def dump_yaml(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+def parse_overrides(overrides: Iterable[str]) -> dict[str, object]:
     """`key.sub=value` each -> {"key.sub": value}. Raises ConfigError if one is not of that form."""
     found = {}
     for override in overrides:
@@ -119,7 +119,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def set_value(tree: dict[str, Any], key: str, value: Any, where: str) -> None:
+def set_value(tree: dict[str, object], key: str, value: object, where: str) -> None:
     """tree[a][b] = value for the key `a.b`. Raises ConfigError, naming `where`, if a holds something else
     than further keys."""
     *parents, leaf = key.split(".")
@@ -174,7 +174,7 @@ def _tags(model: type[BaseModel]) -> list[str]:
     return [field.default for field in model.model_fields.values() if isinstance(field.default, str)]
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def _models_in(annotation: object) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [m for argument in getattr(annotation, "__args__", ()) for m in _models_in(argument)]

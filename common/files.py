@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, cast
 
 from common.errors import RunError
+
+T = TypeVar("T")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -32,13 +34,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
-def without_nan(tree: Any) -> Any:
+def without_nan(tree: T) -> T:
     """NaN and infinity as null: JSON has neither."""
+    plain: object = tree
     if isinstance(tree, dict):
-        return {key: without_nan(value) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [without_nan(value) for value in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+        plain = {key: without_nan(value) for key, value in tree.items()}
+    elif isinstance(tree, (list, tuple)):
+        plain = [without_nan(value) for value in tree]
+    elif isinstance(tree, float) and not math.isfinite(tree):
+        plain = None
+    return cast(T, plain)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arrays import Names, Reals
 from common.results.form import Interval, Number, Result
 
 Floats = NDArray[np.float64]
@@ -26,7 +27,7 @@ class Ranked:
     order: NDArray[np.intp]  # (N,) the sort, to bring weights along
 
     @classmethod
-    def of(cls, scores: NDArray[np.floating], labels: NDArray[np.floating]) -> "Ranked":
+    def of(cls, scores: Reals, labels: Reals) -> "Ranked":
         order = np.argsort(scores, kind="stable")
         ranked = np.asarray(scores, dtype=np.float64)[order]
         starts = np.flatnonzero(np.r_[True, np.diff(ranked) > 0]) if len(ranked) else np.zeros(0, np.intp)
@@ -111,14 +112,14 @@ def accuracy_at(threshold: float) -> Metric:
     return metric
 
 
-def evaluate(metric: Metric, scores: NDArray[np.floating], labels: NDArray[np.floating]) -> float:
+def evaluate(metric: Metric, scores: Reals, labels: Reals) -> float:
     """One metric, every sequence counted once. NaN where it is undefined."""
     if len(scores) == 0:
         return float("nan")
     return float(metric(Ranked.of(scores, labels), np.ones((1, len(scores))))[0])
 
 
-def resample_patients(patients: NDArray[np.generic], n_resamples: int, rng: np.random.Generator) -> Floats:
+def resample_patients(patients: Names, n_resamples: int, rng: np.random.Generator) -> Floats:
     """How often each sequence counts when patients are drawn with replacement: (R, N) float64.
 
     `patients` (N,) names each sequence's patient; a patient's sequences stay together.
@@ -152,9 +153,7 @@ class Estimate(Result):
         return self.low, self.high
 
 
-def macro_draws(
-    metric: Metric, scores: NDArray[np.floating], labels: NDArray[np.floating], weights: Floats
-) -> tuple[float, Floats]:
+def macro_draws(metric: Metric, scores: Reals, labels: Reals, weights: Floats) -> tuple[float, Floats]:
     """The mean over findings of `metric`, plain and on each resample.
 
     Shapes: scores and labels (N, K), labels NaN where unknown (left out), weights (R, N) -> value, (R,).
@@ -170,14 +169,12 @@ def macro_draws(
     return float(np.mean(values)), np.mean(draws, axis=0)
 
 
-def macro_estimate(
-    metric: Metric, scores: NDArray[np.floating], labels: NDArray[np.floating], weights: Floats
-) -> Estimate:
+def macro_estimate(metric: Metric, scores: Reals, labels: Reals, weights: Floats) -> Estimate:
     """The mean over findings of `metric`, with the interval of that mean; shapes as in `macro_draws`."""
     return Estimate.of(*macro_draws(metric, scores, labels, weights))
 
 
-def youden_threshold(scores: NDArray[np.floating], labels: NDArray[np.floating]) -> float:
+def youden_threshold(scores: Reals, labels: Reals) -> float:
     """The threshold with the largest sensitivity + specificity (Youden, 1950), halfway to the next lower
     score.
 
@@ -201,7 +198,7 @@ def _threshold_below(ranked: Ranked, group: int) -> float:
     return float((values[group] + values[group + 1]) / 2)
 
 
-def accuracy_threshold(scores: NDArray[np.floating], labels: NDArray[np.floating]) -> float:
+def accuracy_threshold(scores: Reals, labels: Reals) -> float:
     """The threshold with the fewest errors, halfway to the next lower score; 0.5 where only one class is
     present.
 
@@ -227,9 +224,7 @@ class Comparison:
     p: float
 
 
-def delong(
-    one: NDArray[np.floating], other: NDArray[np.floating], labels: NDArray[np.floating]
-) -> Comparison:
+def delong(one: Reals, other: Reals, labels: Reals) -> Comparison:
     """DeLong, DeLong and Clarke-Pearson, 1988, by mid-ranks (Sun and Xu, 2014). Takes sequences as
     independent.
 

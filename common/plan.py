@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -301,7 +301,7 @@ def evaluates(plan: Plan, number: int) -> bool:
     return due and plan.split.validation > 0 and plan.privacy is None
 
 
-def canonical_json(tree: Any) -> str:
+def canonical_json(tree: object) -> str:
     """JSON that depends on the values alone, not on key order or spacing."""
     return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -323,7 +323,7 @@ def _show(value: object) -> str:
     return "(absent)" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
 
 
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in tree.items():
         if isinstance(value, dict) and value:
             yield from _leaves(value, f"{prefix}{key}.")

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from common import calibration
+from common.arrays import Reals
 from common.errors import WireError
 from common.plan import Plan
 
@@ -123,7 +124,7 @@ class Schema:
             raise WireError("the tensors are not a readable safetensors file") from None
         return self.check(weights)
 
-    def check(self, weights: Mapping[str, NDArray[np.generic]]) -> Weights:
+    def check(self, weights: Mapping[str, Reals]) -> Weights:
         """The tensors in the schema's order, if they are exactly the agreed ones and finite.
 
         Raises:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arrays import Reals
 from common.errors import WireError
 from common.wire import Weights
 
@@ -41,12 +42,12 @@ class WeightedMean:
             total += np.rint(update[name].astype(np.float64) * (weight * self._units)).astype(np.int64)
         self.weight += weight
 
-    def mean(self) -> dict[str, NDArray[np.floating]]:
+    def mean(self) -> dict[str, Reals]:
         """The mean so far, in float64. Raises ZeroDivisionError before the first update."""
         scale = 1.0 / (self._units * self.weight)
         return {name: total * scale for name, total in self._sums.items()}
 
 
-def apply_update(weights: Weights, update: Mapping[str, NDArray[np.floating]]) -> Weights:
+def apply_update(weights: Weights, update: Mapping[str, Reals]) -> Weights:
     """weights + update, added in float64 and rounded once to float32."""
     return {name: (w.astype(np.float64) + update[name]).astype(np.float32) for name, w in weights.items()}

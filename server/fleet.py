@@ -8,6 +8,7 @@ Uses Flower's internals (Fleet router, middleware, link state): held to one vers
 tests/server/test_fleet.py.
 """
 
+import asyncio
 import binascii
 import contextlib
 import logging
@@ -16,7 +17,6 @@ import threading
 import time
 from base64 import b64decode
 from dataclasses import asdict
-from typing import Any
 
 import uvicorn
 from cryptography import x509
@@ -207,7 +207,7 @@ class _Door:
 class _KnowsPeer(HttpToolsProtocol):
     """uvicorn's HTTP, with the key of the client's certificate in the scope as `peer_key` (PEM)."""
 
-    def connection_made(self, transport: Any) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
         der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         certificate, app = x509.load_der_x509_certificate(der), self.app

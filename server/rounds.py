@@ -13,9 +13,9 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
-from numpy.typing import NDArray
 
 from common import wire
+from common.arrays import Reals
 from common.calibration import NUMBERS, fit_temperature
 from common.errors import RunError, WireError
 from common.plan import Plan, evaluates
@@ -250,7 +250,7 @@ class Replies:
             reply.content = self._as_weights(update, numbers[wire.N_EXAMPLES])
         return {**numbers, UPDATE_NORM: norm}
 
-    def _as_weights(self, update: Mapping[str, NDArray[np.floating]], n_examples: float) -> RecordDict:
+    def _as_weights(self, update: Mapping[str, Reals], n_examples: float) -> RecordDict:
         """What Flower's rules expect of a reply: whole weights and how much they count."""
         arrays = to_flower(apply_update(self.weights, update))
         return RecordDict({wire.ARRAYS: arrays, wire.METRICS: MetricRecord({wire.N_EXAMPLES: n_examples})})

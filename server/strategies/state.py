@@ -8,9 +8,10 @@ it was, in its place: Flower pairs some of them by order, and files keep none.
 import numpy as np
 from flwr.app import Array, ArrayRecord
 from flwr.serverapp.strategy import Strategy
-from numpy.typing import NDArray
 
-State = dict[str, NDArray[np.generic]]
+from common.arrays import Reals
+
+State = dict[str, Reals]
 
 
 def snapshot_state(strategy: Strategy) -> State:
@@ -22,7 +23,7 @@ def snapshot_state(strategy: Strategy) -> State:
     return state
 
 
-def _arrays_in(value: object) -> tuple[str, list[tuple[str, NDArray[np.generic]]]]:
+def _arrays_in(value: object) -> tuple[str, list[tuple[str, Reals]]]:
     if isinstance(value, ArrayRecord):
         return "record", [(key, array.numpy()) for key, array in value.items()]
     if isinstance(value, dict) and all(isinstance(a, np.ndarray) for a in value.values()):
@@ -34,7 +35,7 @@ def _arrays_in(value: object) -> tuple[str, list[tuple[str, NDArray[np.generic]]
 
 def restore_state(strategy: Strategy, state: State) -> None:
     """Put a snapshot back into a freshly built strategy of the same kind."""
-    grouped: dict[tuple[str, str], list[tuple[str, NDArray[np.generic]]]] = {}
+    grouped: dict[tuple[str, str], list[tuple[str, Reals]]] = {}
     for name in sorted(state):
         attribute, kind, _, key = name.split("|", 3)
         grouped.setdefault((attribute, kind), []).append((key, state[name]))
