@@ -161,7 +161,7 @@ def _train_privately(site: Site, content: RecordDict, start: wire.Weights) -> Tr
     steps = (cost.noise, cost.sample_rate, cost.steps)
     reservation = ledger.reserve(patients, purpose, steps, site.config.budget)
     wire.set_weights(site.model, start)
-    done = train_private_round(site.model, cohort, indices, plan, cost, number, site.device)
+    done = train_private_round(site.model, cohort, indices, plan, cost, number, device=site.device)
     ledger.settle(reservation, done.steps)
     return done
 

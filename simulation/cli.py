@@ -158,6 +158,7 @@ def phantom(
 
 def audit_privacy(
     where: Annotated[Path, typer.Argument(help="A finished simulated run's folder, or a hospital's.")],
+    *,
     site: Annotated[
         str | None, typer.Option(help="Which hospital of a simulated run; the first if left out.")
     ] = None,

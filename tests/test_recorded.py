@@ -85,7 +85,7 @@ def private_round(folder: Path) -> tuple[dict[str, str], dict[str, float]]:
     train = cohort.split(plan.split)["train"]
     model = build_model(plan)
     cost = RoundCost.of(plan, cohort.count_patients(train))
-    train_private_round(model, cohort, train, plan, cost, 1, torch.device("cpu"))
+    train_private_round(model, cohort, train, plan, cost, 1, device=torch.device("cpu"))
     weights = wire.get_weights(model)
     return {"plan": plan.sha256, "weights": digest(weights)}, {"norm": wire.l2_norm(weights)}
 

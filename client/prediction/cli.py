@@ -55,6 +55,7 @@ def explain(
     model: Model,
     source: Input,
     out: Annotated[Path, typer.Option(help="New folder; one folder a patient in it.")],
+    *,
     patient: Annotated[
         str | None, typer.Option(help="Only this patient (as in the files, or a cohort's pseudonym).")
     ] = None,

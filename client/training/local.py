@@ -55,7 +55,9 @@ def train_round(
     started, split = time.perf_counter(), cohort.split(plan.split)
     weight = class_weights(cohort.labels[split["train"]], plan).to(device)
     generator = torch_generator(plan.seed, "train", site, round)
-    steps = _Steps(model, plan, weight, generator, pull or Pull(), round, len(split["train"]))
+    steps = _Steps(
+        model, plan, weight, generator, pull or Pull(), round=round, n_sequences=len(split["train"])
+    )
     stopper = _EarlyStopping(plan.training.early_stopping)
     losses: list[Tensor] = []
     for _ in range(plan.training.epochs):
@@ -73,7 +75,7 @@ class _Steps:
 
     def __init__(
         self, model: nn.Module, plan: Plan, positive_weight: Tensor, generator: torch.Generator, pull: Pull,
-        round: int, n_sequences: int,
+        *, round: int, n_sequences: int,
     ) -> None:  # fmt: skip
         self.model, self.plan, self.pull = model, plan, pull
         self.positive_weight, self.generator = positive_weight, generator

@@ -100,7 +100,9 @@ def train_watched(
             )
             train_round(model, cohort, plan, "audited", number, device, pull=pull)
         else:
-            train_private_round(model, cohort, cohort.split(plan.split)["train"], plan, cost, number, device)
+            train_private_round(
+                model, cohort, cohort.split(plan.split)["train"], plan, cost, number, device=device
+            )
         weights = model.state_dict()
         yield start, parameters_to_vector([weights[name] - start[name] for name in trained])
         watch(number)

@@ -31,6 +31,7 @@ def train_private_round(
     plan: Plan,
     cost: RoundCost,
     round: int,
+    *,
     device: torch.device,
 ) -> Trained:
     """Train `model` in place for the plan's steps on the training sequences `indices`.

@@ -46,7 +46,7 @@ def test_empty_batches_get_noise_and_count(tmp_path):
     model = build_model(plan)
     before = wire.get_weights(model)
     cost = RoundCost(1e-12, 1.0, 5)  # nobody is ever drawn
-    done = train_private_round(model, cohort, cohort.split(plan.split)["train"], plan, cost, 1, CPU)
+    done = train_private_round(model, cohort, cohort.split(plan.split)["train"], plan, cost, 1, device=CPU)
     moved = np.concatenate([(w - before[k]).ravel() for k, w in wire.get_weights(model).items()])
     assert done.steps == 5
     assert math.isnan(done.loss)
@@ -68,7 +68,7 @@ def test_two_rounds_are_never_the_same_whatever_the_plans_seed(tmp_path):
     for _ in range(2):
         model = build_model(plan)
         train_private_round(
-            model, cohort, cohort.split(plan.split)["train"], plan, RoundCost.of(plan, 20), 1, CPU
+            model, cohort, cohort.split(plan.split)["train"], plan, RoundCost.of(plan, 20), 1, device=CPU
         )
         weights.append(wire.get_weights(model)["head.0.weight"])
         assert "forward" not in model.encoder.__dict__  # the engine has gone
@@ -120,7 +120,7 @@ def test_private_training_learns(tmp_path):
         cohort = Cohort.open(make_cohort(tmp_path / str(noise), 120, 0, plan))
         model = build_model(plan)
         indices = cohort.split(plan.split)["train"]
-        train_private_round(model, cohort, indices, plan, RoundCost.of(plan, len(indices)), 1, CPU)
+        train_private_round(model, cohort, indices, plan, RoundCost.of(plan, len(indices)), 1, device=CPU)
         (everyone,) = in_chunks(cohort, sequences_by_patient(cohort, indices, 1), None, CPU)
         batch = everyone.batch
         with torch.no_grad():
@@ -136,7 +136,7 @@ def one_step(tmp_path, plan, cohort):
     model = build_model(plan)
     before = wire.get_weights(model)
     cost = RoundCost(1.0, 1e-9, 1)
-    train_private_round(model, cohort, cohort.split(plan.split)["train"], plan, cost, 1, CPU)
+    train_private_round(model, cohort, cohort.split(plan.split)["train"], plan, cost, 1, device=CPU)
     return np.concatenate([(w - before[k]).ravel() for k, w in wire.get_weights(model).items()])
 
 
