@@ -1,12 +1,15 @@
-"""Which of a patient's images make the sequence: frontal X-rays; the one CT series that covers the chest
-best."""
+"""Which of a patient's images make the sequence: frontal X-rays of the chest, one an exposure; one axial
+stack of CT slices."""
 
 from collections.abc import Sequence as Seq
 from pathlib import Path
 
 import numpy as np
 
-from client.imaging.dicom import PLACED_BY, Header
+from client.imaging import stacks
+from client.imaging.dicom import Header
+from client.imaging.facts import body_part
+from client.imaging.facts.image_kind import Kind
 from client.imaging.outcome import Reason, Tally
 
 SAME_PLACE_MM = 0.01
@@ -20,7 +23,18 @@ def choose_images(headers: Seq[Header], modality: str, tally: Tally) -> list[Hea
         {header.uid: header for header in sorted(headers, key=lambda h: str(h.path), reverse=True)}.values()
     )
     tally.add_files(Reason.DUPLICATE, _paths(headers, without=images))
-    return _one_series(images, tally) if modality == "ct" else _frontal(images, tally)
+    images = _left(images, [h for h in images if h.body != body_part.OTHER], Reason.NOT_CHEST, tally)
+    kept = _one_stack(images, tally) if modality == "ct" else _frontal(images, tally)
+    for header in kept:
+        for doubt in header.doubts:
+            tally.add_files(Reason[doubt], [header.path])
+    return kept
+
+
+def _left(images: Seq[Header], kept: list[Header], reason: Reason, tally: Tally) -> list[Header]:
+    """`kept`; the others are counted."""
+    tally.add_files(reason, _paths(images, without=kept))
+    return kept
 
 
 def _paths(images: Seq[Header], without: Seq[Header]) -> list[Path]:
@@ -29,40 +43,46 @@ def _paths(images: Seq[Header], without: Seq[Header]) -> list[Path]:
 
 
 def _frontal(images: list[Header], tally: Tally) -> list[Header]:
-    """All but lateral and oblique views. An image that does not say is taken for frontal, and noted."""
-    kept = [h for h in images if h.view != "other"]
-    tally.add_files(Reason.NOT_FRONTAL, _paths(images, without=kept))
+    """All but raw images, captures beside originals, lateral and oblique views, and second images of one
+    exposure. An image that does not say its view is taken for frontal, and noted."""
+    images = _left(images, [h for h in images if h.kind != Kind.RAW], Reason.RAW, tally)
+    images = _originals(images, tally)
+    images = _left(images, [h for h in images if h.view != "other"], Reason.NOT_FRONTAL, tally)
+    kept = _left(images, _one_an_exposure(images), Reason.SAME_EXPOSURE, tally)
     tally.add_files(Reason.VIEW_UNKNOWN, (h.path for h in kept if h.view == "unknown"))
     return kept
 
 
-def _one_series(images: list[Header], tally: Tally) -> list[Header]:
-    """Of the series without localisers, derived images and captures: the most slices, then the thinner, then
-    the newest UID."""
-    slices = [h for h in images if not h.derived]
-    tally.add_files(Reason.NOT_A_SLICE, _paths(images, without=slices))
-    if not slices:
+def _originals(images: list[Header], tally: Tally) -> list[Header]:
+    """Without captures and projections; a patient who has nothing else keeps the captures, noted."""
+    originals = [h for h in images if h.kind >= Kind.DERIVED]
+    if originals:
+        return _left(images, originals, Reason.CAPTURE, tally)
+    captures = _left(images, [h for h in images if h.kind == Kind.CAPTURE], Reason.CAPTURE, tally)
+    tally.add_files(Reason.CAPTURE_USED, (h.path for h in captures))
+    return captures
+
+
+def _one_an_exposure(images: list[Header]) -> list[Header]:
+    """Of files that show one exposure the one closest to it, then the first by number and UID; all frames of
+    that file."""
+    best: dict[str, Header] = {}
+    for h in sorted(images, key=lambda h: (-h.kind, h.number or 0.0, h.uid)):
+        best.setdefault(h.exposure, h)
+    return [h for h in images if not h.exposure or best[h.exposure].path == h.path]
+
+
+def _one_stack(images: list[Header], tally: Tally) -> list[Header]:
+    """One axial volume (stacks.py)."""
+    slices = _left(images, [h for h in images if h.kind >= Kind.DERIVED], Reason.NOT_A_SLICE, tally)
+    axial = _left(slices, [h for h in slices if stacks.is_axial(h)], Reason.NOT_AXIAL, tally)
+    found = stacks.volumes(axial)
+    if not found:
         return []
-    by_series: dict[str, list[Header]] = {}
-    for h in slices:
-        by_series.setdefault(h.series, []).append(h)
-
-    def worth(uid: str) -> tuple[int, float, str]:
-        thickness = [h.thickness for h in by_series[uid] if h.thickness is not None]
-        return (
-            len({h.position for h in by_series[uid]}),
-            -float(np.median(thickness)) if thickness else -np.inf,
-            uid,
-        )
-
-    chosen = by_series[max(by_series, key=worth)]
-    tally.add_files(Reason.OTHER_SERIES, _paths(slices, without=chosen))
-    surest = min((h.placed_by for h in chosen), key=PLACED_BY.index)
-    alike = [
-        h for h in chosen if h.placed_by == surest
-    ]  # millimetres of different origins cannot be compared
-    tally.add_files(Reason.NO_POSITION, _paths(chosen, without=alike))
-    return alike
+    chosen = max(found, key=stacks.score(found))
+    placed = _left(chosen, stacks.placed_alike(chosen), Reason.NO_POSITION, tally)
+    _left(axial, chosen, Reason.OTHER_SERIES, tally)
+    return placed
 
 
 def check_places(ordered: list[Header], tally: Tally) -> list[Header]:

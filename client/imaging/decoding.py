@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
-from client.imaging.frames import Frame, Image
+from client.imaging.frames import Frame, Image, ImageFile
 from client.imaging.outcome import Reason, Skipped, Tally
 from client.imaging.pixels import DicomPixels, Pixels, fit
 from client.imaging.reader import frames_of
@@ -41,7 +41,9 @@ def decode(
         known: images that need not be read again.
     """
     distinct = [list(dict.fromkeys(f for s in sequences for f in s.frames)) for sequences in patients]
-    pixels_of = _images([frame.image for frames in distinct for frame in frames], contract, known or {})
+    pixels_of = _images(
+        [frame.image for frames in distinct for frame in frames], contract, known or {}, tally
+    )
     for sequences, frames in zip(patients, distinct, strict=True):
         pixels: dict[Image, Pixels] = {}
         for frame in frames:
@@ -53,8 +55,12 @@ def decode(
         yield Decoded(sequences, pixels)
 
 
+DARK = 1 / 16
+"""12 bits in a file of 16 use no more."""
+
+
 def _images(
-    wanted: list[Image], contract: Input, known: Mapping[Image, Pixels]
+    wanted: list[Image], contract: Input, known: Mapping[Image, Pixels], tally: Tally
 ) -> Iterator[Pixels | Skipped]:
     """Each image, in order. DICOM is read in processes of its own (reader.py)."""
     fresh = frames_of([i for i in wanted if isinstance(i, DicomPixels) and i not in known], contract)
@@ -65,6 +71,9 @@ def _images(
             yield next(fresh)
         else:
             try:
-                yield fit(image.read(), contract.size, contract.depth)
+                grey = image.read()
+                if isinstance(image, ImageFile) and grey.max() <= DARK:
+                    tally.add_files(Reason.DARK, [image.path])
+                yield fit(grey, contract.size, contract.depth)
             except Skipped as skipped:
                 yield skipped

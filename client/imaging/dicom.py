@@ -2,28 +2,28 @@
 
 import logging
 import math
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pydicom
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import (
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    SecondaryCaptureImageStorage,
-)
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from client.imaging.attributes import AGES, SEXES
 from client.imaging.deidentify import identifiers_in, removed_from
-from client.imaging.functional_groups import count_frames, frame_attributes, slice_position
-from client.imaging.outcome import Reason, Skipped
+from client.imaging.facts import body_part
+from client.imaging.facts.image_kind import Kind, kind_of
+from client.imaging.facts.moment import Moment, acquisition_moment, parse_date
+from client.imaging.facts.person import NOBODY, Person, person_of
+from client.imaging.facts.text import text
+from client.imaging.facts.view import view_of
+from client.imaging.functional_groups import Normal, count_frames, frame_attributes, slice_geometry
+from client.imaging.outcome import Owner, Reason, Skipped
 
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it logs odd values too
 
@@ -34,6 +34,21 @@ PLACED_BY = ("geometry", "slice location", "instance number")
 MODALITIES = {"xray": ("CR", "DX", "RF", "RG"), "ct": ("CT",)}
 
 
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What the slices of one volume have in common."""
+
+    normal: Normal | None = None  # None without a usable geometry
+    frame_of_reference: str = ""
+    kernel: str = ""
+    acquisition: str = ""
+    moment: str = ""  # which of several passes over the same place
+    echo: str = ""
+
+
+NO_STACK = Stack()
+
+
 @dataclass(frozen=True, slots=True)  # a hospital has a hundred thousand
 class Header:
     """What places one image in a patient's sequence."""
@@ -42,15 +57,24 @@ class Header:
     patient: str  # as in the file; leaves this package only as a pseudonym
     uid: str
     series: str
-    time: datetime | None
-    position: float | None  # millimetres along the normal of the slice
+    time: datetime | None  # of the place; of UTC where `offset` has been taken off
+    position: float | None  # millimetres from the feet to the head
     scanner: str
     shape: tuple[int, int]
     study: str = ""
     accession: str = ""
     frame: int = 0  # which image of the file
     view: str = "unknown"  # of an X-ray: "frontal", "other", "unknown"
-    derived: bool = False  # a localiser, a reformatted image or a capture
+    kind: Kind = Kind.ORIGINAL
+    body: str = body_part.UNKNOWN
+    person: Person = NOBODY
+    offset: int | None = None  # of `time`, minutes east of UTC
+    timed: bool = True  # whether `time` has a time of day
+    exposure: str = ""  # the same of two images: they show one exposure
+    doubts: tuple[str, ...] = ()  # names of the Reasons that its use is noted with
+    stack: Stack = NO_STACK
+    location: float | None = None  # SliceLocation
+    number: float | None = None  # InstanceNumber
     thickness: float | None = None  # millimetres
     placed_by: str = "geometry"  # one of PLACED_BY
     burnt_in: bool = False  # the file says that text is drawn into the image
@@ -75,7 +99,17 @@ def read_headers(path: Path, modality: str) -> HeadersOfFile:
     """
     with guarded():
         ds = open_dataset(path, headers_only=True)
-        return HeadersOfFile(_headers(path, ds, modality), removed_from(ds), identifiers_in(ds))
+        owner = Owner(
+            *(text(ds, keyword) for keyword in ("PatientID", "StudyInstanceUID", "AccessionNumber"))
+        )
+        try:
+            return HeadersOfFile(_headers(path, ds, modality), removed_from(ds), identifiers_in(ds))
+        except Skipped as skipped:
+            raise Skipped(skipped.reason, owner) from None
+        except MemoryError:
+            raise
+        except Exception:  # pydicom parses on access
+            raise Skipped(Reason.BROKEN, owner) from None
 
 
 def read_patient(path: Path) -> str:
@@ -110,54 +144,97 @@ def _headers(path: Path, ds: Dataset, modality: str) -> list[Header]:
     patient = str(ds.get("PatientID", "") or "").strip()
     if not patient:
         raise Skipped(Reason.NO_PATIENT)
-    time = acquisition_time(ds)
-    scanner = " ".join(str(ds.get(k, "") or "") for k in ("Manufacturer", "ManufacturerModelName")).strip()
-    n, uid = count_frames(ds), str(ds.get("SOPInstanceUID", "") or path)
+    moment, n = acquisition_moment(ds), count_frames(ds)
+    common = _common(path, ds, patient, moment)
     pause = timedelta(milliseconds=float(ds.get("FrameTime", 0.0) or 0.0)) if n > 1 else timedelta()
-    places = [_place(ds, k) for k in range(n)]
-    headers = [
-        Header(
-            path=path,
-            frame=k,
-            patient=patient,
-            uid=uid if n == 1 else f"{uid}:{k:05d}",
-            study=str(ds.get("StudyInstanceUID", "") or ""),
-            accession=str(ds.get("AccessionNumber", "") or "").strip(),
-            series=str(ds.get("SeriesInstanceUID", "") or ""),
-            time=None if time is None else time + k * pause,
-            position=places[k][0],
-            scanner=scanner or "unknown",
-            shape=(int(ds.Rows), int(ds.Columns)),
-            view=view_of(ds),
-            derived=_is_derived(ds),
-            thickness=_number(ds.get("SliceThickness")),
-            placed_by=places[k][1],
-            burnt_in=str(ds.get("BurnedInAnnotation", "") or "").strip().upper() == "YES",
-            sex=_sex(ds),
-            age=_age_band(ds, time),
-        )
-        for k in range(n)
-    ]
-    if modality == "xray" and time is None:
+    headers = [_frame(common, ds, k, n, k * pause) for k in range(n)]
+    if modality == "xray" and moment is None:
         raise Skipped(Reason.NO_TIME)
     if modality == "ct" and any(h.position is None for h in headers):
         raise Skipped(Reason.NO_POSITION)
     return headers
 
 
+def _common(path: Path, ds: Dataset, patient: str, moment: Moment | None) -> Header:
+    """What holds for all images of a file."""
+    scanner = f"{text(ds, 'Manufacturer')} {text(ds, 'ManufacturerModelName')}".strip()
+    view, body = view_of(ds), body_part.body_part_of(ds)
+    doubts = (
+        (Reason.VIEW_DISAGREES, not view.agreed),
+        (Reason.DATES_DISAGREE, moment is not None and not moment.agreed),
+        (Reason.BODY_PART_UNSURE, body == body_part.UNSURE),
+    )
+    return Header(
+        path=path,
+        patient=patient,
+        uid=text(ds, "SOPInstanceUID") or str(path),
+        study=text(ds, "StudyInstanceUID"),
+        accession=text(ds, "AccessionNumber"),
+        series=text(ds, "SeriesInstanceUID"),
+        time=moment.local if moment else None,
+        position=None,
+        scanner=scanner or "unknown",
+        shape=(int(ds.Rows), int(ds.Columns)),
+        view=view.name,
+        kind=kind_of(ds),
+        body=body,
+        person=person_of(ds),
+        offset=moment.offset if moment else None,
+        timed=moment is None or moment.timed,
+        exposure=_exposure(ds, moment, view.name),
+        doubts=tuple(reason.name for reason, holds in doubts if holds),
+        thickness=_number(ds.get("SliceThickness")),
+        burnt_in=text(ds, "BurnedInAnnotation").upper() == "YES",
+        sex=_sex(ds),
+        age=_age_band(ds, moment.local if moment else None),
+        location=_number(ds.get("SliceLocation")),
+        number=_number(ds.get("InstanceNumber")),
+    )
+
+
+def _frame(common: Header, ds: Dataset, frame: int, n: int, since: timedelta) -> Header:
+    """One image of a file, with what is its own."""
+    about = frame_attributes(ds, frame)
+    position, placed_by, normal = _place(ds, about, n)
+    stack = Stack(
+        normal,
+        text(about, "FrameOfReferenceUID"),
+        text(about, "ConvolutionKernel"),
+        text(about, "FrameAcquisitionNumber") or text(about, "AcquisitionNumber"),
+        text(about, "TemporalPositionIndex") or text(about, "TemporalPositionIdentifier"),
+        text(ds, "EchoNumbers"),
+    )
+    return replace(
+        common,
+        frame=frame,
+        uid=common.uid if n == 1 else f"{common.uid}:{frame:05d}",
+        time=None if common.time is None else common.time + since,
+        position=position,
+        placed_by=placed_by,
+        stack=stack,
+    )
+
+
+def _exposure(ds: Dataset, moment: Moment | None, view: str) -> str:
+    """The same for two images of one exposure: a person is not exposed twice at one moment."""
+    if event := text(ds, "IrradiationEventUID"):
+        return f"{event} {view}"
+    return f"{text(ds, 'StudyInstanceUID')} {moment.local} {view}" if moment and moment.exact else ""
+
+
 def _sex(ds: Dataset) -> str:
-    sex = str(ds.get("PatientSex", "") or "").strip().upper()
+    sex = text(ds, "PatientSex").upper()
     return sex if sex in SEXES else "unknown"
 
 
 def _age_band(ds: Dataset, time: datetime | None) -> str:
     """By PatientAge (PS3.5: 045Y, 018M), else by the birth date at the image's time."""
     years: float | None = None
-    stated = str(ds.get("PatientAge", "") or "").strip().upper()
+    stated = text(ds, "PatientAge").upper()
     if stated[:-1].isdigit() and stated[-1:] in _YEARS_IN:
         years = int(stated[:-1]) * _YEARS_IN[stated[-1]]
-    elif (born := _parse_time(str(ds.get("PatientBirthDate", "") or ""), "")) and time:
-        years = (time - born).days / 365.25
+    elif (born := parse_date(text(ds, "PatientBirthDate"))) and time:
+        years = (time.date() - born).days / 365.25
     if years is None or not 0 <= years < 130:
         return "unknown"
     return AGES[min(int(years // 20), 4)]
@@ -174,16 +251,18 @@ def require_image(ds: Dataset) -> None:
         raise Skipped(Reason.TOO_LARGE)
 
 
-def _place(ds: Dataset, frame: int) -> tuple[float | None, str]:
-    """Where a slice lies, and how that is known: by its geometry, else slice location, else its number in the
-    series."""
-    if (position := slice_position(frame_attributes(ds, frame))) is not None:
-        return position, "geometry"
-    if frame == 0 and (position := _number(ds.get("SliceLocation"))) is not None:
-        return position, "slice location"
-    if frame == 0 and (number := _number(ds.get("InstanceNumber"))) is not None:
-        return number * (_number(ds.get("SliceThickness")) or 1.0), "instance number"
-    return None, "nothing"
+def _place(
+    ds: Dataset, about: Dataset, n: int
+) -> tuple[float | None, str, tuple[float, float, float] | None]:
+    """Where a slice lies, how that is known, and its normal: by its geometry, else slice location, else its
+    number in the series."""
+    if (geometry := slice_geometry(about)) is not None:
+        return geometry[0], "geometry", geometry[1]
+    if n == 1 and (location := _number(ds.get("SliceLocation"))) is not None:
+        return location, "slice location", None
+    if n == 1 and (number := _number(ds.get("InstanceNumber"))) is not None:
+        return number * (_number(ds.get("SliceThickness")) or 1.0), "instance number", None
+    return None, "nothing", None
 
 
 def _number(value: object) -> float | None:
@@ -192,55 +271,6 @@ def _number(value: object) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
-
-
-def view_of(ds: Dataset) -> str:
-    """ "frontal", "other" or "unknown": by ViewPosition (PS3.3 C.8.7.1), else by words in the series'
-    description."""
-    view = str(ds.get("ViewPosition", "") or "").strip().upper()
-    if view:
-        return "frontal" if view in _FRONTAL else "other" if view in _NOT_FRONTAL else "unknown"
-    words = set(re.split(r"[^A-Z]+", str(ds.get("SeriesDescription", "") or "").upper()))
-    if words & _NOT_FRONTAL:
-        return "other"
-    return "frontal" if words & _FRONTAL else "unknown"
-
-
-_FRONTAL = {"PA", "AP", "FRONTAL"}
-_NOT_FRONTAL = {"LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL", "LAT", "OBLIQUE"}
-
-
-def _is_derived(ds: Dataset) -> bool:
-    kinds = {str(kind).upper() for kind in (ds.get("ImageType") or [])}
-    return bool(kinds & {"LOCALIZER", "SECONDARY"}) or ds.get("SOPClassUID") == SecondaryCaptureImageStorage
-
-
-def acquisition_time(ds: Dataset) -> datetime | None:
-    """When the image was taken: acquisition, else content, series or study date. None without a usable
-    date."""
-    stamp = str(ds.get("AcquisitionDateTime", "") or "")
-    if parsed := _parse_time(stamp[:8], stamp[8:]):
-        return parsed
-    for kind in ("Acquisition", "Content", "Series", "Study"):
-        date, time = str(ds.get(f"{kind}Date", "") or ""), str(ds.get(f"{kind}Time", "") or "")
-        if parsed := _parse_time(date, time):
-            return parsed
-    return None
-
-
-def _parse_time(date: str, time: str) -> datetime | None:
-    """DICOM DA (YYYYMMDD) and TM (HH[MM[SS[.F]]]); a missing or odd time of day is midnight."""
-    try:
-        day = datetime.strptime(date.replace(".", "").strip(), "%Y%m%d")
-    except ValueError:
-        return None
-    clock = time.replace(":", "").strip().split(".")[0].split("+")[0].split("-")[0]
-    try:
-        return day.replace(
-            hour=int(clock[0:2] or 0), minute=int(clock[2:4] or 0), second=min(int(clock[4:6] or 0), 59)
-        )
-    except ValueError:
-        return day
 
 
 @contextmanager

@@ -1,24 +1,24 @@
-"""Labels: a CSV or parquet table keyed by patient, study or accession, one column a finding; 0, 1, or empty
-for unknown."""
+"""Labels: a table keyed by patient, study or accession, one column a finding; 0, 1, or empty for unknown."""
 
-import csv
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import parquet
 
 from client.imaging.outcome import Reason, Tally
+from client.imaging.tables import parse_number, read_table, require_key
 from common.errors import DataError
+from common.text import printable
 
 Known = NDArray[np.float32]
 KEYS = ("study", "accession", "patient")
 """What a row may be about, the narrowest first: a table's first of these is its key."""
-MEANING = {"0": 0.0, "0.0": 0.0, "1": 1.0, "1.0": 1.0, "": float("nan")}
+ANYBODY = ""
+"""The patient of a row that names none."""
 SHOWN = 20
 
 
@@ -28,55 +28,32 @@ class Labels:
 
     path: Path
     key: str  # one of KEYS
-    values: dict[str, Known]  # (K,) 0, 1 or NaN each
+    values: dict[tuple[str, str], Known]  # (patient or ANYBODY, key) -> (K,) 0, 1 or NaN each
 
     def known(self) -> set[str]:
         """Keys with a known label for at least one finding."""
-        return {key for key, values in self.values.items() if not np.isnan(values).all()}
+        return {key for (_, key), values in self.values.items() if not np.isnan(values).all()}
 
+    def of(self, patient: str, without: Set[str] = frozenset()) -> dict[str, Known]:
+        """Key -> what is known, of those that may be about this patient."""
+        return {
+            key: values
+            for owner in (ANYBODY, patient)
+            for key, values in self._by_owner.get(owner, {}).items()
+            if key not in without
+        }
 
-def read_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """The rows of a CSV or parquet table that has at least `columns`.
+    @cached_property
+    def _by_owner(self) -> dict[str, dict[str, Known]]:
+        by_owner: dict[str, dict[str, Known]] = defaultdict(dict)
+        for (owner, key), values in self.values.items():
+            if not np.isnan(values).all():
+                by_owner[owner][key] = values
+        return by_owner
 
-    Raises:
-        DataError: the file is missing, not such a table, or lacks a column.
-    """
-    try:
-        rows, found = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as e:
-        raise DataError(f"{path}: not readable as {path.suffix[1:] or 'CSV'}: {type(e).__name__}") from None
-    if missing := [c for c in columns if c not in found]:
-        raise DataError(f"{path}: the column {missing[0]!r} is missing; found {', '.join(found) or 'none'}")
-    return rows
-
-
-def _read_csv(path: Path) -> tuple[list[dict[str, str]], list[str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        rows = [{k: (v or "").strip() for k, v in row.items() if k is not None} for row in reader]
-        return rows, list(reader.fieldnames or ())
-
-
-def _read_parquet(path: Path) -> tuple[list[dict[str, str]], list[str]]:
-    table = parquet.read_table(path)
-    return [
-        {name: _text(value) for name, value in row.items()} for row in table.to_pylist()
-    ], table.column_names
-
-
-def _text(value: object) -> str:
-    if value is None or value != value:  # NaN
-        return ""
-    return str(int(value)) if isinstance(value, bool) else str(value).strip()
-
-
-def parse_label(text: str, where: str) -> float:
-    """0, 1, or NaN for unknown. Raises DataError, naming `where`, for anything else."""
-    if text not in MEANING:
-        raise DataError(f"{where}: found the label {text!r}, expected 0, 1 or nothing")
-    return MEANING[text]
+    def names_owner(self, key: str) -> bool:
+        """Whether the table says whose it is."""
+        return (ANYBODY, key) not in self.values
 
 
 def read_labels(path: Path, findings: tuple[str, ...]) -> Labels:
@@ -86,27 +63,43 @@ def read_labels(path: Path, findings: tuple[str, ...]) -> Labels:
         DataError: unreadable, a column is missing, a label is odd, or rows about the same contradict each
         other (all are listed).
     """
-    rows = read_rows(path, findings)
-    key = next((k for k in KEYS if rows and k in rows[0]), None)
+    table = read_table(path, findings)
+    key = next((k for k in KEYS if k in table.columns), None)
     if key is None:
-        found = ", ".join(rows[0]) if rows else "no row"
-        raise DataError(f"{path}: a column 'patient', 'study' or 'accession' is missing; found {found}")
-    values: dict[str, Known] = {}
-    seen: dict[str, list[int]] = defaultdict(list)
-    conflicts: dict[str, None] = {}
-    for number, row in enumerate(rows, start=2):
-        known = np.array([parse_label(row[f], f"{path}, row {number}") for f in findings], dtype=np.float32)
-        if not row[key]:
-            raise DataError(f"{path}, row {number}: its {key} is empty")
-        seen[row[key]].append(number)
-        if not np.array_equal(values.setdefault(row[key], known), known, equal_nan=True):
-            conflicts[row[key]] = None
+        columns = ", ".join(printable(c, 40) for c in table.columns[:20]) or "no row"
+        raise DataError(f"{path}: a column 'patient', 'study' or 'accession' is missing; found {columns}")
+    values: dict[tuple[str, str], Known] = {}
+    seen: dict[tuple[str, str], list[int]] = defaultdict(list)
+    conflicts: dict[tuple[str, str], None] = {}
+    for number, row in table.rows:
+        where = table.where(number)
+        known = np.array([parse_label(row[f], where) for f in findings], dtype=np.float32)
+        about = (
+            ANYBODY if key == "patient" else row.get("patient", ANYBODY),
+            require_key(row[key], key, where),
+        )
+        seen[about].append(number)
+        if not np.array_equal(values.setdefault(about, known), known, equal_nan=True):
+            conflicts[about] = None
     if conflicts:
         raise DataError(
             f"{path}: rows about the same {key} have different labels: "
             f"{_listed([_rows(seen[k]) for k in conflicts])}"
         )
     return Labels(path, key, values)
+
+
+def parse_label(text: str, where: str) -> float:
+    """0, 1, or NaN for unknown. Raises DataError, naming `where`, for anything else."""
+    if not text:
+        return float("nan")
+    try:
+        value = parse_number(text, where)
+    except DataError:
+        value = -1.0
+    if value not in (0.0, 1.0):
+        raise DataError(f"{where}: found the label {printable(text, 40)!r}, expected 0, 1 or nothing")
+    return value
 
 
 def _rows(numbers: list[int]) -> str:
@@ -117,17 +110,48 @@ def _listed(texts: list[str]) -> str:
     return ", ".join(texts[:SHOWN]) + (f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else "")
 
 
-def require_images(labels: Labels, seen: set[str], tally: Tally) -> None:
-    """Count what is labelled and was not `seen` among the images: unreadable files may have been theirs.
+def require_images(labels: Labels, seen: Set[tuple[str, str]], unusable: Sequence[str], tally: Tally) -> None:
+    """Count what is labelled and has no usable image.
+
+    Args:
+        seen: (patient, key) of each image.
+        unusable: the key of each file that is no image for the plan; empty where it could be anybody's.
 
     Raises:
-        DataError: there are more of them than unreadable files could explain.
+        DataError: there are more of them than files that nobody can read could explain, or an ID has lost its
+        zeros.
     """
-    ghosts = sorted(labels.values.keys() - seen)
-    if len(ghosts) > tally.skipped_files:
+    keys = {key for _, key in seen}
+    missing = {
+        (owner, key)
+        for owner, key in labels.values
+        if not ((owner, key) in seen or (not owner and key in keys))
+    }
+    ghosts = sorted({key for _, key in missing})
+    if labels.key != "study":
+        _require_zeros(labels, ghosts, keys)
+    absent = [key for key in ghosts if key not in unusable]
+    if len(absent) > unusable.count(""):
         them = "studies" if labels.key == "study" else f"{labels.key}(s)"
         advice = "remove the rows or add the images"
         raise DataError(
-            f"{labels.path}: {len(ghosts)} labelled {them} without any image: {_listed(ghosts)}; {advice}"
+            f"{labels.path}: {len(absent)} labelled {them} without any image: {_listed(absent)}; {advice}"
         )
-    tally.add(Reason.NO_FRAMES, len(ghosts))
+    tally.add(Reason.NO_FRAMES, len(missing))
+
+
+def _require_zeros(labels: Labels, ghosts: list[str], keys: Set[str]) -> None:
+    """Raises DataError if a key that is missing is one of the images' but for zeros that a spreadsheet took
+    or added."""
+    bare = {_bare(key): key for key in keys}
+    lost = [key for key in ghosts if _bare(key) in bare]
+    if lost:
+        raise DataError(
+            f"{labels.path}: found the {labels.key}(s) {_listed([printable(k, 64) for k in lost])}, "
+            "the images have "
+            f"{printable(bare[_bare(lost[0])], 64)}; zeros were lost or added: format the column as text"
+        )
+
+
+def _bare(key: str) -> str:
+    return key.removesuffix(".0").lstrip("0")

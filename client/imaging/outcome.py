@@ -29,7 +29,14 @@ class Reason(StrEnum):
     OTHER_STUDY = "study of a patient that no label is about"
     SAME_PLACE = "slice at the place of another"
     NOT_FRONTAL = "lateral or oblique view"
+    NOT_CHEST = "another part of the body"
+    NOT_AXIAL = "CT slice that is not axial"
+    RAW = "the detector's raw signal (For Processing)"
+    CAPTURE = "capture or derived image beside an original"
     DUPLICATE = "same SOP instance as another file"
+    SAME_EXPOSURE = "the same exposure as another image"
+    TWO_PEOPLE = "patient ID that stands for two people"
+    KEY_SHARED = "study or accession number of several patients"
     UNLABELLED = "patient without a label"
     FORGOTTEN = "patient who asked to be left out"
     NO_FRAMES = "patient without a readable image"
@@ -38,14 +45,30 @@ class Reason(StrEnum):
     VIEW_UNKNOWN = "does not say its view, taken for frontal"
     PLACED_BY_NUMBER = "placed by slice location or number, not by geometry"
     SLICES_MISSING = "patient whose CT has slices missing"
+    CAPTURE_USED = "capture or derived image, with no original beside it"
+    DARK = "uses less than a sixteenth of its file's range of grey values"
+    VIEW_DISAGREES = "its view is told in two ways"
+    BODY_PART_UNSURE = "told to show the chest and another part"
+    DATES_DISAGREE = "its dates lie more than a week apart"
+    ORDER_UNSURE = "has no time of day, beside another image of the day"
+    ZONE_UNSURE = "does not say its time zone, beside images of several"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whom a file is about, as far as it says."""
+
+    patient: str = ""
+    study: str = ""
+    accession: str = ""
 
 
 class Skipped(Exception):  # noqa: N818 - an outcome, not an error
     """One file cannot be used. Never leaves `client.imaging`: it is counted there."""
 
-    def __init__(self, reason: Reason) -> None:
+    def __init__(self, reason: Reason, owner: "Owner | None" = None) -> None:
         super().__init__(reason.value)
-        self.reason = reason
+        self.reason, self.owner = reason, owner or Owner()
 
 
 PATIENT_REASONS = (
@@ -54,11 +77,24 @@ PATIENT_REASONS = (
     Reason.FORGOTTEN,
     Reason.SLICES_MISSING,
     Reason.TOO_SHORT,
+    Reason.TWO_PEOPLE,
+    Reason.KEY_SHARED,
 )
 """These count patients; all others count files."""
 
-NOTES = (Reason.BURNT_IN, Reason.VIEW_UNKNOWN, Reason.PLACED_BY_NUMBER, Reason.SLICES_MISSING)
+NOTES = (
+    Reason.BURNT_IN, Reason.VIEW_UNKNOWN, Reason.PLACED_BY_NUMBER, Reason.SLICES_MISSING,
+    Reason.CAPTURE_USED, Reason.DARK, Reason.VIEW_DISAGREES, Reason.BODY_PART_UNSURE,
+    Reason.DATES_DISAGREE, Reason.ORDER_UNSURE, Reason.ZONE_UNSURE,
+)  # fmt: skip
 """These count what is used, and should be looked at."""
+
+
+def log_files(reason: Reason, paths: Iterable[Path | None]) -> None:
+    """Write each path into the site's own log."""
+    for path in paths:
+        if path is not None:
+            log.info("%s: %s", reason.name.lower(), path)
 
 
 @dataclass
@@ -73,10 +109,9 @@ class Tally:
 
     def add_files(self, reason: Reason, paths: Iterable[Path | None]) -> None:
         """Count files, and write the path of each that has one into the site's own log."""
-        for path in paths:
-            self.counts[reason] += 1
-            if path is not None:
-                log.info("%s: %s", reason.name.lower(), path)
+        files = list(paths)
+        self.counts[reason] += len(files)
+        log_files(reason, files)
 
     @property
     def skipped_files(self) -> int:

@@ -14,8 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
-from datetime import datetime
+from dataclasses import astuple, dataclass, field
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -23,9 +22,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from pydantic import TypeAdapter
 
 from client.imaging.dicom import Header, HeadersOfFile, read_headers, read_patient
-from client.imaging.outcome import Reason, Skipped
+from client.imaging.outcome import Owner, Reason, Skipped
 from client.imaging.pixels import DicomPixels, Pixels, fit, read_pixels
 from common.malloc import keep_memory
 from common.plan import Input, Window
@@ -158,7 +158,7 @@ class _Pool:
             reader.ready = True
             return
         number, _ = reader.has.popleft()
-        self.done[number] = answer[1:] if answer[:1] == b"+" else Skipped(Reason[answer[1:].decode()])
+        self.done[number] = answer[1:] if answer[:1] == b"+" else _skipped(json.loads(answer[1:]))
 
     def _replace(self, reader: _Process, reason: Reason) -> None:
         """The job in work is given up; the others of the process are done by its successor."""
@@ -200,32 +200,30 @@ def _answer(job: Job) -> bytes:
         window = Window.model_validate(job["window"]) if job["window"] else None
         return b"+" + fit(read_pixels(path, window, job["frame"]), job["size"], job["depth"]).tobytes()
     except Skipped as skipped:
-        return b"-" + skipped.reason.name.encode()
+        return b"-" + json.dumps([skipped.reason.name, *astuple(skipped.owner)]).encode()
     except MemoryError:
-        return b"-" + Reason.TOO_LARGE.name.encode()
+        return b"-" + json.dumps([Reason.TOO_LARGE.name]).encode()
 
 
-_PLAIN = tuple(f.name for f in fields(Header) if f.name not in ("path", "time"))
+def _skipped(told: list[str]) -> Skipped:
+    return Skipped(Reason[told[0]], Owner(*told[1:]))
 
 
-def _describe(found: HeadersOfFile) -> dict[str, Any]:
-    images = [
-        {**{name: getattr(h, name) for name in _PLAIN}, "time": h.time and h.time.isoformat()}
-        for h in found.images
-    ]
-    return {"images": images, "removed": found.removed, "identifiers": sorted(found.identifiers)}
+_HEADER = TypeAdapter(Header)
+_INTERNED = ("patient", "series", "study", "scanner", "view", "placed_by", "sex", "age", "body")
+"""A hospital has a hundred thousand headers, and few of these words."""
 
 
-def _headers_of_file(path: Path, about: dict[str, Any]) -> HeadersOfFile:
-    images = [_header(path, image) for image in about["images"]]
-    return HeadersOfFile(images, tuple(about["removed"]), frozenset(about["identifiers"]))
+def _describe(file: HeadersOfFile) -> dict[str, object]:
+    images = [_HEADER.dump_python(h, mode="json", exclude={"path"}) for h in file.images]
+    return {"images": images, "removed": file.removed, "identifiers": sorted(file.identifiers)}
 
 
-def _header(path: Path, about: dict[str, Any]) -> Header:
-    taken = about.pop("time")
-    about["shape"] = tuple(about["shape"])
-    about |= {
-        name: sys.intern(about[name])
-        for name in ("patient", "series", "study", "scanner", "view", "placed_by", "sex", "age")
-    }
-    return Header(path=path, time=taken and datetime.fromisoformat(taken), **about)
+def _headers_of_file(path: Path, told: dict[str, Any]) -> HeadersOfFile:
+    images = [_header(path, image) for image in told["images"]]
+    return HeadersOfFile(images, tuple(told["removed"]), frozenset(told["identifiers"]))
+
+
+def _header(path: Path, told: dict[str, Any]) -> Header:
+    told |= {name: sys.intern(told[name]) for name in _INTERNED}
+    return _HEADER.validate_python({**told, "path": path})

@@ -1,9 +1,10 @@
 """One patient's images in order. A sequence is the unit of batching, splitting, evaluation and privacy."""
 
+from collections import Counter
 from collections.abc import Mapping, Set
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,11 +74,41 @@ def episodes(
 def order_headers(headers: Seq[Header], modality: str, tally: Tally) -> list[Header]:
     """One patient's images in order, those that belong together (choosing.py). Maybe none.
 
-    X-rays by acquisition time; CT slices by position along the normal. Ties are broken by UID, so that
-    neither file names nor the order of reading matter.
+    X-rays by acquisition time; CT slices by position along the normal. Ties are broken by number and UID, so
+    that neither file names nor the order of reading matter.
     """
-    ordered = sorted(choose_images(headers, modality, tally), key=lambda h: (place(h, modality), h.uid))
-    return check_places(ordered, tally) if modality == "ct" else ordered
+    images = choose_images(headers, modality, tally)
+    if modality == "xray":
+        images = on_one_clock(images, tally)
+    ordered = sorted(images, key=lambda h: (place(h, modality), h.number or 0.0, h.uid))
+    if modality == "ct":
+        return check_places(ordered, tally)
+    days = Counter(h.time.date() for h in ordered if h.time)
+    unsure = [h for h in ordered if not h.timed and h.time and days[h.time.date()] > 1]
+    tally.add_files(Reason.ORDER_UNSURE, (h.path for h in unsure))
+    return ordered
+
+
+def on_one_clock(images: list[Header], tally: Tally) -> list[Header]:
+    """Times of UTC where any image says its offset. One that does not is taken for the zone of the others: of
+    the one zone, or, noted, of the one that is nearest in time."""
+    zones = [h for h in images if h.offset is not None and h.time]
+    if not zones:
+        return images
+
+    def nearest(header: Header) -> int:
+        assert header.time is not None
+        at = header.time
+        closest = min(zones, key=lambda h: (abs((h.time or at) - at), h.uid))
+        return closest.offset or 0
+
+    if len({h.offset for h in zones}) > 1:
+        tally.add_files(Reason.ZONE_UNSURE, (h.path for h in images if h.offset is None))
+    return [
+        replace(h, offset=0, time=h.time - timedelta(minutes=nearest(h) if h.offset is None else h.offset))
+        for h in images
+        if h.time
+    ]
 
 
 def place(header: Header, modality: str) -> float:

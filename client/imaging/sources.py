@@ -4,7 +4,7 @@ result."""
 import hashlib
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from client.imaging.deidentify import without_identifiers
 from client.imaging.dicom import Header, HeadersOfFile
+from client.imaging.facts.person import are_several
 from client.imaging.frames import Frame, ImageFile, InMemory
-from client.imaging.labels import Labels, parse_label, read_labels, read_rows, require_images
-from client.imaging.outcome import Reason, Skipped, Tally
+from client.imaging.labels import Known, Labels, parse_label, read_labels, require_images
+from client.imaging.outcome import Reason, Skipped, Tally, log, log_files
 from client.imaging.reader import headers_of, patients_of
 from client.imaging.sequence import Collection, Sequence, choose, episodes, order_headers, sequence_of
+from client.imaging.tables import Table, parse_day, parse_number, read_table
 from common.errors import DataError
 from common.plan import Input
 
@@ -64,34 +66,38 @@ class DicomFolder:
         labels = read_labels(self.labels_path, findings)
         tally, removed, identifiers = Tally(), Counter[str](), set[str]()
         patients: dict[str, list[Header]] = defaultdict(list)
+        unusable: list[str] = []
         for file in _headers_in(self.path, contract, tally):
+            if isinstance(file, Skipped):
+                if file.reason != Reason.NOT_DICOM:
+                    unusable.append(getattr(file.owner, labels.key))
+                continue
             patients[file.images[0].patient] += file.images
             removed.update(file.removed)
             identifiers |= file.identifiers
-        require_images(
-            labels, {str(getattr(h, labels.key)) for headers in patients.values() for h in headers}, tally
-        )
-        known = labels.known()
+        images = [h for headers in patients.values() for h in headers]
+        require_images(labels, {(h.patient, str(getattr(h, labels.key))) for h in images}, unusable, tally)
+        shared = _shared_keys(images, labels, tally)
         sequences = [
             s
-            for patient in sorted(patients)
-            for s in _sequences(patients[patient], labels, known, contract, tally)
+            for patient, headers in _single_people(patients, tally).items()
+            for s in _sequences(headers, labels.of(patient, shared), labels.key, contract, tally)
         ]
         scanners = {text: without_identifiers(text, identifiers) for text in {s.scanner for s in sequences}}
         sequences = [replace(s, scanner=scanners[s.scanner]) for s in sequences]
         return Collection(sequences, tally, removed, frozenset(identifiers))
 
 
-def _headers_in(path: Path, contract: Input, tally: Tally) -> Iterator[HeadersOfFile]:
+def _headers_in(path: Path, contract: Input, tally: Tally) -> Iterator[HeadersOfFile | Skipped]:
     """What the DICOM files of a folder (or one file) say, those of the contract's modality; the others are
-    counted."""
+    counted, too."""
     paths = [path] if path.is_file() else [p for p in _walk(path) if not _is_beside(p)]
     for file, found in zip(paths, headers_of(paths, contract.modality), strict=True):
         if isinstance(found, Skipped):
             tally.add_files(found.reason, [file])
         else:
             tally.add_files(Reason.BURNT_IN, [file] * found.images[0].burnt_in)
-            yield found
+        yield found
 
 
 def patients_in(path: Path, contract: Input, tally: Tally) -> dict[str, list[Header]]:
@@ -99,24 +105,61 @@ def patients_in(path: Path, contract: Input, tally: Tally) -> dict[str, list[Hea
     prediction is about. Patients without an image that belongs are left out, and their files counted."""
     patients: dict[str, list[Header]] = defaultdict(list)
     for file in _headers_in(path, contract, tally):
-        patients[file.images[0].patient] += file.images
-    ordered = {
-        patient: order_headers(patients[patient], contract.modality, tally) for patient in sorted(patients)
+        if not isinstance(file, Skipped):
+            patients[file.images[0].patient] += file.images
+    return {
+        patient: order_headers(headers, contract.modality, tally)
+        for patient, headers in _single_people(patients, tally).items()
     }
-    return ordered
+
+
+def _single_people(patients: Mapping[str, list[Header]], tally: Tally) -> dict[str, list[Header]]:
+    """Patient ID -> its images, without IDs that stand for two people: nobody can say whose label it is."""
+    single = {}
+    for patient in sorted(patients):
+        if are_several(h.person for h in patients[patient]):
+            tally.add(Reason.TWO_PEOPLE)
+            log_files(Reason.TWO_PEOPLE, (h.path for h in patients[patient]))
+        else:
+            single[patient] = patients[patient]
+    return single
+
+
+def _shared_keys(images: Iterable[Header], labels: Labels, tally: Tally) -> Set[str]:
+    """Studies or accession numbers that several patients have, where the table does not say whose it means:
+    numbers start anew with each issuer, and some each year."""
+    if labels.key == "patient":
+        return set()
+    owners: dict[str, set[str]] = defaultdict(set)
+    files: dict[str, list[Path]] = defaultdict(list)
+    for h in images:
+        owners[str(getattr(h, labels.key))].add(h.patient)
+        files[str(getattr(h, labels.key))].append(h.path)
+    shared = {key for key, patients in owners.items() if len(patients) > 1 and not labels.names_owner(key)}
+    for key in sorted(shared):
+        tally.add(Reason.KEY_SHARED, len(owners[key]))
+        log_files(Reason.KEY_SHARED, files[key])
+    return shared
 
 
 def _sequences(
-    headers: list[Header], labels: Labels, known: Set[str], contract: Input, tally: Tally
+    headers: list[Header], labels: Mapping[str, Known], by: str, contract: Input, tally: Tally
 ) -> Iterator[Sequence]:
-    """One patient's sequences: one for each label that is `known`."""
-    known = {name for h in headers if (name := str(getattr(h, labels.key))) in known}
+    """One patient's sequences: one for each of the patient's `labels` that has an image; `by` is what they
+    are about."""
+    known = {name for h in headers if (name := str(getattr(h, by))) in labels}
     if not known:
         tally.add(Reason.UNLABELLED)
         return
-    for key, ordered in episodes(headers, labels.key, known, contract.modality, tally).items():
+    sequences = episodes(headers, by, known, contract.modality, tally)
+    for key in sorted(known - sequences.keys()):
+        tally.add(Reason.NO_FRAMES)
+        log.info(
+            "no_frames: of the %s of %s", by, next(h.path for h in headers if str(getattr(h, by)) == key)
+        )
+    for key, ordered in sequences.items():
         if ordered:
-            yield sequence_of(ordered, labels.values[key], contract)
+            yield sequence_of(ordered, labels[key], contract)
         else:
             tally.add(Reason.NO_FRAMES)
 
@@ -135,24 +178,28 @@ class ImageIndex:
     def files(self) -> list[Path]:
         if not self.path.is_file():
             raise DataError(f"{self.path}: no such file; expected an index CSV")
-        named = {
-            self.path.parent / row.get(self._column("file"), "")
-            for row in read_rows(self.path, [self._column("file")])
-        }
+        column = self._column("file")
+        named = {self.path.parent / row[column] for _, row in read_table(self.path, [column]).rows}
         return [self.path, *sorted(p for p in named if p.is_file())]
 
     def read(self, contract: Input, findings: tuple[str, ...]) -> Collection:
         patient, file = self._column("patient"), self._column("file")
-        rows = read_rows(self.path, (patient, file))
-        place = self._place_column(rows)
-        tally, by_patient = Tally(), defaultdict(list)
-        for number, row in enumerate(rows, start=2):
+        table = read_table(self.path, (patient, file))
+        place = self._place_column(table)
+        tally, by_patient, dated = Tally(), defaultdict(list), set[bool]()
+        for number, row in table.rows:
+            where = table.where(number)
             if not row[patient]:
                 tally.add(Reason.NO_PATIENT)
-            elif (position := _number(row[place])) is None:
+            elif not row[place]:
                 tally.add(Reason.NO_POSITION)
             else:
-                where = f"{self.path}, row {number}"
+                position, is_date = parse_day(row[place], where)
+                dated.add(is_date)
+                if len(dated) > 1:
+                    raise DataError(
+                        f"{where}: found numbers and dates in the column {place!r}; expected one kind"
+                    )
                 by_patient[row[patient]].append((position, row[file], self._labels(row, findings, where)))
         return Collection(
             [s for p in sorted(by_patient) if (s := self._sequence(p, by_patient[p], contract, tally))], tally
@@ -177,9 +224,9 @@ class ImageIndex:
     def _column(self, name: str) -> str:
         return self.columns.get(name, name)
 
-    def _place_column(self, rows: list[dict[str, str]]) -> str:
+    def _place_column(self, table: Table) -> str:
         for name in (self._column("day"), self._column("order")):
-            if rows and name in rows[0]:
+            if name in table.columns:
                 return name
         raise DataError(
             f"{self.path}: expected a column 'day' or 'order' that puts a patient's images in order"
@@ -264,22 +311,34 @@ class NpzFile:
 
     def _patients(self, npz: Mapping[str, NDArray[np.generic]], split: str, n: int) -> NDArray[np.str_]:
         if "patient_id" in npz:
-            return npz["patient_id"].astype(np.str_)
+            return _patient_ids(npz["patient_id"], n, self.path)
         if self._map is None:
             return np.array([f"{split}-{i}" for i in range(n)])
         patients = np.full(n, "", dtype="<U128")
-        for row in read_rows(self._map, ("split", "index", "patient_id")):
-            if row["split"] == split and (i := _number(row["index"])) is not None and 0 <= i < n:
-                patients[int(i)] = row["patient_id"]
+        table = read_table(self._map, ("split", "index", "patient_id"))
+        for number, row in table.rows:
+            index = parse_number(row["index"], table.where(number))
+            if not index.is_integer() or index < 0:
+                raise DataError(
+                    f"{table.where(number)}: found the index {index:g}, expected a whole number from 0"
+                )
+            if row["split"] == split and index < n:
+                patients[int(index)] = row["patient_id"]
         return patients
 
 
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if np.isfinite(value) else None
+def _patient_ids(ids: NDArray[np.generic], n: int, path: Path) -> NDArray[np.str_]:
+    """As text: 3.0 is 3, and what is not a number is nobody."""
+    if ids.shape != (n,):
+        raise DataError(
+            f"{path}: found patient_id {ids.shape}, expected one an image ({n}); with several "
+            "splits, name patients in a patient_map.csv"
+        )
+    if np.issubdtype(ids.dtype, np.floating):
+        return np.array(
+            ["" if x != x else f"{x:g}" if x != int(x) else str(int(x)) for x in ids.tolist()], np.str_
+        )
+    return np.array([str(x).strip() for x in ids.tolist()], np.str_)
 
 
 def files_of_patient(folder: Path, patient: str) -> list[Path]:

@@ -4,9 +4,9 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from pydicom import Dataset
 
-from client.imaging.dicom import Header, read_headers, view_of
+from client.imaging.dicom import Header, read_headers
+from client.imaging.facts.image_kind import Kind
 from client.imaging.outcome import Reason, Skipped, Tally
 from client.imaging.sequence import order_headers
 from tests.helpers.dicom import RAMP, image, save
@@ -18,20 +18,6 @@ def slice_(uid, position, series="1", **more):
 
 def xray(uid, view):
     return Header(Path(f"{uid}.dcm"), "P", uid, "1", datetime(2020, 1, 1), None, "scanner", (4, 4), view=view)
-
-
-@pytest.mark.parametrize(
-    ("position", "description", "view"),
-    [
-        ("PA", "", "frontal"), ("AP", "Chest lat", "frontal"), ("LL", "", "other"), ("RLO", "", "other"), ("XX", "", "unknown"),
-        ("", "Thorax p.a.", "unknown"), ("", "CHEST PA", "frontal"), ("", "Chest lat.", "other"), ("", "Lateral view", "other"),
-        ("", "plateau", "unknown"), ("", "", "unknown"),
-    ],
-)  # fmt: skip
-def test_the_view_is_read_from_the_field_or_the_description(position, description, view):
-    ds = Dataset()
-    ds.ViewPosition, ds.SeriesDescription = position, description
-    assert view_of(ds) == view
 
 
 def test_lateral_views_are_left_out_and_unknown_ones_noted():
@@ -46,7 +32,7 @@ def test_lateral_views_are_left_out_and_unknown_ones_noted():
 def test_localisers_and_captures_are_no_slices_however_many():
     tally = Tally()
     scan = [slice_(f"s{i}", float(i), "scan") for i in range(3)]
-    others = [slice_(f"l{i}", float(i), "localiser", derived=True) for i in range(9)]
+    others = [slice_(f"l{i}", float(i), "localiser", kind=Kind.NOT_A_SLICE) for i in range(9)]
     assert order_headers([*others, *scan], "ct", tally) == scan
     assert tally.counts[Reason.NOT_A_SLICE] == 9
     assert order_headers(others, "ct", Tally()) == []
@@ -101,25 +87,3 @@ def test_slices_of_one_series_are_placed_by_one_rule():
     mixed = [slice_("a", 100.0), slice_("b", 102.0), slice_("c", 3.0, placed_by="instance number")]
     assert [h.uid for h in order_headers(mixed, "ct", tally)] == ["a", "b"]
     assert tally.counts[Reason.NO_POSITION] == 1
-
-
-def test_a_localiser_is_known_by_its_image_type(tmp_path):
-    geometry = {"ImagePositionPatient": [0, 0, 7], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
-    assert (
-        read_headers(
-            save(ct(**geometry, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), tmp_path / "a.dcm"), "ct"
-        )
-        .images[0]
-        .derived
-    )
-    assert (
-        read_headers(
-            save(ct(**geometry, ImageType=["DERIVED", "SECONDARY", "MPR"]), tmp_path / "b.dcm"), "ct"
-        )
-        .images[0]
-        .derived
-    )
-    plain = read_headers(
-        save(ct(**geometry, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"]), tmp_path / "c.dcm"), "ct"
-    ).images[0]
-    assert (plain.derived, plain.position, plain.placed_by) == (False, 7.0, "geometry")

@@ -35,7 +35,9 @@ def test_parquet_says_the_same_as_csv(tmp_path):
         np.testing.assert_array_equal(values, also.values[patient])
     bools = pa.table({"study": ["1.2"], "pneumonia": [True], "effusion": [float("nan")]})
     parquet.write_table(bools, tmp_path / "bools.parquet")
-    np.testing.assert_array_equal(read_labels(tmp_path / "bools.parquet", TWO).values["1.2"], [1, np.nan])
+    np.testing.assert_array_equal(
+        read_labels(tmp_path / "bools.parquet", TWO).of("anybody")["1.2"], [1, np.nan]
+    )
 
 
 def test_the_narrowest_column_is_the_key_and_unknown_is_not_negative(tmp_path):

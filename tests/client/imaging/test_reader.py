@@ -73,7 +73,7 @@ def odd_answer(job):
         try:
             np.ones(10**11)
         except MemoryError:
-            return b"-TOO_LARGE"
+            return b'-["TOO_LARGE"]'
     return b"+" + str(os.getpid()).encode()
 
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.imaging.dicom import Header
+from client.imaging.facts.image_kind import Kind
 from client.imaging.outcome import Reason, Tally
 from client.imaging.sequence import choose, order_headers, place, to_frames
 from common.plan import Input
@@ -74,3 +75,52 @@ def test_frames_start_at_zero_and_are_placed_in_days_or_millimetres():
         - place(header(0, time=start), "xray")
         == 1.0
     )
+
+
+def xray(uid, time, **fields):
+    return Header(Path(f"{uid}.dcm"), "P", uid, "s", time, None, "scanner", (4, 4), view="frontal", **fields)
+
+
+def test_times_of_several_zones_are_compared_as_moments():
+    first = xray("a", datetime(2024, 1, 1, 12), offset=540)  # 03:00 UTC
+    second = xray("b", datetime(2024, 1, 1, 10), offset=0)
+    tally = Tally()
+    ordered = order_headers([second, first], "xray", tally)
+    assert [h.uid for h in ordered] == ["a", "b"]
+    assert (ordered[1].time - ordered[0].time).total_seconds() == 7 * 3600
+    assert tally.as_dict() == {}
+
+
+def test_an_image_without_a_zone_is_of_the_nearest_in_time_and_noted():
+    winter, summer = xray("w", datetime(2024, 1, 1), offset=60), xray("s", datetime(2024, 7, 1), offset=120)
+    silent = xray("x", datetime(2024, 7, 1, 0, 30))
+    tally = Tally()
+    assert [h.uid for h in order_headers([silent, winter, summer], "xray", tally)] == ["w", "s", "x"]
+    assert tally.as_dict() == {"zone_unsure": 1}
+    alone = Tally()
+    order_headers([silent, summer], "xray", alone)
+    assert alone.as_dict() == {}
+
+
+def test_a_day_without_a_time_is_noted_where_the_order_hangs_on_it():
+    midnight = xray("a", datetime(2024, 1, 1), timed=False)
+    tally = Tally()
+    order_headers([midnight, xray("b", datetime(2024, 1, 2))], "xray", tally)
+    assert tally.as_dict() == {}
+    order_headers([midnight, xray("b", datetime(2024, 1, 1, 8))], "xray", tally)
+    assert tally.as_dict() == {"order_unsure": 1}
+
+
+def test_one_exposure_counts_once_and_a_capture_never_beside_an_original():
+    shown = xray("b", datetime(2024, 1, 1), exposure="e")
+    again = xray("a", datetime(2024, 1, 1), exposure="e", kind=Kind.DERIVED)
+    raw, capture = (
+        xray("r", datetime(2024, 1, 1), kind=Kind.RAW),
+        xray("c", datetime(2024, 1, 3), kind=Kind.CAPTURE),
+    )
+    tally = Tally()
+    assert order_headers([again, shown, raw, capture], "xray", tally) == [shown]
+    assert tally.as_dict() == {"raw": 1, "capture": 1, "same_exposure": 1}
+    only = Tally()
+    assert order_headers([raw, capture], "xray", only) == [capture]
+    assert only.as_dict() == {"raw": 1, "capture_used": 1}

@@ -107,7 +107,7 @@ def index(folder, rows, header="patient,file,day,label"):
 def test_an_image_index_becomes_sequences(tmp_path):
     for k in range(3):
         cv2.imwrite(str(tmp_path / f"{k}.png"), np.full((10, 10), 100 * k, np.uint8))
-    rows = ["a,2.png,5,1", "a,0.png,-2,1", "b,1.png,0,0", "c,1.png,0,", ",1.png,0,1", "b,1.png,soon,0"]
+    rows = ["a,2.png,5,1", "a,0.png,-2,1", "b,1.png,0,0", "c,1.png,0,", ",1.png,0,1", "b,1.png,,0"]
     found = index(tmp_path, rows).read(Input(), FINDINGS)
     assert [s.patient for s in found.sequences] == ["a", "b"]
     assert [f.position for f in found.sequences[0].frames] == [0.0, 7.0]
@@ -192,3 +192,95 @@ def test_serial_xrays_become_seventy_one_sequences(tmp_path):
         for p in {r["patient_id"] for r in rows}
     )
     np.testing.assert_allclose(sorted(float(cohort.gaps(i).sum()) for i in range(71)), last_days)
+
+
+def person(folder, patient, day, name="Doe^Jane", sex="F", born="19500101", **tags):
+    ds = image(
+        np.full((8, 8), day, np.uint16),
+        PatientID=patient,
+        PatientName=name,
+        PatientSex=sex,
+        PatientBirthDate=born,
+    )
+    ds.AcquisitionDate, ds.ViewPosition, ds.StudyInstanceUID = f"202001{day:02d}", "PA", f"1.2.{day}"
+    for tag, value in tags.items():
+        setattr(ds, tag, value)
+    return save(ds, folder / f"{patient}-{day}-{len(list(folder.iterdir()))}.dcm")
+
+
+def read(folder, text):
+    (folder / "labels.csv").write_text(text)
+    found = DicomFolder(folder).read(Input(), FINDINGS)
+    return {s.patient: len(s.frames) for s in found.sequences}, found.tally.as_dict()
+
+
+def test_an_id_that_two_people_have_is_nobody_s(tmp_path):
+    person(tmp_path, "A", 1)
+    person(tmp_path, "A", 2, name="Doe-Smith^Jane")  # she married
+    person(tmp_path, "UNKNOWN", 3)
+    person(tmp_path, "UNKNOWN", 4, name="Roe^Richard", sex="M", born="19800101")
+    person(tmp_path, "100", 5, IssuerOfPatientID="ONE")
+    person(tmp_path, "100", 6, IssuerOfPatientID="TWO")
+    sequences, tally = read(tmp_path, "patient,pneumonia\nA,1\nUNKNOWN,1\n100,0\n")
+    assert (sequences, tally) == ({"A": 2}, {"two_people": 2})
+
+
+def test_an_accession_number_that_two_patients_have_says_nothing_unless_the_table_does(tmp_path):
+    for patient, day in (("A", 1), ("B", 2), ("C", 3)):
+        person(tmp_path, patient, day, AccessionNumber="77" if patient != "C" else "78")
+    sequences, tally = read(tmp_path, "accession,pneumonia\n77,1\n78,0\n")
+    assert (sequences, tally) == ({"C": 1}, {"unlabelled": 2, "key_shared": 2})
+    sequences, tally = read(tmp_path, "patient,accession,pneumonia\nA,77,1\nB,77,0\nC,78,0\n")
+    assert (sequences, tally) == ({"A": 1, "B": 1, "C": 1}, {})
+    sequences, tally = read(tmp_path, "patient,accession,pneumonia\nA,77,1\n")
+    assert (sequences, tally) == ({"A": 1}, {"unlabelled": 2})
+
+
+def test_a_label_whose_images_all_fall_out_is_counted(tmp_path):
+    person(tmp_path, "A", 1)
+    person(tmp_path, "A", 2, ViewPosition="LL")
+    sequences, tally = read(tmp_path, "study,pneumonia\n1.2.1,0\n1.2.2,1\n")
+    assert (sequences, tally) == ({"A": 1}, {"not_frontal": 1, "no_frames": 1})
+
+
+def test_files_of_others_excuse_no_missing_patient(tmp_path):
+    person(tmp_path, "A", 1)
+    person(tmp_path, "B", 2, Modality="MR")
+    for k in range(5):
+        (tmp_path / f"junk{k}.bin").write_bytes(b"rubbish")
+    sequences, tally = read(tmp_path, "patient,pneumonia\nA,1\nB,0\n")
+    assert sequences == {"A": 1}
+    assert tally["no_frames"] == tally["other_modality"] == 1  # B's own file was no X-ray
+    with pytest.raises(DataError, match=r"1 labelled patient\(s\) without any image: Z"):
+        read(tmp_path, "patient,pneumonia\nA,1\nB,0\nZ,1\n")
+
+
+def test_zeros_that_a_spreadsheet_took_are_noticed(tmp_path):
+    person(tmp_path, "00012", 1)
+    for written in ("12", "12.0", "012"):
+        with pytest.raises(DataError, match="the images have 00012; zeros were lost or added"):
+            read(tmp_path, f"patient,pneumonia\n{written},1\n")
+
+
+def test_days_are_numbers_or_dates_and_not_both(tmp_path):
+    for k in range(2):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), np.full((10, 10), 100 * k, np.uint8))
+    found = index(tmp_path, ["a,1.png,2024-03-01,1", "a,0.png,2024-02-28,1"]).read(Input(), FINDINGS)
+    assert [f.position for f in found.sequences[0].frames] == [0.0, 2.0]
+    for rows, said in (
+        (["a,1.png,2024-03-01,1", "a,0.png,3,1"], "row 3: found numbers and dates"),
+        (["a,0.png,soon,1"], "row 2: found 'soon'"),
+    ):
+        with pytest.raises(DataError, match=said):
+            index(tmp_path, rows).read(Input(), FINDINGS)
+
+
+def test_patients_of_an_npz_that_are_none(tmp_path):
+    images, labels = np.zeros((4, 28, 28), np.uint8), np.array([0, 1, 0, 1])
+    np.savez(tmp_path / "a.npz", images=images, labels=labels, patient_id=np.array([1, np.nan, 2.0, 2.0]))
+    found = NpzFile(tmp_path / "a.npz").read(Input(), FINDINGS)
+    assert [s.patient for s in found.sequences] == ["1", "2", "2"]
+    assert found.tally.as_dict() == {"no_patient": 1}
+    np.savez(tmp_path / "b.npz", images=images, labels=labels, patient_id=np.array([1, 2]))
+    with pytest.raises(DataError, match="expected one an image"):
+        NpzFile(tmp_path / "b.npz").read(Input(), FINDINGS)

@@ -1,0 +1,122 @@
+"""A patient's CT slices -> volumes, and which of them to take.
+
+A series is not a volume: it may hold two kernels slice by slice, two breaths, passes over one place, a stray
+reformat. Slices of one volume share series, study, frame of reference, direction and kernel. What only
+several passes over one place differ in (acquisition, temporal position, echo, thickness) parts them where
+their ranges overlap: a scan step by step has an acquisition for each place.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Sequence as Seq
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from client.imaging.dicom import PLACED_BY, Header
+from client.imaging.facts import body_part
+from client.imaging.facts.image_kind import Kind
+
+Volume = list[Header]
+AXIAL = np.cos(np.radians(40.0))
+"""The least part of an axial slice's normal that points to the head: gantries tilt up to 30 degrees."""
+PARALLEL = np.cos(np.radians(1.0))
+ENOUGH = 0.5
+"""A volume with fewer places than this share of the largest is part of a scan: it is not taken for being
+original."""
+PASSES: tuple[Callable[[Header], Hashable], ...] = (
+    lambda h: h.stack.acquisition,
+    lambda h: h.stack.moment,
+    lambda h: h.stack.echo,
+    lambda h: h.thickness,
+)
+
+
+def is_axial(header: Header) -> bool:
+    """Also where nothing says its direction."""
+    return header.stack.normal is None or header.stack.normal[2] >= AXIAL
+
+
+def volumes(slices: Iterable[Header]) -> list[Volume]:
+    """In an order that depends on the slices alone."""
+    alike: dict[Hashable, Volume] = defaultdict(list)
+    for h in sorted(slices, key=lambda h: h.uid):
+        alike[h.study, h.series, h.stack.frame_of_reference, h.stack.kernel].append(h)
+    parted = [volume for group in alike.values() for volume in _by_direction(group)]
+    for key in PASSES:
+        parted = [one for volume in parted for one in _by_pass(_placed(volume), key)]
+    return parted
+
+
+def _by_direction(group: Volume) -> list[Volume]:
+    """Parallel slices belong together; those without a direction by themselves."""
+    parts: list[Volume] = []
+    for h in group:
+        own = h.stack.normal
+        for part in parts:
+            other = part[0].stack.normal
+            if own is other is None or (own and other and np.dot(own, other) >= PARALLEL):
+                part.append(h)
+                break
+        else:
+            parts.append([h])
+    return parts
+
+
+def _placed(volume: Volume) -> Volume:
+    """With places by slice location, or by number, where the geometry puts all at one place."""
+    if len(volume) < 2 or len({round(h.position or 0.0, 2) for h in volume}) > 1:
+        return volume
+    for name, factor, placed_by in (
+        ("location", 1.0, PLACED_BY[1]),
+        ("number", volume[0].thickness or 1.0, PLACED_BY[2]),
+    ):
+        values = [getattr(h, name) for h in volume]
+        if None not in values and len(set(values)) == len(values):
+            return [
+                replace(h, position=value * factor, placed_by=placed_by)
+                for h, value in zip(volume, values, strict=True)
+            ]
+    return volume
+
+
+def _by_pass(volume: Volume, key: Callable[[Header], Hashable]) -> list[Volume]:
+    """Parted by `key` if two of the parts overlap in space."""
+    parts: dict[Hashable, Volume] = defaultdict(list)
+    for h in volume:
+        parts[key(h)].append(h)
+    ranges = sorted(
+        (min(places), max(places)) for p in parts.values() if (places := [h.position or 0.0 for h in p])
+    )
+    overlap = any(later[0] < earlier[1] for earlier, later in pairwise(ranges))
+    return list(parts.values()) if overlap else [volume]
+
+
+def score(found: Seq[Volume]) -> Callable[[Volume], tuple[bool, bool, int, float, str]]:
+    """What makes a volume the better one: it is told to be of the chest; it is original, with ENOUGH places;
+    it has more places; thinner slices; the newest UID."""
+    largest = max(map(_n_places, found))
+
+    def worth(volume: Volume) -> tuple[bool, bool, int, float, str]:
+        thickness = [h.thickness for h in volume if h.thickness is not None]
+        n = _n_places(volume)
+        return (
+            any(h.body in (body_part.CHEST, body_part.UNSURE) for h in volume),
+            n >= ENOUGH * largest and all(h.kind == Kind.ORIGINAL for h in volume),
+            n,
+            -float(np.median(thickness)) if thickness else -np.inf,
+            max(h.series for h in volume),
+        )
+
+    return worth
+
+
+def _n_places(volume: Volume) -> int:
+    return len({h.position for h in volume})
+
+
+def placed_alike(volume: Volume) -> Volume:
+    """Those that are placed by the surest rule: millimetres of different origins cannot be compared."""
+    surest = min((h.placed_by for h in volume), key=PLACED_BY.index)
+    return [h for h in volume if h.placed_by == surest]
