@@ -27,7 +27,7 @@ class Privacy(Result):
 
     epsilon: float | None
     noise_multiplier: float | None
-    delta: float
+    delta: Number
     unit: str
     what: str
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyarrow import feather
 
 from client.imaging.attributes import ATTRIBUTES
-from client.imaging.cohort.reading import FORMAT, Part, pseudonym
+from client.imaging.cohort.reading import FORMAT, RULES, Part, pseudonym
 from client.imaging.decoding import Decoded, decode
 from client.imaging.deidentify import scan
 from client.imaging.frames import Frame, Image
@@ -225,8 +225,10 @@ def _write_state(building: Path, about: dict[str, Any]) -> None:
 
 
 def stamp_of(fingerprint: str, contract: Input, findings: tuple[str, ...], *more: str) -> str:
-    """What a cohort depends on, as one SHA-256: its sources, the input contract, the findings, and `more`."""
-    parts = [str(FORMAT), fingerprint, canonical_json(contract.model_dump(mode="json")), *findings, *more]
+    """What a cohort depends on, as one SHA-256: our rules, its sources, the input contract, the findings, and
+    `more`."""
+    version = [str(FORMAT), str(RULES)]
+    parts = [*version, fingerprint, canonical_json(contract.model_dump(mode="json")), *findings, *more]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -20,6 +20,8 @@ from common.errors import DataError
 from common.plan import Input, Split
 
 FORMAT = 3
+RULES = 2
+"""By which images are chosen, ordered and turned into grey values: other rules, another cohort."""
 
 
 def pseudonym(patient: str, key: bytes) -> str:

@@ -1,3 +1,6 @@
+import math
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,3 +91,33 @@ def test_a_private_plan_does_not_look_at_patients_on_the_side():
             Plan.model_validate(
                 {"name": "x", "privacy": {"epsilon": 3.0, "delta": 1e-5}, "training": training}
             )
+
+
+def test_next_to_nothing_costs_nothing_and_never_less():
+    """Both accountants fall below zero there."""
+    for bound in (epsilon, epsilon_rdp, epsilon_prv):
+        assert bound([(20.0, 0.1, 5)], 0.01) >= 0.0
+
+
+def test_many_different_steps_cost_at_least_what_they_cost():
+    rng = np.random.default_rng(0)
+    pairs = list(
+        zip(rng.uniform(0.8, 3, 12).tolist(), rng.uniform(0.01, 0.3, 12).tolist(), [3] * 12, strict=True)
+    )
+    exact = epsilon_rdp(pairs, 1e-5)
+    assert exact <= epsilon(pairs, 1e-5) <= 1.2 * exact
+    alike = [(1.0 + k * 1e-5, 0.01 + k * 1e-7, 5) for k in range(500)]
+    assert (
+        epsilon([(1.0, 0.01, 2500)], 1e-5)
+        <= epsilon(alike, 1e-5)
+        <= 1.05 * epsilon([(1.0, 0.01, 2500)], 1e-5)
+    )
+
+
+def test_five_hundred_different_steps_are_bounded():
+    """They took more memory than a machine has; benchmarks are elsewhere, this ends."""
+    rng = np.random.default_rng(1)
+    pairs = list(
+        zip(rng.uniform(0.6, 3, 500).tolist(), rng.uniform(0.001, 0.3, 500).tolist(), [5] * 500, strict=True)
+    )
+    assert 36 < epsilon(pairs, 1e-5) < math.inf
