@@ -22,6 +22,26 @@ class Series:
     study: str
     uid: str
     images: frozenset[str]  # SOP Instance UIDs
+    announced: int | None = None  # how many the PACS says there are
+
+    def require_whole(self) -> None:
+        """Raises Refused if the list is shorter than the PACS itself says."""
+        if self.announced is not None and self.announced > len(self.images):
+            raise Refused(
+                f"the PACS says that a series has {self.announced} images, and lists {len(self.images)}"
+            )
+
+
+MAX_ANSWERS = 100_000
+"""Answers to one question: no patient has so many studies, no series so many images."""
+
+
+def whole_number(value: object) -> int | None:
+    """Of an answer, which may hold anything."""
+    try:
+        return int(str(value))
+    except ValueError:
+        return None
 
 
 Store = Callable[[str, bytes], None]
@@ -46,5 +66,5 @@ class Archive(Protocol):
 
     def fetch(self, series: Series, missing: frozenset[str], store: Store) -> None:
         """Hand each of the `missing` images of a series to `store`; maybe more, if the PACS only sends whole
-        series."""
+        series. One that cannot be had is left out, and its reason is written to the site's log."""
         ...

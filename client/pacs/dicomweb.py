@@ -1,5 +1,7 @@
 """DICOMweb: QIDO-RS to find, WADO-RS to fetch (PS3.18), by dicomweb-client."""
 
+import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from typing import Any, TypeVar
@@ -7,14 +9,17 @@ from typing import Any, TypeVar
 import requests
 from dicomweb_client import DICOMwebClient
 from pydicom import Dataset
-from pydicom.errors import InvalidDicomError
 
-from client.pacs.archive import Refused, Series, Store, Unreachable
+from client.pacs.archive import MAX_ANSWERS, Refused, Series, Store, Unreachable, whole_number
 
+log = logging.getLogger("pneumofed.pull")
 T = TypeVar("T")
 KEYWORDS = {"patient": "PatientID", "study": "StudyInstanceUID", "accession": "AccessionNumber"}
 STUDY, PATIENT, MODALITY, SERIES, IMAGE = "0020000D", "00100020", "00080060", "0020000E", "00080018"
-PAGE = 1000
+IN_SERIES = "00201209"  # NumberOfSeriesRelatedInstances
+PAGE, SMALLEST_PAGE = 1000, 8
+MAX_BYTES, LONGEST_S = 2 * 2**30, 600.0
+"""Of one answer: an enhanced CT is the largest."""
 TIMEOUT_S = 30.0
 
 
@@ -27,56 +32,121 @@ class DicomwebArchive:
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:
-        session = requests.Session()
+        session = BoundedSession()
         session.trust_env = False  # the PACS is in the house: not through a proxy of the environment
         if token is not None:
             session.headers["Authorization"] = f"Bearer {token}"
         self._client = DICOMwebClient(url, session=session, timeout=TIMEOUT_S)
         self._client.set_http_retry_params(retry=False)  # pull.py does
+        self._limit = PAGE
 
     def studies(self, key: str, value: str) -> Iterator[tuple[str, str]]:
-        for found in self._search(self._client.search_for_studies, search_filters={KEYWORDS[key]: value}):
-            if uid := _value(found, STUDY):
-                yield uid, _value(found, PATIENT)
+        """A value of odd length lies in files with a space behind it, and some services look for it so."""
+        for asked in (value, f"{value} ") if len(value) % 2 else (value,):
+            filters = {KEYWORDS[key]: asked}
+            answers = list(self._search(STUDY, self._client.search_for_studies, search_filters=filters))
+            yield from ((_value(answer, STUDY), _value(answer, PATIENT)) for answer in answers)
+            if answers:
+                return
 
     def series(self, study: str, modalities: tuple[str, ...]) -> list[Series]:
-        images: dict[str, set[str]] = {}
-        for found in self._search(
-            self._client.search_for_series, study_instance_uid=study, fields=[MODALITY]
-        ):
-            if _value(found, MODALITY) in modalities:
-                images[_value(found, SERIES)] = set()
-        for uid in images:
-            here = self._search(
-                self._client.search_for_instances, study_instance_uid=study, series_instance_uid=uid
-            )
-            images[uid] |= {_value(found, IMAGE) for found in here} - {""}
-        return [Series(study, uid, frozenset(found)) for uid, found in sorted(images.items())]
+        fields = [MODALITY, IN_SERIES]
+        answers = self._search(
+            SERIES, self._client.search_for_series, study_instance_uid=study, fields=fields
+        )
+        return sorted(
+            (self._series(study, answer) for answer in answers if _value(answer, MODALITY) in modalities),
+            key=lambda series: series.uid,
+        )
+
+    def _series(self, study: str, answer: dict[str, Any]) -> Series:
+        uid = _value(answer, SERIES)
+        images = self._search(
+            IMAGE, self._client.search_for_instances, study_instance_uid=study, series_instance_uid=uid
+        )
+        uids = frozenset(_value(image, IMAGE) for image in images)
+        return Series(study, uid, uids, whole_number(_value(answer, IN_SERIES)))
 
     def fetch(self, series: Series, missing: frozenset[str], store: Store) -> None:
         for image in sorted(missing):
-            ds = _asked(lambda uid=image: self._client.retrieve_instance(series.study, series.uid, uid))  # type: ignore[misc]
-            file = BytesIO()
-            ds.save_as(file, enforce_file_format=True)
-            store(image, file.getvalue())
+            try:
+                file = _asked(lambda uid=image: self._file(series, uid))  # type: ignore[misc]
+            except Refused as refused:
+                log.info("not fetched: %s: %s", image, refused)
+            else:
+                store(image, file)
+
+    def _file(self, series: Series, image: str) -> bytes:
+        """An image as a file. Raises Refused if it is another than was asked for."""
+        ds = self._client.retrieve_instance(series.study, series.uid, image)
+        if ds.get("SOPInstanceUID") != image or ds.get("StudyInstanceUID", series.study) != series.study:
+            raise Refused("another image than was asked for")
+        file = BytesIO()
+        ds.save_as(file, enforce_file_format=True)
+        return file.getvalue()
 
     def store(self, objects: Sequence[Dataset]) -> None:
         _asked(lambda: self._client.store_instances(list(objects)))
 
-    def _search(self, search: Callable[..., list[dict[str, Any]]], **about: Any) -> Iterator[dict[str, Any]]:
-        """Every answer, page by page: services limit their number."""
+    def _search(
+        self, uid: str, search: Callable[..., list[dict[str, Any]]], **about: Any
+    ) -> Iterator[dict[str, Any]]:
+        """Every answer once, by its `uid`, page by page until a page brings nothing new: services cap their
+        pages silently, refuse long ones, or ignore where they should begin."""
+        seen: set[str] = set()
         offset = 0
         while True:
-            page = _asked(lambda start=offset: search(**about, limit=PAGE, offset=start))  # type: ignore[misc]
-            yield from page
-            if len(page) < PAGE:
+            page = self._page(search, offset, about)
+            news = [answer for answer in page if _value(answer, uid) not in (*seen, "")]
+            for answer in news:
+                if (name := _value(answer, uid)) not in seen:
+                    seen.add(name)
+                    yield answer
+            if not news:
                 return
+            if len(seen) > MAX_ANSWERS:
+                raise Refused(f"more than {MAX_ANSWERS} answers to one question")
             offset += len(page)
+
+    def _page(
+        self, search: Callable[..., list[dict[str, Any]]], offset: int, about: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """As long as the service allows: what it refuses is asked for in smaller pieces, from then on."""
+        while True:
+            try:
+                page = _asked(lambda: search(**about, limit=self._limit, offset=offset))
+            except Refused:
+                if self._limit <= SMALLEST_PAGE:
+                    raise
+                self._limit = max(SMALLEST_PAGE, self._limit // 5)
+            else:
+                if not isinstance(page, list) or not all(isinstance(answer, dict) for answer in page):
+                    raise Refused("an answer that is not DICOMweb")
+                return page
+
+
+class BoundedSession(requests.Session):
+    """Reads an answer as far as it may go: no service can fill the memory, or drip for ever."""
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """As `requests` does, the whole body read. Raises a RequestException beyond the bounds."""
+        response = super().send(request, **{**kwargs, "stream": True})
+        until, parts, n = time.monotonic() + LONGEST_S, [], 0
+        for part in response.iter_content(1 << 16):
+            parts.append(part)
+            n += len(part)
+            if n > MAX_BYTES or time.monotonic() > until:
+                response.close()
+                raise requests.exceptions.ContentDecodingError("an answer without an end")
+        response._content = b"".join(parts)
+        return response
 
 
 def _asked(question: Callable[[], T]) -> T:
     try:
         return question()
+    except (Refused, Unreachable):
+        raise
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as e:
         raise Unreachable(type(e).__name__) from None
     except requests.HTTPError as e:
@@ -84,10 +154,12 @@ def _asked(question: Callable[[], T]) -> T:
         if status in (429, 502, 503, 504):
             raise Unreachable(f"HTTP {status}") from None
         raise Refused(f"HTTP {status}") from None
-    except (requests.RequestException, InvalidDicomError, ValueError, KeyError) as e:
+    except Exception as e:  # what parses a foreign answer, or writes it as a file, may raise anything
         raise Refused(f"an answer that is not DICOMweb ({type(e).__name__})") from None
 
 
-def _value(found: dict[str, Any], tag: str) -> str:
-    values = found.get(tag, {}).get("Value") or [""]
-    return str(values[0])
+def _value(answer: dict[str, Any], tag: str) -> str:
+    """The first value, without the padding that some services keep; empty for anything else."""
+    element = answer.get(tag)
+    values = element.get("Value") if isinstance(element, dict) else None
+    return str(values[0]).strip(" \0") if isinstance(values, list) and values else ""

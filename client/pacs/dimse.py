@@ -10,13 +10,37 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydicom import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_role, evt
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+from pynetdicom import (
+    AE,
+    ALL_TRANSFER_SYNTAXES,
+    AllStoragePresentationContexts,
+    build_context,
+    build_role,
+    evt,
+)
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ComputedRadiographyImageStorage,
     CTImageStorage,
     DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
     EnhancedCTImageStorage,
     LegacyConvertedEnhancedCTImageStorage,
     SecondaryCaptureImageStorage,
@@ -28,19 +52,30 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     XRayRadiofluoroscopicImageStorage,
 )
 
-from client.pacs.archive import Refused, Series, Store, Unreachable
+from client.imaging.facts.text import text
+from client.pacs.archive import MAX_ANSWERS, Refused, Series, Store, Unreachable, whole_number
 
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs requests, with patients' IDs
 
 KEYWORDS = {"patient": "PatientID", "study": "StudyInstanceUID", "accession": "AccessionNumber"}
 IMAGES = (
-    ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation, CTImageStorage,
-    EnhancedCTImageStorage,
+    ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing, CTImageStorage, EnhancedCTImageStorage,
     LegacyConvertedEnhancedCTImageStorage, XRayRadiofluoroscopicImageStorage, XRayAngiographicImageStorage,
     SecondaryCaptureImageStorage,
 )  # fmt: skip
 """What C-GET may bring: an association cannot name all storage classes."""
+PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+PACKED = (
+    JPEG2000Lossless, JPEG2000, JPEGLosslessSV1, JPEGLossless, JPEGBaseline8Bit, JPEGExtended12Bit,
+    JPEGLSLossless, JPEGLSNearLossless, RLELossless, HTJ2KLossless, DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+)  # fmt: skip
+"""Each has a context of its own: a PACS that does not transcode sends an image only as it lies there, and of
+a context with several it accepts one."""
 SUCCESS, PENDING, CANNOT = 0x0000, (0xFF00, 0xFF01), 0xA700
+SOME_FAILED = 0xB000
+"""Some images of a C-GET or C-MOVE were not sent: the others are here, and pull.py counts what is missing."""
 TIMEOUT_S = 30.0
 Keep = Callable[[str, str, bytes], None]
 """Takes a Study Instance UID, a SOP Instance UID and a DICOM file."""
@@ -78,8 +113,11 @@ class DimseArchive:
             self._ae.add_requested_context(StudyRootQueryRetrieveInformationModelMove)
             return
         self._ae.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
-        for kind in IMAGES:
-            self._ae.add_requested_context(kind, ALL_TRANSFER_SYNTAXES)
+        self._ae.requested_contexts = [
+            *self._ae.requested_contexts,
+            *(build_context(kind, [*PLAIN]) for kind in IMAGES),
+            *(build_context(kind, syntax) for kind in IMAGES for syntax in PACKED),
+        ]
 
     def __enter__(self) -> "DimseArchive":
         return self
@@ -91,27 +129,30 @@ class DimseArchive:
 
     def studies(self, key: str, value: str) -> Iterator[tuple[str, str]]:
         asked = _query("STUDY", **{"StudyInstanceUID": "", "PatientID": "", KEYWORDS[key]: value})
-        for found in self._find(asked):
-            if uid := str(found.get("StudyInstanceUID", "") or ""):
-                yield uid, str(found.get("PatientID", "") or "").strip()
+        for answer in self._find(asked):
+            if uid := text(answer, "StudyInstanceUID"):
+                yield uid, text(answer, "PatientID")
 
     def series(self, study: str, modalities: tuple[str, ...]) -> list[Series]:
-        asked = _query("SERIES", StudyInstanceUID=study, SeriesInstanceUID="", Modality="")
-        uids = [
-            str(f.SeriesInstanceUID) for f in self._find(asked) if str(f.get("Modality", "")) in modalities
+        keys = dict.fromkeys(("SeriesInstanceUID", "Modality", "NumberOfSeriesRelatedInstances"), "")
+        answers = self._find(_query("SERIES", StudyInstanceUID=study, **keys))
+        announced = {
+            text(answer, "SeriesInstanceUID"): whole_number(text(answer, "NumberOfSeriesRelatedInstances"))
+            for answer in answers
+            if text(answer, "Modality") in modalities
+        }
+        return [
+            Series(study, uid, self._images(study, uid), n) for uid, n in sorted(announced.items()) if uid
         ]
-        return [Series(study, uid, self._images(study, uid)) for uid in sorted(uids)]
 
     def _images(self, study: str, series: str) -> frozenset[str]:
         asked = _query("IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID="")
-        return frozenset(
-            str(found.SOPInstanceUID) for found in self._find(asked) if found.get("SOPInstanceUID")
-        )
+        return frozenset(text(answer, "SOPInstanceUID") for answer in self._find(asked)) - {""}
 
     def fetch(self, series: Series, missing: frozenset[str], store: Store) -> None:
         asked = _query("SERIES", StudyInstanceUID=series.study, SeriesInstanceUID=series.uid)
         if self._receiver is None:
-            self._get(asked, store)
+            self._get(asked, series.study, store)
         else:
             self._move(asked, self._receiver, missing, store)
 
@@ -137,15 +178,28 @@ class DimseArchive:
 
     def _find(self, asked: Dataset) -> list[Dataset]:
         with self._associated() as association:
-            answers = list(association.send_c_find(asked, StudyRootQueryRetrieveInformationModelFind))
+            answers = []
+            for status, answer in association.send_c_find(asked, StudyRootQueryRetrieveInformationModelFind):
+                answers.append((status, answer))
+                if len(answers) > MAX_ANSWERS:
+                    association.abort()
+                    raise Refused(f"more than {MAX_ANSWERS} answers to one question")
             _require_success([status for status, _ in answers])
-        return [found for status, found in answers if status.Status in PENDING and found is not None]
+        pending = [answer for status, answer in answers if status.Status in PENDING]
+        if None in pending:
+            raise Refused("an answer that cannot be read")
+        return [answer for answer in pending if answer is not None]
 
-    def _get(self, asked: Dataset, store: Store) -> None:
-        self._keep = lambda _study, image, file: store(image, file)
+    def _get(self, asked: Dataset, study: str, store: Store) -> None:
+        def keep(of: str, image: str, file: bytes) -> None:
+            if of not in ("", study):
+                raise LookupError("nobody asked for this")
+            store(image, file)
+
+        self._keep = keep
         with self._associated() as association:
             answers = association.send_c_get(asked, StudyRootQueryRetrieveInformationModelGet)
-            _require_success([status for status, _ in answers])
+            _require_success([status for status, _ in answers], enough=SOME_FAILED)
 
     def _move(self, asked: Dataset, receiver: "Receiver", missing: frozenset[str], store: Store) -> None:
         """The PACS sends to our receiver, on associations of its own; done when the missing images have
@@ -162,7 +216,7 @@ class DimseArchive:
             answers = association.send_c_move(
                 asked, self._peer.own_title, StudyRootQueryRetrieveInformationModelMove
             )
-            _require_success([status for status, _ in answers])
+            _require_success([status for status, _ in answers], enough=SOME_FAILED)
             with news:
                 while expected and news.wait(QUIET_S):
                     pass
@@ -174,7 +228,9 @@ class DimseArchive:
             self._association = self._associate()
         try:
             yield self._association
-        except (RuntimeError, ValueError) as e:  # of a lost association, or a context that was not accepted
+        except (Refused, Unreachable):
+            raise
+        except Exception as e:  # a lost association, a context that was not accepted, an odd data set
             raise (Refused if self._association.is_established else Unreachable)(type(e).__name__) from None
 
     def _associate(self) -> Association:
@@ -212,12 +268,13 @@ def _query(level: str, **keys: str) -> Dataset:
     return asked
 
 
-def _require_success(statuses: list[Dataset]) -> None:
-    """Raise unless an operation ended well: no status at all means that the association broke."""
+def _require_success(statuses: list[Dataset], enough: int = SUCCESS) -> None:
+    """Raise unless an operation ended well, or `enough`: no status at all means that the association
+    broke."""
     last = statuses[-1] if statuses else None
     if last is None or "Status" not in last:
         raise Unreachable("the association broke")
-    if last.Status != SUCCESS:
+    if last.Status not in (SUCCESS, enough):
         raise Refused(f"status 0x{last.Status:04X}")
 
 

@@ -26,6 +26,7 @@ class Outcome(StrEnum):
     """What became of a study."""
 
     WHOLE = "fetched"
+    PARTIAL = "come in part: the rest could not be had"
     ALREADY = "already here"
     EMPTY = "without an image of the plan's modality"
     FAILED = "could not be fetched"
@@ -97,23 +98,42 @@ class Pull:
         ]  # no wildcards
 
     def _study(self, study: str, modalities: tuple[str, ...]) -> Outcome:
-        """Fetch what is missing of a study; it gets its place only when the PACS's own list of its images is
-        complete."""
+        """Fetch what is missing of a study. It gets its place when the images are here that the PACS lists
+        and announces; after TRIES also without those that cannot be had, which is said."""
+        series: list[Series] = []
         for attempt in range(1, TRIES + 1):
             try:
-                series = self._settled(lambda: self.archive.series(study, modalities))
+                series = []
+                listed = self._settled(lambda: self.archive.series(study, modalities))
+                for one in listed:
+                    one.require_whole()
+                series = listed
                 missing = sum(len(self._missing(one)) for one in series)
                 if not any(one.images for one in series):
                     return Outcome.EMPTY
                 if not missing and study in self.inbox:
                     return Outcome.ALREADY
                 for one in series:
-                    self._patiently(lambda one=one: self._fetch(one))  # type: ignore[misc]
+                    self._fetch_patiently(one)
+                if left := sum(len(self._missing(one)) for one in series):
+                    raise Refused(f"{left} of {sum(len(one.images) for one in series)} images did not come")
                 self.inbox.finish(study)
                 return Outcome.WHOLE
             except Refused as refused:
                 log.info("try %d of %d: %s: %s", attempt, TRIES, study, refused)
-        return Outcome.FAILED
+        lost = [image for one in series for image in sorted(self._missing(one))]
+        if not series or len(lost) == sum(len(one.images) for one in series):
+            return Outcome.FAILED
+        for image in lost:
+            log.info("missing: %s of %s", image, study)
+        self.inbox.finish(study)
+        return Outcome.PARTIAL
+
+    def _fetch_patiently(self, series: Series) -> None:
+        try:
+            self._patiently(lambda: self._fetch(series))
+        except Refused as refused:  # the other series of the study may come
+            log.info("not fetched: a series of %s: %s", series.study, refused)
 
     def _settled(self, ask: Callable[[], T]) -> T:
         """What the PACS answers twice in a row. Orthanc, asked while it files something, leaves things out of
@@ -129,7 +149,7 @@ class Pull:
         return frozenset(image for image in series.images if not self.inbox.holds(series.study, image))
 
     def _fetch(self, series: Series) -> None:
-        """Raises Refused if an image has not come."""
+        """What is missing of a series, as far as it comes."""
         broken: list[OSError] = []
         last = time.monotonic()
 
@@ -152,8 +172,6 @@ class Pull:
             finally:
                 if broken:
                     raise broken[0]
-        if left := len(self._missing(series)):
-            raise Refused(f"{left} of {len(series.images)} images did not come")
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """What `ask` answers; while the PACS cannot be reached, ask again, less and less often."""

@@ -1,6 +1,7 @@
 """The pull against archives that misbehave in ways that a real one cannot be made to."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -97,20 +98,45 @@ def test_a_refusal_costs_one_study_after_three_tries(tmp_path):
     }
 
 
-def test_a_study_is_not_there_before_all_its_images_are(tmp_path):
+def test_one_image_that_cannot_be_had_costs_itself_and_is_named(tmp_path, caplog):
+    caplog.set_level("INFO", "pneumofed.pull")
+
     class Short(Shelf):
         def fetch(self, series, missing, store):
             store("i1", b"one of two")
             store("stranger", b"not announced")
 
     short = Short({"P1": {"s1": {"i1", "i2"}}})
-    assert run(short, tmp_path, values=["P1"]) == {Outcome.FAILED: 1}
-    assert list(tmp_path.glob("[!.]*")) == []
+    assert run(short, tmp_path, values=["P1"]) == {Outcome.PARTIAL: 1}
     assert len(list(tmp_path.rglob("*.dcm"))) == 1
+    assert "missing: i2 of s1" in caplog.text
     whole = Shelf({"P1": {"s1": {"i1", "i2"}}})
     assert run(whole, tmp_path, values=["P1"]) == {Outcome.WHOLE: 1}
     assert whole.sent == ["i2"]
     assert len(list(tmp_path.glob("[!.]*/*.dcm"))) == 2
+
+
+def test_a_list_shorter_than_the_pacs_says_is_not_believed(tmp_path):
+    class Capped(Shelf):
+        def series(self, study, modalities):
+            return [replace(one, announced=250) for one in super().series(study, modalities)]
+
+    assert run(Capped({"P1": {"s1": {"i1", "i2"}}}), tmp_path, values=["P1"]) == {Outcome.FAILED: 1}
+    assert list(tmp_path.glob("[!.]*")) == []
+
+
+def test_a_series_that_is_refused_costs_no_other(tmp_path):
+    class Two(Shelf):
+        def series(self, study, modalities):
+            return [Series(study, "bad", frozenset({"i1"})), Series(study, "good", frozenset({"i2"}))]
+
+        def fetch(self, series, missing, store):
+            if series.uid == "bad":
+                raise Refused("status 0xA900")
+            super().fetch(series, missing, store)
+
+    assert run(Two({"P1": {"s1": {"i1", "i2"}}}), tmp_path, values=["P1"]) == {Outcome.PARTIAL: 1}
+    assert len(list(tmp_path.glob("[!.]*/*.dcm"))) == 1
 
 
 def test_the_history_of_a_labelled_study_comes_with_it(tmp_path):

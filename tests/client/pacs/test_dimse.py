@@ -1,0 +1,120 @@
+"""C-FIND and C-GET against a PACS in this process that sends images only as they lie there."""
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForProcessing,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+)
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
+
+from client.pacs import dimse
+from client.pacs.archive import Refused
+from client.pacs.dimse import DimseArchive, Peer
+from tests.helpers.dicom import image
+
+logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+LEVELS = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
+
+
+@dataclass
+class Pacs:
+    """What it holds, and how it behaves."""
+
+    objects: list[Dataset] = field(default_factory=list)
+    announced: int | None = None
+    broken: bool = False
+    repeats: int = 1
+
+    def find(self, event):
+        asked = event.identifier
+        key = LEVELS[asked.QueryRetrieveLevel]
+        for uid in sorted({str(d.get(key)) for d in self.objects}) * self.repeats:
+            answer = Dataset()
+            answer.QueryRetrieveLevel = asked.QueryRetrieveLevel
+            if not self.broken:
+                setattr(answer, key, uid)
+                answer.PatientID, answer.Modality = "P1 ", "CR"
+                if self.announced:
+                    answer.NumberOfSeriesRelatedInstances = self.announced
+            yield 0xFF00, answer
+
+    def get(self, event):
+        yield len(self.objects)
+        yield from ((0xFF00, ds) for ds in self.objects)
+
+
+@pytest.fixture
+def pacs():
+    house, ae = Pacs(), AE("PACS")
+    ae.add_supported_context(Find)
+    ae.add_supported_context(Get)
+    for context in AllStoragePresentationContexts:
+        ae.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True)
+    server = ae.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, house.find), (evt.EVT_C_GET, house.get)]
+    )
+    house.peer = Peer("127.0.0.1", server.server_address[1], "PACS", "US")
+    yield house
+    server.shutdown()
+
+
+def film(uid, syntax=ExplicitVRLittleEndian, kind=ComputedRadiographyImageStorage, study="1.2"):
+    ds = image(np.tile(np.arange(64, dtype=np.uint16), (64, 1)), SOPInstanceUID=uid, SOPClassUID=kind)
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = study, "1.3"
+    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = kind, uid
+    if syntax != ExplicitVRLittleEndian:
+        ds.compress(syntax, generate_instance_uid=False)
+    return ds
+
+
+def test_compressed_and_raw_images_come_as_they_lie_there(pacs):
+    pacs.objects = [
+        film("1.3.1"), film("1.3.2", JPEG2000Lossless), film("1.3.3", RLELossless),
+        film("1.3.4", kind=DigitalXRayImageStorageForProcessing),
+    ]  # fmt: skip
+    stored = {}
+    with DimseArchive(pacs.peer) as archive:
+        assert list(archive.studies("patient", "P1")) == [("1.2", "P1")]
+        (series,) = archive.series("1.2", ("CR",))
+        assert series.images == {f"1.3.{k}" for k in (1, 2, 3, 4)}
+        archive.fetch(series, series.images, stored.__setitem__)
+    assert set(stored) == series.images
+
+
+def test_an_image_of_another_study_is_not_taken(pacs):
+    pacs.objects = [film("1.3.1"), film("1.3.2", study="9.9")]
+    stored = {}
+    with DimseArchive(pacs.peer) as archive:
+        (series,) = archive.series("1.2", ("CR",))
+        archive.fetch(series, series.images, stored.__setitem__)
+    assert set(stored) == {"1.3.1"}
+
+
+def test_a_series_says_how_long_it_is(pacs):
+    pacs.objects, pacs.announced = [film("1.3.1")], 2
+    with DimseArchive(pacs.peer) as archive, pytest.raises(Refused, match="has 2 images, and lists 1"):
+        archive.series("1.2", ("CR",))[0].require_whole()
+
+
+def test_answers_without_what_was_asked_for_are_none(pacs):
+    pacs.objects, pacs.broken = [film("1.3.1")], True
+    with DimseArchive(pacs.peer) as archive:
+        assert list(archive.studies("patient", "P1")) == []
+        assert archive.series("1.2", ("CR",)) == []
+
+
+def test_endless_answers_are_cut_off(pacs, monkeypatch):
+    monkeypatch.setattr(dimse, "MAX_ANSWERS", 10)
+    pacs.objects, pacs.repeats = [film("1.3.1")], 1000
+    with DimseArchive(pacs.peer) as archive, pytest.raises(Refused, match="more than 10 answers"):
+        list(archive.studies("patient", "P1"))
