@@ -194,6 +194,10 @@ class Strategy(Settings):
         return float(self.options.get(name, known.default if known else 0.0))
 
 
+MAX_SHARE = 0.5
+"""No hospital counts for more than all others together."""
+
+
 class Federation(Settings):
     """When a round counts, and what an update may look like."""
 
@@ -206,6 +210,13 @@ class Federation(Settings):
     deadline_s: Positive = Field(default=3600.0, description="seconds a round waits for its sites")
     max_update_norm: float = Field(
         default=100.0, gt=0.0, le=1e6, description="largest L2 norm of a site's update"
+    )
+    max_share: float = Field(
+        default=MAX_SHARE,
+        gt=0.0,
+        le=1.0,
+        description="largest share of the weights that one of three or more sites has; 1 is any",
+        exclude_if=lambda share: share == MAX_SHARE,  # plans of before keep their hash
     )
 
 

@@ -11,6 +11,7 @@ site -> server, `evaluate`:              METRICS  N_EXAMPLES and EVALUATE_NUMBER
 site -> server, `query`:                 CONFIG   SITE;  METRICS  query_numbers(the plan's findings)
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -65,6 +66,15 @@ LENGTHS = (
     "length-5-8",
     "length-9+",
 )  # training patients by images in their longest sequence
+
+MAX_LOSS = 1e6
+RANGES: Mapping[str, tuple[float, float]] = {
+    AUROC: (0.0, 1.0), AUROC_SE: (0.0, 1.0), BRIER: (0.0, 1.0), STEPS: (0.0, 1e9), SECONDS: (0.0, 1e8),
+    **dict.fromkeys((LOSS, *calibration.NUMBERS), (0.0, MAX_LOSS)),
+}  # fmt: skip
+"""What a number may be, where it is known; all others are counts of patients."""
+MAX_TEXT, LONGEST = 256, {PLAN: 1_000_000}
+"""Characters of a text."""
 
 Weights = dict[str, NDArray[np.float32]]
 Numbers = dict[str, float]
@@ -205,6 +215,10 @@ def check_numbers(content: RecordDict, names: tuple[str, ...]) -> Numbers:
     n = numbers[N_EXAMPLES]
     if not (isinstance(n, int) and 0 < n <= MAX_EXAMPLES):
         raise WireError(f"found {N_EXAMPLES} = {n}, expected a whole number from 1 to {MAX_EXAMPLES}")
+    for name in names:
+        low, high = RANGES.get(name, (0.0, MAX_EXAMPLES))
+        if not (low <= numbers[name] <= high or math.isnan(numbers[name])):
+            raise WireError(f"found {name} = {numbers[name]:.4g}, expected {low:g} to {high:g}")
     return {name: float(value) for name, value in numbers.items()}
 
 
@@ -245,6 +259,8 @@ def get_text(content: RecordDict, key: str) -> str:
     value = record.get(key) if isinstance(record, ConfigRecord) else None
     if not isinstance(value, str):
         raise WireError(f"the text {key!r} is missing")
+    if len(value) > (longest := LONGEST.get(key, MAX_TEXT)):
+        raise WireError(f"the text {key!r} has {len(value)} characters, expected at most {longest}")
     return value
 
 

@@ -235,8 +235,9 @@ def _lines(status: "Status") -> list[str]:
             f" ({len(now.here)} of {now.needed} sites are in)"
         )
         lines += [f"  {site}: {why}" for site, why in sorted(now.refused.items())]
-        failed = now.last.failed if now.last else {}
-        lines += [f"  {site} failed in the last round: {why}" for site, why in failed.items()]
+        if now.last:
+            lines += [f"  {site} failed in the last round: {why}" for site, why in now.last.failed.items()]
+            lines += [f"  {site} in the last round: {what}" for site, what in now.last.noted.items()]
     for name, run in status.runs.items():
         if not (now and now.name == name):
             again = "" if run.state == "finished" else f"  (go on with: pneumofed server resume {name})"

@@ -1,5 +1,6 @@
 """Which hospitals are in the federation: Flower knows numbers, people know names."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +11,13 @@ from flwr.serverapp import Grid
 from common import wire
 from common.errors import RunError, WireError
 from common.plan import Plan, canonical_json
+from common.text import printable
+
+log = logging.getLogger("pneumofed.run")
 
 POLL_S = 0.05
+MAX_REASON = 500
+"""Characters of a site's reason that are kept."""
 ASK_AGAIN_S = (2.0, 60.0)  # a site that refused is asked again after the first, doubling up to the second
 
 
@@ -33,9 +39,19 @@ def collect(grid: Grid, messages: Sequence[Message], deadline_s: float) -> Itera
     while nodes and time.monotonic() < end:
         arrived = list(grid.pull_messages(list(nodes)))
         for reply in arrived:
-            yield nodes.pop(reply.metadata.reply_to_message_id), reply
+            node = nodes.pop(reply.metadata.reply_to_message_id, None)
+            if node is not None:  # what nobody asked for, or was answered already, is passed over
+                yield node, reply
         if not arrived:
             time.sleep(POLL_S)
+
+
+def objection(site: str, error: Exception) -> str:
+    """Why a site's answer does not count, fit to be shown. Nothing that a site sends ends a round."""
+    if isinstance(error, WireError):
+        return printable(str(error), MAX_REASON)
+    log.warning("%s: its answer cannot be read", site, exc_info=error)
+    return f"its answer cannot be read ({type(error).__name__})"
 
 
 @dataclass(frozen=True)
@@ -84,8 +100,11 @@ class Roster:
         for node, reply in collect(grid, requests, plan.federation.deadline_s):
             try:
                 self._admit(node, reply, plan)
-            except WireError as e:
-                self.refused[self.name(node)] = str(e)
+            except Exception as e:  # nothing that a site sends ends the run
+                why = (
+                    str(e) if isinstance(e, WireError) else f"its answer cannot be read ({type(e).__name__})"
+                )
+                self.refused[self.name(node)] = printable(why, MAX_REASON)
                 pause = self._ask_again.get(node, (0.0, ASK_AGAIN_S[0]))[1]
                 self._ask_again[node] = (time.monotonic() + pause, min(2 * pause, ASK_AGAIN_S[1]))
 

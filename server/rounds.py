@@ -24,7 +24,7 @@ from common.results.survey import Survey, write_survey
 from common.seeds import derive_seed
 from server.aggregate import WeightedMean, apply_update
 from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from server.roster import POLL_S, Deployment, Members, Roster, collect
+from server.roster import POLL_S, Deployment, Members, Roster, collect, objection
 from server.strategies import (
     build_strategy,
     is_linear,
@@ -33,6 +33,7 @@ from server.strategies import (
     snapshot_state,
     to_flower,
 )
+from server.weighing import Scale, unlike
 
 GRACE_S = 5.0
 """How long a round waits for a site that failed in the round before: one that was restarted is back by
@@ -155,7 +156,8 @@ class RoundLoop:
         )
         self._pack(requests, weights)
         bytes_down, bytes_up = sum(map(payload_bytes, requests)), 0
-        replies = Replies(self.plan, self.schema, weights, len(self.members))
+        scale = Scale(self.plan, self._declared(wire.N_TRAIN))
+        replies = Replies(self.plan, self.schema, weights, len(self.members), scale)
         asked = {m.metadata.dst_node_id for m in requests}
         sites: dict[str, wire.Numbers] = {}
         failed: dict[str, str] = {}
@@ -165,15 +167,26 @@ class RoundLoop:
             bytes_up += payload_bytes(reply)
             try:
                 sites[site] = replies.accept(site, reply)
-            except WireError as e:
-                failed[site] = str(e)
+            except Exception as e:
+                failed[site] = objection(site, e)
             self.observer.replied(site, "train")
         failed |= {self.roster.name(node): "no answer before the deadline" for node in asked}
         self._require_quorum(number, len(sites), len(requests), failed)
+        norms = {site: numbers[UPDATE_NORM] for site, numbers in sites.items()}
         report = RoundReport(
-            round=number, bytes_down=bytes_down, bytes_up=bytes_up, sites=sites, failed=failed
+            round=number,
+            bytes_down=bytes_down,
+            bytes_up=bytes_up,
+            sites=sites,
+            failed=failed,
+            noted={**unlike(norms), **scale.capped},
         )
         return replies.aggregate(number, self.strategy), report
+
+    def _declared(self, what: str) -> dict[str, float]:
+        """Site -> its patients (N_TRAIN, N_VALIDATION), as it said when it was greeted."""
+        here = {self.roster.names[node] for node in self.members}
+        return {site: float(said[what]) for site, said in self.roster.declared.items() if site in here}
 
     def _pack(self, requests: list[Message], weights: wire.Weights) -> None:
         packed = wire.pack(weights)
@@ -204,14 +217,16 @@ class RoundLoop:
         bytes_down = sum(map(payload_bytes, requests))
         sites: dict[str, wire.Numbers] = {}
         failed: dict[str, str] = {}
+        scale = Scale(self.plan, self._declared(wire.N_VALIDATION))
         for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
             site = self.roster.name(node)
             try:
                 if reply.has_error():
                     raise WireError(reply.error.reason)
-                sites[site] = wire.check_numbers(reply.content, wire.EVALUATE_NUMBERS)
-            except WireError as e:
-                failed[site] = str(e)
+                numbers = wire.check_numbers(reply.content, wire.EVALUATE_NUMBERS)
+                sites[site] = {**numbers, wire.N_EXAMPLES: scale.weigh(site, numbers[wire.N_EXAMPLES])}
+            except Exception as e:
+                failed[site] = objection(site, e)
             self.observer.replied(site, "evaluate")
         return pool_numbers(dict(sorted(sites.items())), failed), bytes_down
 
@@ -223,8 +238,11 @@ class Replies:
     of sites; robust ones (median, Krum) need every reply, kept in the order of the sites' names.
     """
 
-    def __init__(self, plan: Plan, schema: wire.Schema, weights: wire.Weights, n_members: int) -> None:
+    def __init__(
+        self, plan: Plan, schema: wire.Schema, weights: wire.Weights, n_members: int, scale: Scale
+    ) -> None:
         self.plan, self.schema, self.weights, self.n_members = plan, schema, weights, n_members
+        self.scale = scale
         self.n_answered = 0
         self.mean = WeightedMean(schema.shapes, plan.federation.max_update_norm)
         self.kept: dict[str, Message] = {}
@@ -241,13 +259,14 @@ class Replies:
             raise WireError(
                 f"update of norm {norm:.3g}, the plan allows {self.plan.federation.max_update_norm:g}"
             )
-        self.mean.add(update, numbers[wire.N_EXAMPLES])
+        weight = self.scale.weigh(site, numbers[wire.N_EXAMPLES])
+        self.mean.add(update, weight)
         self.n_answered += 1
         if is_linear(self.plan):
             self.kept = {site: reply}
         else:
             self.kept[site] = reply
-            reply.content = self._as_weights(update, numbers[wire.N_EXAMPLES])
+            reply.content = self._as_weights(update, weight)
         return {**numbers, UPDATE_NORM: norm}
 
     def _as_weights(self, update: Mapping[str, Reals], n_examples: float) -> RecordDict:

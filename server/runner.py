@@ -55,6 +55,8 @@ class Watch:
     def finished_round(self, report: RoundReport) -> None:
         self.now = replace(self.now, round=report.round, last=report, doing="training")
         failed = "; ".join(f"{site}: {why}" for site, why in sorted(report.failed.items()))
+        for site, what in report.noted.items():
+            log.warning("%s, round %d: %s", site, report.round, what)
         log.info("run %s: round %d, %d sites, %.1f s%s", self.now.name, report.round, len(report.sites),
                  report.seconds, f"; failed: {failed}" if failed else "")  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,9 @@ from common.results.form import Number, Result, parse, read, to_tree, write
 UPDATE_NORM = "update_norm"
 Numbers = Mapping[str, Number]
 """By their names in common/wire.py."""
+
+
+IF_ANY = Field(exclude_if=lambda noted: not noted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,10 @@ class RoundReport(Result):
     failed: Mapping[str, str]  # site -> why its update does not count
     evaluation: Evaluation | None = None
     seconds: Number = 0.0
+    noted: Annotated[Mapping[str, str], Field(exclude_if=lambda noted: not noted)] = field(
+        default_factory=dict
+    )
+    """Site -> what is odd about an update that counts."""
 
     def judged(self, evaluation: Evaluation | None, bytes_down: int, seconds: float) -> "RoundReport":
         """With what came after training: the evaluation, the bytes that it sent, and the whole round's

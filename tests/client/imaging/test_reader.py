@@ -94,7 +94,7 @@ def test_a_file_that_hangs_or_crashes_or_bloats_costs_itself_alone(odd):
     jobs[40] = {"path": "eat"}
     started = time.monotonic()
     found = list(answers_to(iter(jobs), 100))
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 50  # each of two that hang would take a minute
     for k, answer in enumerate(found):
         expected = {"hang": Reason.TOO_SLOW, "crash": Reason.DECODER_CRASHED, "eat": Reason.TOO_LARGE}.get(
             jobs[k]["path"]

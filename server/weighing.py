@@ -1,0 +1,92 @@
+"""How much a site counts: by the patients that it named when it was greeted, and never more than the plan's
+share.
+
+One hospital counts as one hospital: what it says of itself later cannot make it count for more, and what it
+said at first cannot outweigh all the others.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from common import wire
+from common.errors import WireError
+from common.plan import Plan
+
+FEWEST = 3
+"""Of two sites one has at least half of the weight: there a share bounds nothing."""
+FAR = 5.0
+"""A robust z-score beyond which an update's norm is said to be unlike the others'. Of normal ones, one in a
+million is."""
+JUDGES = 4
+"""With fewer norms, their spread says nothing."""
+
+
+def largest_weight(weights: Sequence[float], share: float) -> float:
+    """The cap c with c = share * sum(min(w, c)): no site has a larger share of what then counts. Infinite if
+    none has."""
+    ordered = sorted((w for w in weights if math.isfinite(w)), reverse=True)
+    if len(ordered) < FEWEST or share >= 1.0:
+        return math.inf
+    for n_capped in range(len(ordered)):
+        rest = sum(ordered[n_capped:])
+        if ordered[n_capped] <= (cap := _cap(rest, n_capped, share)):
+            return math.inf if n_capped == 0 else cap
+    return ordered[-1]
+
+
+def _cap(rest: float, n_capped: int, share: float) -> float:
+    """Where `n_capped` sites are at the cap and the others have `rest`."""
+    if n_capped == 0:
+        return share * rest
+    left = 1.0 - share * n_capped
+    return share * rest / left if left > 0.0 else 0.0
+
+
+class Scale:
+    """The sites of a round, and what each may weigh."""
+
+    def __init__(self, plan: Plan, declared: Mapping[str, float]) -> None:
+        """`declared`: patients by site; NaN where a site keeps it to itself."""
+        self._plan, self._declared = plan, declared
+        self._cap = largest_weight(list(declared.values()), plan.federation.max_share)
+        self.capped: dict[str, str] = {}
+
+    def weigh(self, site: str, n_patients: float) -> float:
+        """What a reply about `n_patients` weighs.
+
+        Raises:
+            WireError: more patients than the site declared; or, under privacy, another number than all sites
+            say.
+        """
+        if self._plan.privacy is not None:
+            if n_patients != wire.PRIVATE_WEIGHT:
+                raise WireError(f"found {n_patients:g} patients, under privacy every site counts as one")
+            return n_patients
+        declared = self._declared.get(site, math.nan)
+        if n_patients > declared:
+            raise WireError(
+                f"found {n_patients:.0f} patients, it declared {declared:.0f} when this run greeted it; "
+                "more count from the next run on"
+            )
+        if n_patients > self._cap:
+            counts = f"counts as {self._cap:.10g} of its {n_patients:.0f} patients"
+            self.capped[site] = f"{counts} (federation.max_share {self._plan.federation.max_share:g})"
+        return min(n_patients, self._cap)
+
+
+def unlike(norms: Mapping[str, float]) -> dict[str, str]:
+    """Site -> what is odd about the norm of its update, by the robust z-score of Iglewicz and Hoaglin (1993):
+    0.6745 (x - median) / MAD."""
+    if len(norms) < JUDGES:
+        return {}
+    values = np.array(list(norms.values()))
+    median = float(np.median(values))
+    spread = float(np.median(np.abs(values - median)))
+    scores = {site: 0.6745 * (x - median) / max(spread, 1e-3 * median, 1e-12) for site, x in norms.items()}
+    return {
+        site: f"an update of norm {norms[site]:.3g}, the others' median is {median:.3g}"
+        for site, z in sorted(scores.items())
+        if abs(z) > FAR
+    }
