@@ -255,7 +255,7 @@ def forget(
     patient: Annotated[str, typer.Argument(help="Patient ID, as in the files.")], dir_: Dir = HERE
 ) -> None:
     """Remove a patient from everything that this site keeps for learning, for ever."""
-    from client.ingest import forget_patient
+    from client.forgetting import forget_patient
     from client.settings import SiteFolder
 
     gone = forget_patient(SiteFolder(dir_), patient)
@@ -263,12 +263,16 @@ def forget(
         f"Removed {gone.sequences} sequences with {gone.frames} images from {gone.cohorts} cohorts, and "
         "their pages."
     )
-    typer.echo(f"Deleted {len(gone.files)} fetched files. The next ingest will leave the patient out.")
+    typer.echo(
+        f"Deleted {len(gone.files)} fetched files and {gone.lines} lines of logs. Later pulls, pushes and "
+        "ingests leave the patient out."
+    )
     if gone.elsewhere:
         still = (
             f"{len(gone.elsewhere)} files with this Patient ID are still in the folder that data.dicom names"
         )
         typer.echo(f"{still}, which pneumofed never changes.")
+    typer.echo("Backups and tables of labels are yours to change.")
     typer.echo("Models that were trained already are not changed: they cannot forget (docs/privacy.md).")
 
 

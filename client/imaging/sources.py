@@ -341,9 +341,9 @@ def _patient_ids(ids: NDArray[np.generic], n: int, path: Path) -> NDArray[np.str
     return np.array([str(x).strip() for x in ids.tolist()], np.str_)
 
 
-def files_of_patient(folder: Path, patient: str) -> list[Path]:
-    """The DICOM files below `folder` with this Patient ID, of whatever modality."""
-    paths = [p for p in _walk(folder) if not _is_beside(p)]
+def files_of_patient(folder: Path, patient: str, hidden: bool = False) -> list[Path]:
+    """The DICOM files below `folder` with this Patient ID, of whatever modality; also `hidden` ones."""
+    paths = [p for p in _walk(folder, hidden) if not _is_beside(p)]
     return [path for path, found in zip(paths, patients_of(paths), strict=True) if found == patient]
 
 
@@ -354,9 +354,12 @@ def _is_beside(path: Path) -> bool:
     )
 
 
-def _walk(root: Path) -> list[Path]:
-    """Every file below `root`, sorted, hidden ones left out. Raises DataError if `root` is no folder."""
+def _walk(root: Path, hidden: bool = False) -> list[Path]:
+    """Every file below `root`, sorted, those that are or lie in `hidden` ones left out otherwise. Raises
+    DataError if `root` is no folder."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected DICOM files and labels.csv")
     found = (p for p in root.rglob("*") if p.is_file())
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(root).parts))
+    return sorted(
+        p for p in found if hidden or not any(part.startswith(".") for part in p.relative_to(root).parts)
+    )

@@ -73,7 +73,7 @@ PACKED = (
 )  # fmt: skip
 """Each has a context of its own: a PACS that does not transcode sends an image only as it lies there, and of
 a context with several it accepts one."""
-SUCCESS, PENDING, CANNOT = 0x0000, (0xFF00, 0xFF01), 0xA700
+SUCCESS, PENDING, CANNOT, NOT_AUTHORISED = 0x0000, (0xFF00, 0xFF01), 0xA700, 0x0124
 SOME_FAILED = 0xB000
 """Some images of a C-GET or C-MOVE were not sent: the others are here, and pull.py counts what is missing."""
 TIMEOUT_S = 30.0
@@ -278,10 +278,21 @@ def _require_success(statuses: list[Dataset], enough: int = SUCCESS) -> None:
         raise Refused(f"status 0x{last.Status:04X}")
 
 
-def _handler(keep: Keep) -> Callable[[Any], int]:
-    """For C-STORE: hands study, image and file to `keep`, and tells the sender if that failed."""
+def addresses_of(host: str | None) -> frozenset[str]:
+    """Of a host by name or address; none where it is not known, or has none."""
+    try:
+        return frozenset(str(info[4][0]) for info in socket.getaddrinfo(host, None)) if host else frozenset()
+    except OSError:
+        return frozenset()
+
+
+def _handler(keep: Keep, senders: frozenset[str] = frozenset()) -> Callable[[Any], int]:
+    """For C-STORE: hands study, image and file to `keep`, and tells the sender if that failed. With
+    `senders`, what comes from another address is refused."""
 
     def handle(event: Any) -> int:
+        if senders and event.assoc.requestor.address not in senders:
+            return NOT_AUTHORISED
         try:
             study = str(event.dataset.get("StudyInstanceUID", "") or "")
             keep(study, str(event.request.AffectedSOPInstanceUID), event.encoded_dataset())
@@ -300,25 +311,28 @@ class Receiver:
     Args:
         host, port: where to listen.
         own_title: our title; others are not answered.
-        caller: title of the only one who may send.
+        caller: title and, where it is known, host of the only one who may send: titles are anybody's to name.
         keep: takes the study, the image and the file of whatever arrives; the sender is told if it raises.
     """
 
-    def __init__(self, host: str, port: int, own_title: str, caller: str, keep: Keep) -> None:
+    def __init__(
+        self, host: str, port: int, own_title: str, caller: tuple[str, str | None], keep: Keep
+    ) -> None:
         self._ae = AE(own_title)
         self._ae.supported_contexts = AllStoragePresentationContexts
         for context in self._ae.supported_contexts:
             context.transfer_syntax = ALL_TRANSFER_SYNTAXES  # type: ignore[assignment]
         self._ae.add_supported_context(Verification)
         self._ae.require_called_aet = True
-        self._ae.require_calling_aet = [caller]
+        self._ae.require_calling_aet = [caller[0]]
+        self._caller = addresses_of(caller[1])
         self._address, self._keep = (host, port), keep
         self._one_at_a_time = threading.Lock()  # a PACS may send on several associations
 
     def __enter__(self) -> "Receiver":
         """Listen. Raises OSError if the port is taken."""
         handlers: list[Any] = [
-            (evt.EVT_C_STORE, _handler(self._arrived)),
+            (evt.EVT_C_STORE, _handler(self._arrived, self._caller)),
             (evt.EVT_CONN_OPEN, _without_delay),
         ]
         self._ae.start_server(self._address, block=False, evt_handlers=handlers)

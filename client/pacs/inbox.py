@@ -7,18 +7,30 @@ no ingest looks into, and gets its place when all its images are there.
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+
+from pydicom import dcmread
 
 from common.files import write_atomically
 
 ARRIVING = ".arriving-"
 
 
-class Inbox:
-    """The images that came from a PACS, below one folder that only its owner reads."""
+class LeftOut(Exception):  # noqa: N818 - an outcome
+    """The image's patient asked to be left out."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+
+class Inbox:
+    """The images that came from a PACS, below one folder that only its owner reads.
+
+    Args:
+        is_forgotten: whether the patient of this ID asked to be left out.
+    """
+
+    def __init__(self, folder: Path, is_forgotten: Callable[[str], bool] = lambda patient: False) -> None:
+        self.folder, self.is_forgotten = folder, is_forgotten
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def __contains__(self, study: str) -> bool:
@@ -32,12 +44,29 @@ class Inbox:
         )
 
     def put(self, study: str, image: str, file: bytes) -> None:
-        """Keep one image of a study that is being pulled."""
+        """Keep one image of a study that is being pulled. Raises LeftOut."""
+        self._require_remembered(file)
         write_atomically(self._arriving(study) / _file(image), file)
 
     def put_pushed(self, study: str, image: str, file: bytes) -> None:
-        """Keep one image that was pushed: nobody says when its study is whole."""
+        """Keep one image that was pushed: nobody says when its study is whole. Raises LeftOut, or another
+        exception for what is no DICOM file, or would overwrite another patient's image."""
+        patient = self._require_remembered(file)
+        place = self.folder / _name(study) / _file(image)
+        if place.is_file() and _patient_of(place.read_bytes()) != patient:
+            raise FileExistsError("an image of another patient has this UID")
         write_atomically(self.folder / _name(study) / _file(image), file)
+
+    def _require_remembered(self, file: bytes) -> str:
+        """The file's Patient ID, unless nobody may keep it; "" where the file says none."""
+        patient = _patient_of(file)
+        if self.is_forgotten(patient):
+            raise LeftOut
+        return patient
+
+    def drop(self, study: str) -> None:
+        """What has arrived of a study goes."""
+        shutil.rmtree(self._arriving(study), ignore_errors=True)
 
     def finish(self, study: str) -> None:
         """All images of a study have arrived: give it its place, beside those that are there."""
@@ -53,6 +82,15 @@ class Inbox:
 
     def _arriving(self, study: str) -> Path:
         return self.folder / f"{ARRIVING}{_name(study)}"
+
+
+def _patient_of(file: bytes) -> str:
+    """ "" where nothing can be read: that ingest will say."""
+    try:
+        ds = dcmread(BytesIO(file), stop_before_pixels=True, specific_tags=["PatientID"])
+        return str(ds.get("PatientID", "") or "").strip()
+    except Exception:  # pydicom may raise anything on a file of others
+        return ""
 
 
 def _name(uid: str) -> str:

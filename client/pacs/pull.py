@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from client.pacs.archive import Archive, Refused, Series, Unreachable
-from client.pacs.inbox import Inbox
+from client.pacs.inbox import Inbox, LeftOut
 from common.errors import LinkError
 
 log = logging.getLogger("pneumofed.pull")
@@ -28,6 +28,7 @@ class Outcome(StrEnum):
     WHOLE = "fetched"
     PARTIAL = "come in part: the rest could not be had"
     ALREADY = "already here"
+    FORGOTTEN = "of patients who asked to be left out"
     EMPTY = "without an image of the plan's modality"
     FAILED = "could not be fetched"
 
@@ -81,9 +82,13 @@ class Pull:
                 patients = {patient for _, patient in found if patient} - asked
                 asked |= patients
                 found += [pair for patient in sorted(patients) for pair in self._find("patient", patient)]
-            for study, _ in found:
-                if study not in seen:
-                    seen.add(study)
+            for study, patient in found:
+                if study in seen:
+                    continue
+                seen.add(study)
+                if self.inbox.is_forgotten(patient):
+                    self.outcomes[Outcome.FORGOTTEN] += 1
+                else:
                     yield study
 
     def _find(self, key: str, value: str) -> list[tuple[str, str]]:
@@ -121,6 +126,9 @@ class Pull:
                 return Outcome.WHOLE
             except Refused as refused:
                 log.info("try %d of %d: %s: %s", attempt, TRIES, study, refused)
+            except LeftOut:
+                self.inbox.drop(study)
+                return Outcome.FORGOTTEN
         lost = [image for one in series for image in sorted(self._missing(one))]
         if not series or len(lost) == sum(len(one.images) for one in series):
             return Outcome.FAILED
@@ -150,7 +158,7 @@ class Pull:
 
     def _fetch(self, series: Series) -> None:
         """What is missing of a series, as far as it comes."""
-        broken: list[OSError] = []
+        broken: list[OSError | LeftOut] = []
         last = time.monotonic()
 
         def store(image: str, file: bytes) -> None:
@@ -159,7 +167,7 @@ class Pull:
                 return  # what was not announced is not taken
             try:
                 self.inbox.put(series.study, image, file)
-            except OSError as e:
+            except (OSError, LeftOut) as e:
                 broken.append(e)  # it may be raised in a thread of the receiver's
                 raise
             time.sleep(max(0.0, last + 1.0 / self.images_per_second - time.monotonic()))

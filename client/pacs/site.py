@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydicom import dcmread
 
+from client.forgetting import Tombstones
 from client.imaging.dicom import MODALITIES
 from client.imaging.labels import read_labels
 from client.pacs.archive import Archive, Refused, Unreachable
@@ -34,7 +35,7 @@ def pulling(folder: SiteFolder, plan: Plan) -> Iterator[tuple[Pull, Wanted]]:
         ConfigError: hospital.yaml names no PACS, or no labels; its token or our port cannot be used.
         DataError: the labels cannot be read.
     """
-    pacs, inbox = _pacs(folder), Inbox(folder.images)
+    pacs, inbox = _pacs(folder), _inbox(folder)
     labels = read_labels(_labels(folder), plan.findings)
     modality = plan.input.modality
     wanted = Wanted(labels.key, sorted(labels.known()), MODALITIES[modality], history=modality == "xray")
@@ -51,13 +52,18 @@ def receiving(folder: SiteFolder) -> Iterator[Inbox]:
     Raises:
         ConfigError: hospital.yaml does not name the PACS by its title, or the port cannot be used.
     """
-    pacs, inbox = _pacs(folder), Inbox(folder.images)
+    pacs, inbox = _pacs(folder), _inbox(folder)
     if pacs.title is None:
         raise ConfigError(
             f"{folder.settings_file}: data.pacs.title: expected the title of the only PACS that may send"
         )
     with _listening(folder, pacs, inbox.put_pushed):
         yield inbox
+
+
+def _inbox(folder: SiteFolder) -> Inbox:
+    """Asks at every image who is forgotten: a long pull hears of it."""
+    return Inbox(folder.images, lambda patient: Tombstones.read(folder).holds(patient))
 
 
 def ask_nothing(pacs: Pacs) -> None:
@@ -137,7 +143,7 @@ def _listening(folder: SiteFolder, pacs: Pacs, keep: "Keep | None") -> Iterator[
     with contextlib.ExitStack() as stack:
         try:
             receiver = stack.enter_context(
-                Receiver(pacs.listen, pacs.own_port, pacs.own_title, pacs.title, keep or refuse)
+                Receiver(pacs.listen, pacs.own_port, pacs.own_title, (pacs.title, pacs.host), keep or refuse)
             )
         except OSError as e:
             where = f"{pacs.listen}:{pacs.own_port}"

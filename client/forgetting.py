@@ -1,0 +1,123 @@
+"""`pneumofed client forget`: a patient leaves everything that a site keeps for learning, and does not come
+back.
+
+What stays is a tombstone: the patient's keyed pseudonym, which pull, receive and ingest obey.
+"""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import dcmread
+
+from client.imaging.cohort import pseudonym, remove_patient
+from client.imaging.facts.text import text
+from client.settings import SiteFolder
+from common.credentials import require_private
+from common.errors import ConfigError
+from common.files import write_atomically
+
+UIDS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "AccessionNumber")
+
+
+@dataclass(frozen=True)
+class Tombstones:
+    """Who asked to be left out."""
+
+    key: bytes
+    pseudonyms: frozenset[str]
+
+    @classmethod
+    def read(cls, folder: SiteFolder) -> "Tombstones":
+        """Raises ConfigError if the list cannot be read, or others can read the site's secret."""
+        require_private(folder.secret)
+        key = folder.secret.read_bytes()
+        if not folder.forgotten.is_file():
+            return cls(key, frozenset())
+        try:
+            return cls(key, frozenset(json.loads(folder.forgotten.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError):
+            raise ConfigError(
+                f"{folder.forgotten}: not readable: who asked to be left out is not known; restore it"
+            ) from None
+
+    def holds(self, patient: str) -> bool:
+        """Whether there is one for this Patient ID."""
+        return bool(self.pseudonyms) and pseudonym(patient.strip(), self.key) in self.pseudonyms
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was removed of one patient."""
+
+    sequences: int
+    frames: int
+    cohorts: int
+    files: list[Path]  # in the site's own folder, deleted
+    elsewhere: list[Path]  # in a folder that is not ours: still there
+    lines: int  # of logs, deleted
+
+
+def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
+    """Remove a patient from every cohort, with the pages that show them, from images that were fetched or
+    were about to be, from pieces of ingests that were cut off, and from the site's logs; for ever.
+
+    The audit log and the ledger hold no patient by ID or UID, and stay. Backups and trained models are not
+    ours to change.
+    """
+    from client.imaging.sources import files_of_patient
+
+    tombstones = Tombstones.read(folder)
+    hidden = pseudonym(patient, tombstones.key)
+    write_atomically(folder.forgotten, json.dumps(sorted(tombstones.pseudonyms | {hidden})).encode())
+    folder.forgotten.chmod(0o600)
+    _clear_pieces(folder)
+    removed = [remove_patient(cohort, hidden) for cohort in _cohorts(folder)]
+    for page in folder.cohorts.glob("*.html"):
+        page.unlink()
+    found = files_of_patient(folder.images, patient, hidden=True) if folder.images.is_dir() else []
+    data = folder.settings().data
+    elsewhere = files_of_patient(Path(data.dicom).expanduser(), patient) if data.dicom else []
+    lines = _scrub(folder.logs, {patient, *_names([*found, *elsewhere])})
+    for path in found:
+        path.unlink()
+    touched = [counts for counts in removed if counts[0]]
+    n_sequences, n_frames = sum(s for s, _ in touched), sum(f for _, f in touched)
+    return Forgotten(n_sequences, n_frames, len(touched), found, elsewhere, lines)
+
+
+def _cohorts(folder: SiteFolder) -> list[Path]:
+    return sorted(path.parent for path in folder.cohorts.glob("*/cohort.json"))
+
+
+def _clear_pieces(folder: SiteFolder) -> None:
+    """Of ingests that were cut off: nobody goes on with them."""
+    for piece in folder.cohorts.glob(".*"):
+        if piece.is_dir():
+            shutil.rmtree(piece, ignore_errors=True)
+
+
+def _names(paths: Iterable[Path]) -> set[str]:
+    """By which logs may speak of these files: their own, and their UIDs."""
+    names: set[str] = set()
+    for path in paths:
+        names.add(str(path))
+        with contextlib.suppress(Exception):  # what cannot be read stands in the log by its path
+            ds = dcmread(path, stop_before_pixels=True, specific_tags=list(UIDS), force=True)
+            names |= {text(ds, keyword) for keyword in UIDS}
+    return names - {""}
+
+
+def _scrub(logs: Path, names: set[str]) -> int:
+    """Take every line out of the logs that holds one of `names`; how many."""
+    gone = 0
+    for path in [*logs.glob("ingest.log*"), *logs.glob("pull.log*")]:  # the others name no patient
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
+        kept = [line for line in lines if not any(name in line for name in names)]
+        if len(kept) < len(lines):
+            write_atomically(path, "".join(kept).encode(errors="surrogateescape"))
+            gone += len(lines) - len(kept)
+    return gone

@@ -1,0 +1,141 @@
+"""Forgotten means forgotten: nothing of the patient is left below the site's folder, and nothing brings them back."""
+
+import json
+from io import BytesIO
+
+import numpy as np
+import pytest
+
+from client.forgetting import Tombstones, forget_patient
+from client.ingest import ingest_site
+from client.pacs.archive import Series
+from client.pacs.inbox import Inbox, LeftOut
+from client.pacs.pull import Outcome, Pull, Wanted
+from client.settings import SiteFolder
+from common.errors import ConfigError
+from tests.helpers.dicom import image, save
+from tests.helpers.plans import small_plan
+
+
+def xray(patient, uid, day=1):
+    ds = image(
+        np.full((20, 20), 100 + day, np.uint16),
+        PatientID=patient,
+        SOPInstanceUID=uid,
+        AcquisitionDate=f"2020010{day}",
+    )
+    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.AccessionNumber = f"{uid}.1", f"{uid}.2", f"ACC{patient}"
+    return ds
+
+
+def file_of(ds):
+    file = BytesIO()
+    ds.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Three patients whose files came from a PACS; a label table that is the hospital's, outside."""
+    folder = SiteFolder(tmp_path / "site")
+    (folder.images / "study").mkdir(parents=True, mode=0o700)
+    folder.secret.write_bytes(b"k" * 64)
+    folder.secret.chmod(0o600)
+    for p in range(3):
+        for day in (1, 2):
+            save(xray(f"SECRET{p}", f"1.{p}.{day}", day), folder.images / "study" / f"{p}-{day}.dcm")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("patient,pneumonia\nSECRET0,1\nSECRET1,0\nSECRET2,1\n")
+    settings = {
+        "server": "localhost:443",
+        "data": {"labels": str(labels), "pacs": {"url": "http://127.0.0.1:9"}},
+    }
+    folder.settings_file.write_text(json.dumps(settings))
+    return folder
+
+
+def holding(folder, *names):
+    """Files below a folder that hold any of these bytes, by content or by name."""
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and any(n in path.read_bytes() or n.decode() in str(path.relative_to(folder)) for n in names)
+    ]
+
+
+def test_nothing_of_the_patient_is_left_below_the_site_s_folder(site):
+    ingest_site(site, small_plan())
+    arriving = site.images / ".arriving-1234"
+    arriving.mkdir()
+    save(xray("SECRET1", "1.1.9"), arriving / "piece.dcm")
+    building = next(site.cohorts.glob("*/cohort.json")).parent.with_name(".x.building")
+    building.mkdir()
+    (building / "frames.bin").write_bytes(b"SECRET1")
+    site.logs.mkdir(exist_ok=True)
+    (site.logs / "pull.log").write_text('{"message": "whole: 1.1.1.1"}\n{"message": "whole: 1.0.1.1"}\n')
+    (site.logs / "ingest.log.1").write_text("unlabelled: images/SECRET1/3.dcm\nkept\n")
+    names = [b"SECRET1", b"1.1.1.1", b"1.1.9"]
+    assert holding(site.path, *names)
+    gone = forget_patient(site, "SECRET1")
+    assert (gone.sequences, gone.frames, len(gone.files)) == (1, 2, 3)
+    assert holding(site.path, *names) == []
+    assert (site.logs / "pull.log").read_text() == '{"message": "whole: 1.0.1.1"}\n'
+    assert (site.logs / "ingest.log.1").read_text() == "kept\n"
+    assert gone.lines >= 2
+    assert not building.exists()
+    assert len(holding(site.path, b"SECRET0")) == 2  # the others' files
+
+
+def test_a_tombstone_is_kept_by_keyed_hash_and_holds_whatever_the_padding(site):
+    forget_patient(site, "SECRET1")
+    stones = Tombstones.read(site)
+    assert stones.holds("SECRET1")
+    assert stones.holds("SECRET1 ")
+    assert not stones.holds("SECRET2")
+    assert "SECRET1" not in site.forgotten.read_text()
+    site.forgotten.write_text("{")
+    with pytest.raises(ConfigError, match="who asked to be left out is not known"):
+        Tombstones.read(site)
+
+
+class Shelf:
+    """A PACS that says whose a study is, or not."""
+
+    def __init__(self, says=True):
+        self.says, self.fetched = says, []
+
+    def studies(self, key, value):
+        return [(f"study-{value}", value if self.says else "")]
+
+    def series(self, study, modalities):
+        return [Series(study, f"{study}.1", frozenset({f"{study}.1.1"}))]
+
+    def fetch(self, series, missing, store):
+        self.fetched.append(series.study)
+        for uid in missing:
+            store(uid, file_of(xray(series.study.removeprefix("study-"), uid)))
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_the_next_pull_does_not_bring_the_patient_back(site, says):
+    forget_patient(site, "SECRET1")
+    shelf = Shelf(says)
+    inbox = Inbox(site.images, Tombstones.read(site).holds)
+    pull = Pull(shelf, inbox, 10_000.0)
+    list(pull.run(Wanted("patient", ["SECRET1", "SECRET2"], ("CR",), history=False)))
+    assert pull.outcomes == {Outcome.FORGOTTEN: 1, Outcome.WHOLE: 1}
+    assert ("study-SECRET1" in shelf.fetched) is (not says)
+    assert holding(site.path, b"SECRET1") == []
+
+
+def test_a_push_does_not_either_and_overwrites_nobody_else(site):
+    forget_patient(site, "SECRET1")
+    inbox = Inbox(site.images, Tombstones.read(site).holds)
+    with pytest.raises(LeftOut):
+        inbox.put_pushed("1.9", "1.9.1", file_of(xray("SECRET1", "1.9.1")))
+    inbox.put_pushed("1.9", "1.9.2", file_of(xray("SECRET2", "1.9.2")))
+    with pytest.raises(FileExistsError, match="another patient"):
+        inbox.put_pushed("1.9", "1.9.2", file_of(xray("SECRET0", "1.9.2")))
+    inbox.put_pushed("1.9", "1.9.2", file_of(xray("SECRET2", "1.9.2", day=3)))  # corrected by the PACS
+    assert holding(site.path, b"SECRET1") == []
