@@ -8,6 +8,7 @@ os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
 import pytest
+from hypothesis import settings
 
 from client.compute.device import set_up_process
 from common.config import dump_yaml
@@ -16,7 +17,23 @@ from tests.helpers.cohorts import make_cohort
 
 
 def pytest_configure(config):
-    set_up_process(2)
+    """One thread: sums of several differ in the last bit, and the test workers share the cores. Each worker
+    keeps to a core, and so do the processes that it starts, which count the cores that they may use."""
+    set_up_process(1)
+    settings.register_profile("suite", deadline=None)  # a machine that is busy is no fault of the code
+    settings.load_profile("suite")
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+def pytest_collection_modifyitems(items):
+    """Each test worker begins with its share of the long tests: at the end only short ones are left to fill all."""
+    n = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    slow, fast = ([t for t in items if bool(t.get_closest_marker("slow")) is s] for s in (True, False))
+    cuts = [k * len(fast) // n for k in range(n + 1)]
+    items[:] = [t for k in range(n) for t in (*slow[k::n], *fast[cuts[k] : cuts[k + 1]])]
 
 
 @pytest.fixture
@@ -37,6 +54,29 @@ def federation(tmp_path):
         ]
 
     return make
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A server that serves, and two admitted sites: (its folder, its service, name -> site's folder)."""
+    from tests.helpers.local_sites import make_server, make_site
+
+    server, service = make_server(tmp_path)
+    sites = {name: make_site(tmp_path, name, server) for name in ("north", "south")}
+    service.follow_admissions()
+    yield server, service, sites
+    service.stop()
+
+
+@pytest.fixture
+def coordinator(tmp_path):
+    """A server's folder with its CA and its signing key."""
+    from server.provision import init_server
+    from server.settings import ServerFolder, ServerSettings
+
+    folder = ServerFolder(tmp_path / "server")
+    init_server(folder, ServerSettings(host="localhost"))
+    return folder
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Plans and scenarios whose rounds take a fraction of a second."""
 
 from common.plan import Federation, Input, Model, Plan, Training
-from simulation.scenario import Scenario
+from simulation.scenario import Machine, Scenario
 
 
 def small_plan(**changes) -> Plan:
@@ -19,7 +19,9 @@ def small_plan(**changes) -> Plan:
 
 
 def small_scenario(**changes) -> Scenario:
-    return Scenario(**{**{k: getattr(small_plan(), k) for k in Plan.model_fields}, **changes})
+    """A scenario of such a plan; one thread, as the other test workers need the other cores."""
+    values = {k: getattr(small_plan(), k) for k in Plan.model_fields}
+    return Scenario(**{**values, "simulation": Machine(threads=1), **changes})
 
 
 def deployed_plan(**changes) -> Plan:
@@ -31,5 +33,5 @@ PRIVATE = {
     "name": "private", "seed": 3, "rounds": 3, "min_patients": 4, "input": {"size": 16, "max_frames": 3},
     "model": {"width": 4, "embedding": 8, "hidden": 8}, "training": {"batch_size": 16, "learning_rate": 0.1},
     "privacy": {"epsilon": 8.0, "delta": 1e-3, "steps": 4}, "data": {"source": "phantom", "sites": 2, "patients": 60},
-    "simulation": {"arms": ["local_only"]},
+    "simulation": {"arms": ["local_only"], "threads": 1},
 }  # fmt: skip
