@@ -106,8 +106,8 @@ def _svg(figure: Figure, title: str) -> str:
     figure.savefig(text, format="svg", metadata={"Date": None, "Title": title}, transparent=True)
     svg = text.getvalue()[text.getvalue().index("<svg") :]
     return re.sub(
-        r'<svg width="[^"]*" height="[^"]*"',
-        f'<svg role="img" aria-label="{title}"',
+        r'<svg([^>]*?) width="[^"]*" height="[^"]*"',
+        rf'<svg role="img" aria-label="{title}"\1',
         svg.replace("\n", " "),
         count=1,
     )
