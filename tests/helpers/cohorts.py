@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from client.imaging.cohort import build_cohort
 from client.imaging.frames import InMemory
@@ -10,6 +11,8 @@ from client.imaging.outcome import Tally
 from client.imaging.sequence import Collection, Frame, Sequence
 from common.plan import Plan
 from tests.helpers.plans import small_plan
+
+CPU = torch.device("cpu")
 
 
 def make_sequences(n: int, seed: int = 0, findings: int = 1, size: int = 16) -> list[Sequence]:

@@ -84,6 +84,7 @@ def hospitals(tmp_path):
     return tmp_path / "ct"
 
 
+@pytest.mark.slow
 def test_ct_series_are_learned_from(hospitals, here, tmp_path):
     contract = Input(modality="ct", size=32, max_frames=6, window=LUNG)
     scenario = small_scenario(rounds=8, input=contract, data=DicomData(path=str(hospitals)))

@@ -31,6 +31,7 @@ def test_flower_is_the_minor_that_the_grids_were_made_for():
     assert version("flwr").startswith("1.41.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", grids())
 def test_replies_name_their_node_and_errors_keep_secrets(kind):
     grid = grids()[kind]()
@@ -45,6 +46,7 @@ def test_replies_name_their_node_and_errors_keep_secrets(kind):
         grid.close()
 
 
+@pytest.mark.slow
 def test_large_messages_queue_up_without_a_deadlock():
     grid = PoolGrid("tests.helpers.apps:fake_app", [{}] * 6, 2, 1)
     try:
@@ -55,6 +57,7 @@ def test_large_messages_queue_up_without_a_deadlock():
         grid.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_its_messages_only():
     grid = PoolGrid("tests.helpers.apps:fake_app", [{}] * 2, 2, 1)
     try:
@@ -65,6 +68,7 @@ def test_a_worker_that_dies_costs_its_messages_only():
         grid.close()
 
 
+@pytest.mark.slow
 def test_sequential_and_pool_give_the_same_bits(federation, tmp_path):
     import torch
 

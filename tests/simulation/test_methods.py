@@ -1,7 +1,7 @@
 """Methods that keep something at the sites, as whole runs: over restarts, on other engines, and judged as a
 site would use them."""
 
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,28 +10,13 @@ from safetensors.numpy import load_file, save_file
 from common import wire
 from common.models import build_model
 from common.models.personal import personal_names
-from common.plan import Strategy, Training
+from common.results.form import to_text
+from common.results.run import Timing
 from server.checkpoint import load_checkpoint
 from server.rounds import Silent
 from simulation import runs
 from simulation.arms import FEDERATED
-from simulation.scenario import Machine, PhantomData
-from simulation.simulate import simulate
-from tests.helpers.plans import small_scenario
-
-PLAIN = Training(batch_size=4, learning_rate=0.1, momentum=0.0)
-
-
-def scenario_of(name, **changes):
-    engine = changes.pop("simulation", Machine(threads=2, arms=()))
-    return small_scenario(
-        rounds=3,
-        strategy=Strategy(name=name),
-        training=PLAIN,
-        data=PhantomData(sites=2, patients=20),
-        simulation=engine,
-        **changes,
-    )
+from tests.helpers.simulated import run, scenario_of
 
 
 class Breaking(Silent):
@@ -44,13 +29,6 @@ class Breaking(Silent):
     def finished_round(self, report):
         if report.round == self.after:
             raise KeyboardInterrupt
-
-
-def run(scenario, out, watch=None):
-    if not (out / runs.SCENARIO).exists():
-        out.mkdir(exist_ok=True)
-        runs.start(out, scenario)
-    return simulate(scenario, out, lambda arm: watch or Silent())
 
 
 @pytest.mark.parametrize("name", ["SCAFFOLD", "FedBN", "FedPer", "Ditto"])
@@ -66,8 +44,8 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights_everywhere(tmp_path, 
         one, other = (load_file(tmp_path / run_ / file) for run_ in ("whole", "cut"))
         assert one.keys() == other.keys()
         assert all(np.array_equal(one[k], other[k]) for k in one), file
-    same = [json.dumps({k: v for k, v in result.items() if k != "timing"}) for result in (whole, resumed)]
-    assert same[0] == same[1]
+    one, other = (to_text(replace(result, timing=Timing())) for result in (whole, resumed))
+    assert one == other
     assert not any(k.startswith(wire.CONTROL) for k in load_file(tmp_path / "whole" / "model.safetensors"))
 
 
@@ -97,9 +75,9 @@ def test_personal_weights_decide_how_a_hospital_is_judged(tmp_path):
             save_file({n: -t if n.startswith("head.3") else t for n, t in tensors.items()}, file)
     (tmp_path / "run" / runs.RESULT).unlink()
     turned = run(scenario, tmp_path / "run")
-    a, b = (turned["sites"][s]["federated"]["auroc"] for s in ("hospital-a", "hospital-b"))
-    assert a == pytest.approx(1 - whole["sites"]["hospital-a"]["federated"]["auroc"])
-    assert b == pytest.approx(whole["sites"]["hospital-b"]["federated"]["auroc"], nan_ok=True)
+    a, b = (turned.sites[s].federated.auroc for s in ("hospital-a", "hospital-b"))
+    assert a == pytest.approx(1 - whole.sites["hospital-a"].federated.auroc)
+    assert b == pytest.approx(whole.sites["hospital-b"].federated.auroc, nan_ok=True)
 
 
 def test_what_is_personal_never_reaches_the_server(tmp_path):
@@ -111,17 +89,3 @@ def test_what_is_personal_never_reaches_the_server(tmp_path):
     own = personal_names(scenario.plan, model)
     assert all(np.array_equal(final[n], start[n]) for n in own)
     assert all(not np.array_equal(final[n], start[n]) for n in final.keys() - own)
-
-
-def test_a_hostile_site_changes_what_it_sends_and_the_pool_knows_it_too(tmp_path):
-    weights = []
-    for engine in ("sequential", "pool"):
-        simulation = Machine(engine=engine, workers=2, threads=1, arms=(), hostile={"hospital-b": -3.0})
-        scenario = scenario_of("FedAvg", simulation=simulation).model_copy(update={"rounds": 1})
-        run(scenario, tmp_path / engine)
-        weights.append(load_file(tmp_path / engine / "model.safetensors"))
-    honest = scenario_of("FedAvg", simulation=Machine(threads=1, arms=())).model_copy(update={"rounds": 1})
-    run(honest, tmp_path / "honest")
-    plain = load_file(tmp_path / "honest" / "model.safetensors")
-    assert all(np.array_equal(weights[0][n], weights[1][n]) for n in plain)
-    assert any(not np.array_equal(weights[0][n], plain[n]) for n in plain)

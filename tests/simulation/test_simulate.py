@@ -44,6 +44,7 @@ def finished(tmp_path_factory):
     return folder / "run", json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_the_interface_to_keep(finished):
     run, printed = finished
     result = json.loads((run / "metrics.json").read_text())
@@ -67,6 +68,7 @@ def test_the_interface_to_keep(finished):
     assert len(lines) == 1 + 3 * (2 + 2 + 1)  # two sites federated, two alone, one centralised
 
 
+@pytest.mark.slow
 def test_the_mean_of_the_local_models_is_what_it_says(finished):
     _, result = finished
     values = [site["local_only"]["auroc"] for site in result["sites"].values()]
@@ -75,6 +77,7 @@ def test_the_mean_of_the_local_models_is_what_it_says(finished):
     )
 
 
+@pytest.mark.slow
 def test_the_same_run_twice_gives_the_same_digits(finished, pneumofed, plan, tmp_path):
     run, result = finished
     again = json.loads(pneumofed("simulate", plan, "--out", "again", "--json", check=True).stdout)
@@ -111,6 +114,7 @@ def test_killed_in_every_phase_and_resumed_it_ends_with_the_same_weights(finishe
     assert all(np.array_equal(expected[k], found[k]) for k in expected)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_resumable_run_and_says_how(pneumofed, plan, tmp_path):
     command = [sys.executable, "-m", "pneumofed.cli", "simulate", plan, "--out", "run", "--set", "rounds=500"]
     process = subprocess.Popen(
@@ -144,6 +148,7 @@ def test_sites_that_cannot_take_part_are_refused(here, plan):
     )
 
 
+@pytest.mark.slow
 def test_bad_cohorts_are_refused_or_counted(here, tmp_path):
     root = tmp_path / "data"
     root.mkdir()
@@ -172,6 +177,7 @@ def test_bad_cohorts_are_refused_or_counted(here, tmp_path):
     refused(here("simulate", "dicom.yaml", "--set", "data.path=hollow"), "found no folder with a labels.csv")
 
 
+@pytest.mark.slow
 def test_a_folder_in_use_or_taken_is_refused(finished, here, plan):
     run, _ = finished
     refused(here("simulate", plan, "--out", str(run)), "already holds a finished run")
@@ -185,11 +191,13 @@ def test_a_folder_in_use_or_taken_is_refused(finished, here, plan):
     refused(here("simulate", plan, "--out", "/dev/null/x"), "cannot be used")
 
 
+@pytest.mark.slow
 def test_a_finished_run_resumed_is_only_shown(finished, here):
     run, result = finished
     assert json.loads(here("simulate", "--out", str(run), "--resume", "--json").stdout) == result
 
 
+@pytest.mark.slow
 def test_no_space_left_is_one_line(plan, tmp_path):
     code = f"""
 import resource, signal, sys
@@ -234,6 +242,7 @@ def test_other_engines_end_with_the_same_bits(finished, pneumofed, plan, tmp_pat
     assert all(np.array_equal(one[k], two[k]) for k in one)
 
 
+@pytest.mark.slow
 def test_real_data_is_split_by_patient(pneumofed):
     path = require_data("pneumoniamnist", "pneumoniamnist_trainval.npz")
     config = os.path.abspath("configs/pneumoniamnist.yaml")
@@ -246,6 +255,7 @@ def test_real_data_is_split_by_patient(pneumofed):
     assert sum(s["n_sequences"] for s in result["sites"].values()) + result["skipped"]["no_patient"] == 5232
 
 
+@pytest.mark.slow
 def test_the_report_is_whole_and_readable(finished, tmp_path):
     run, result = finished
     html = (run / "report.html").read_text()

@@ -21,6 +21,7 @@ def opacus_rdp(history, delta):
     return accountant.get_epsilon(delta)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     st.lists(

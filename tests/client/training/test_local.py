@@ -3,26 +3,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from client.compute.batches import collate, in_batches
-from client.compute.device import choose_device
-from client.imaging.cohort import Cohort
-from client.training.evaluate import cross_entropy, numbers_for, predict
+from client.compute.batches import collate
+from client.training.evaluate import cross_entropy, predict
 from client.training.local import add_proximal_gradient, class_weights, masked_loss, train_round
 from client.training.schedule import rate_factor
-from common import wire
-from common.errors import ConfigError
 from common.models import build_model
 from common.plan import Augmentation, Training
 from common.seeds import torch_generator
-from tests.helpers.cohorts import make_cohort
+from tests.helpers.cohorts import CPU
 from tests.helpers.plans import small_plan
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def cohort(tmp_path):
-    return Cohort.open(make_cohort(tmp_path / "c", 40))
 
 
 def flat(model):
@@ -69,6 +58,7 @@ def test_a_round_is_the_same_every_time_and_another_at_another_site(cohort):
     assert not torch.equal(weights[0], weights[3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("pooling", ["last", "mean", "attention"])
 def test_every_optimiser_trains_every_pooling(cohort, optimizer, pooling):
@@ -131,38 +121,3 @@ def test_early_stopping_keeps_the_best_epoch(cohort):
 
     assert loss(other) <= loss(model) + 1e-9  # more patience can only find a better epoch
     assert not torch.equal(best, flat(build_model(plan)))
-
-
-def test_each_sequence_is_seen_once_in_a_pass(cohort):
-    indices = np.arange(len(cohort))
-    seen = torch.cat(
-        [b.labels for b in in_batches(cohort, indices, 7, CPU, torch.Generator().manual_seed(1))]
-    )
-    assert len(seen) == len(cohort)
-    assert sorted(seen.flatten().tolist()) == sorted(cohort.labels.flatten().tolist())
-    ordered = torch.cat([b.lengths for b in in_batches(cohort, indices, 7, CPU)])
-    assert ordered.tolist() == cohort.lengths.tolist()
-
-
-def test_grey_values_arrive_in_the_unit_range(cohort):
-    batch = collate(cohort, np.array([3, 1])).to(CPU)
-    np.testing.assert_allclose(
-        batch.frames[0, : cohort.lengths[3]].numpy(), cohort.frames(3) / 255, rtol=1e-6
-    )
-    assert batch.frames.dtype == torch.float32
-
-
-def test_predictions_do_not_depend_on_the_batch(cohort):
-    plan = small_plan()
-    model = build_model(plan)
-    indices = np.arange(len(cohort))
-    together = predict(model, cohort, indices, CPU)
-    alone = np.concatenate([predict(model, cohort, indices[i : i + 1], CPU) for i in indices])
-    np.testing.assert_allclose(together, alone, atol=1e-6)
-    assert set(numbers_for(cohort, indices, together, plan)) == set(wire.EVALUATE_NUMBERS)
-
-
-@pytest.mark.parametrize("name", ["tpu", "cuda:x", "cuda:99", "", "CPU"])
-def test_a_device_that_is_not_there_is_refused(name):
-    with pytest.raises(ConfigError, match="device: found"):
-        choose_device(name)

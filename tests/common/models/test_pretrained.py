@@ -110,6 +110,7 @@ def test_a_run_starts_from_the_file_and_only_its_head_from_the_seed(file):
     assert torch.equal(model.encoder.fc.weight, starting_model(plan_with(None), None).encoder.fc.weight)
 
 
+@pytest.mark.slow
 def test_a_file_that_does_not_fit_is_refused_by_name(file, tmp_path):
     tensors = trained(resnet18).state_dict()
     path, sha256 = file(tensors)
@@ -137,16 +138,3 @@ def test_a_file_that_does_not_fit_is_refused_by_name(file, tmp_path):
     path, sha256 = file(data=b"rubbish" * 100)
     with pytest.raises(ConfigError, match="not a safetensors file"):
         starting_model(plan_with(sha256), path)
-
-
-@pytest.mark.parametrize("name", sorted(ENCODERS))
-def test_every_parameter_belongs_to_one_stage_and_frozen_ones_ask_for_no_gradient(name):
-    about = ENCODERS[name]
-    for frozen in range(len(about.stages) + 1):
-        encoder = build_encoder(Model(encoder=name, embedding=8, frozen_stages=frozen), 2)
-        for key, parameter in encoder.named_parameters():
-            stages = [i for i, stage in enumerate(about.stages) if key.startswith(stage)]
-            assert len(stages) == 1, key
-            assert parameter.requires_grad == (stages[0] >= frozen)
-    with pytest.raises(ConfigError, match=f"{name} has {len(about.stages)} stages"):
-        build_encoder(Model(encoder=name, frozen_stages=16), 2)

@@ -54,6 +54,7 @@ def test_guesses_are_counted():
     assert guess(np.arange(8.0), included, share=1.0) == (8, 4)
 
 
+@pytest.mark.slow
 def test_without_privacy_the_attack_proves_that_there_is_none(tmp_path):
     plan = small_plan(rounds=6, training=Training(batch_size=4, learning_rate=0.05, epochs=2))
     guesses, right = twice(plan, tmp_path)

@@ -1,6 +1,7 @@
 """Drawing a patient from one update: it succeeds without privacy, and fails with it."""
 
 import numpy as np
+import pytest
 import torch
 
 from client.imaging.cohort import Cohort, build_cohort
@@ -29,12 +30,14 @@ def one_patient(tmp_path, plan):
     return Cohort.open(tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_a_patient_can_be_drawn_from_an_update_without_privacy_and_not_with_it(tmp_path):
     plan, cohort = PLAN, one_patient(tmp_path, PLAN)
     assert invert(plan, cohort, 0, None, 0, CPU).likeness > 0.6
     assert abs(invert(plan, cohort, 0, 1.0, 0, CPU).likeness) < 0.35
 
 
+@pytest.mark.slow
 def test_without_noise_the_private_step_hides_nothing_that_clipping_does_not(tmp_path):
     """Clipping alone keeps the direction: it is the noise that protects."""
     plan, cohort = PLAN, one_patient(tmp_path, PLAN)

@@ -12,18 +12,9 @@ from common import wire
 from common.errors import RefusedError
 from common.models import build_model
 from common.plan import Augmentation, Privacy, Training
-from tests.helpers.cohorts import make_cohort
+from tests.helpers.cohorts import CPU, make_cohort
 from tests.helpers.plans import small_plan
-
-CPU = torch.device("cpu")
-
-
-def private_plan(**privacy):
-    values = {"noise_multiplier": 1.0, "delta": 1e-3, "steps": 3, **privacy}
-    return small_plan(
-        privacy=Privacy(**values),
-        training=Training(batch_size=8, learning_rate=0.05, momentum=0.0, weight_decay=0.0),
-    )
+from tests.helpers.private import private_plan
 
 
 def test_the_noise_has_the_stated_deviation():
@@ -93,21 +84,7 @@ def test_the_terms_follow_from_the_plan_and_the_sites_size():
         RoundCost.of(plan, 10_000)
 
 
-def test_a_patient_has_at_most_so_many_sequences(tmp_path):
-    plan = private_plan()
-    cohort = Cohort.open(
-        make_cohort(tmp_path / "a", 12, 0, plan), make_cohort(tmp_path / "b", 12, 0, plan)
-    )  # each patient twice
-    indices = np.arange(len(cohort))
-    by_patient = sequences_by_patient(cohort, indices, 8)
-    assert [len(g) for g in by_patient] == [2] * 12
-    assert all(len(set(cohort.patients[g])) == 1 for g in by_patient)
-    assert [len(g) for g in sequences_by_patient(cohort, indices, 1)] == [1] * 12
-    chunks = list(in_chunks(cohort, by_patient, 5, CPU))
-    assert [c.count for c in chunks] == [5, 5, 2]
-    assert sum(len(c.owner) for c in chunks) == 24
-
-
+@pytest.mark.slow
 def test_private_training_learns(tmp_path):
     """With little noise the small plan's easy cohort is learned; the very same path with much noise is
     not."""

@@ -1,0 +1,148 @@
+"""The egress check through the gate: agreed tensors and numbers leave, and nothing else does."""
+
+import math
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from safetensors.numpy import save
+
+from client.governance.audit import read_entries
+from client.governance.policy import Policy
+from common import wire
+from common.errors import RefusedError
+from tests.helpers.gate_messages import PLAN, POLICY, WEIGHTS, numbers, reply, request
+
+
+def test_an_honest_update_leaves_unchanged(approved):
+    admitted = approved.admit(request(), POLICY)
+    answer = approved.release(admitted, reply(admitted.request), POLICY)
+    update = admitted.schema.unpack(wire.get_arrays(answer.content))
+    assert all(np.array_equal(update[k], WEIGHTS[k]) for k in WEIGHTS)
+    assert wire.check_numbers(answer.content, wire.TRAIN_NUMBERS)[wire.LOSS] == 0.5
+
+
+def tensors(**changes):
+    data = save({k: v for k, v in {**WEIGHTS, **changes}.items() if v is not None})
+    return ArrayRecord({wire.PACKED: Array("uint8", (len(data),), wire.PACKED, data)})
+
+
+def with_passenger():
+    record = wire.pack(WEIGHTS)
+    record["images"] = Array(np.zeros((64, 64), np.float32))
+    return record
+
+
+HOSTILE = {
+    "an extra tensor": {"arrays": tensors(patient=np.zeros(4, np.float32))},
+    "a second array": {"arrays": with_passenger()},
+    "a missing tensor": {"arrays": tensors(scale=None)},
+    "another shape": {"arrays": tensors(scale=np.zeros(7, np.float32))},
+    "another type": {"arrays": tensors(scale=np.zeros(1, np.float64))},
+    "NaN": {"arrays": tensors(scale=np.full(1, np.nan, np.float32))},
+    "infinity": {"arrays": tensors(scale=np.full(1, -np.inf, np.float32))},
+    "a number that the plan does not have": {"metrics": numbers(age=71.0)},
+    "a list of numbers": {"metrics": numbers(**{wire.LOSS: [1.0] * 100})},
+    "an infinite number": {"metrics": numbers(**{wire.LOSS: math.inf})},
+    "an extra record": {"extra": ConfigRecord({"name": "Smith"})},
+    "too few patients": {"metrics": numbers(**{wire.N_EXAMPLES: 9})},
+}
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+def test_nothing_but_what_was_agreed_leaves(approved, how, tmp_path):
+    admitted = approved.admit(request(), POLICY)
+    answer = approved.release(admitted, reply(admitted.request, **HOSTILE[how]), POLICY)
+    assert answer.has_error()
+    assert "Smith" not in answer.error.reason
+    assert list(read_entries(tmp_path / "audit.log"))[-1].event == "refused"
+
+
+def test_metrics_stay_if_the_policy_says_so(approved):
+    closed = Policy(min_patients=10, metrics=False)
+    admitted = approved.admit(request(), closed)
+    left = wire.check_numbers(
+        approved.release(admitted, reply(admitted.request), closed).content, wire.TRAIN_NUMBERS
+    )
+    assert math.isnan(left[wire.LOSS])
+    with pytest.raises(RefusedError, match="keeps its metrics"):
+        approved.admit(request("evaluate"), closed)
+
+
+def test_small_counts_are_withheld_and_the_sites_name_is_not(approved):
+    admitted = approved.admit(request("query"), POLICY)
+    told = {
+        wire.N_TRAIN: 40,
+        wire.N_VALIDATION: 9,
+        wire.N_TEST: 10,
+        "positive:pneumonia": 15,
+        "negative:pneumonia": 25,
+    }
+    counts = MetricRecord(
+        {wire.N_EXAMPLES: 40, **dict(zip(wire.LENGTHS, (10, 30, 0, 0), strict=True)), **told}
+    )
+    about = ConfigRecord({wire.SITE: "st-mary", wire.DEVICE: "cpu"})
+    answer = approved.release(
+        admitted,
+        Message(RecordDict({wire.CONFIG: about, wire.METRICS: counts}), reply_to=admitted.request),
+        POLICY,
+    )
+    found = wire.check_numbers(answer.content, wire.query_numbers(PLAN.findings))
+    assert math.isnan(found[wire.N_VALIDATION])
+    assert (found[wire.N_TRAIN], found[wire.N_TEST], found["positive:pneumonia"], found["length-9+"]) == (
+        40,
+        10,
+        15,
+        0,
+    )
+    more = ConfigRecord({wire.SITE: "st-mary", wire.DEVICE: "cpu", "note": "Smith"})
+    assert approved.release(
+        admitted,
+        Message(RecordDict({wire.CONFIG: more, wire.METRICS: counts}), reply_to=admitted.request),
+        POLICY,
+    ).has_error()
+
+
+@pytest.mark.parametrize(
+    ("told", "withheld"),
+    [
+        ({"positive:pneumonia": 9, "negative:pneumonia": 31}, {"positive:pneumonia", "negative:pneumonia"}),
+        (
+            {"positive:pneumonia": 15, "negative:pneumonia": 20},
+            {"positive:pneumonia", "negative:pneumonia"},
+        ),  # 5 are unknown
+        ({"positive:pneumonia": 0, "negative:pneumonia": 40}, set()),
+        ({"length-1": 1, "length-2-4": 39}, set(wire.LENGTHS)),
+        ({"length-1": 20, "length-2-4": 20, "length-9+": 0}, set()),
+        ({wire.N_TEST: 3}, {wire.N_TEST}),
+    ],
+)
+def test_no_small_count_can_be_worked_out_from_what_is_told(approved, told, withheld):
+    admitted = approved.admit(request("query"), POLICY)
+    honest = {wire.N_TRAIN: 40, wire.N_VALIDATION: 10, wire.N_TEST: 10, "positive:pneumonia": 20, "negative:pneumonia": 20,
+              "length-1": 40, "length-2-4": 0, "length-5-8": 0, "length-9+": 0}  # fmt: skip
+    content = RecordDict({
+        wire.CONFIG: ConfigRecord({wire.SITE: "st-mary", wire.DEVICE: "cpu"}),
+        wire.METRICS: MetricRecord({wire.N_EXAMPLES: 40, **honest, **told}),
+    })  # fmt: skip
+    answer = approved.release(admitted, Message(content, reply_to=admitted.request), POLICY)
+    found = wire.check_numbers(answer.content, wire.query_numbers(PLAN.findings))
+    assert {name for name, value in found.items() if math.isnan(value)} == withheld
+
+
+@pytest.mark.parametrize(
+    ("code", "left"),
+    [
+        (wire.SITE_REFUSES, "plan 12"),
+        (wire.SITE_FAILS, "its own log"),
+        (wire.SITE_CRASHED, "its own log"),
+        (99, "its own log"),
+    ],
+)
+def test_of_an_error_only_refusals_are_told(approved, code, left):
+    admitted = approved.admit(request(), POLICY)
+    answer = approved.release(
+        admitted, Message(Error(code, "plan 12: patient Smith"), reply_to=admitted.request), POLICY
+    )
+    assert left in answer.error.reason
+    assert ("Smith" in answer.error.reason) is (code == wire.SITE_REFUSES)

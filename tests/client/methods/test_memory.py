@@ -1,0 +1,20 @@
+import numpy as np
+import pytest
+
+from client.methods.memory import KEPT, SiteMemory
+from common.errors import DataError
+
+
+def test_a_round_asked_for_again_starts_from_what_was_there_before_it(tmp_path):
+    memory = SiteMemory(tmp_path)
+    assert memory.before(1) == {}
+    for number in range(1, 5):
+        memory.keep(number, {"w": np.full(2, number, np.float32)})
+    assert memory.before(5)["w"][0] == 4
+    assert memory.before(4)["w"][0] == 3  # the server lost round 4, and asks again
+    assert len(list(tmp_path.glob("round-*"))) == KEPT
+    (tmp_path / "round-000004.safetensors").write_bytes(b"rubbish")
+    with pytest.raises(DataError, match="cannot be read"):
+        memory.before(5)
+    with pytest.raises(DataError, match="no folder"):
+        SiteMemory(None).before(1)

@@ -1,0 +1,40 @@
+"""All that is explained about one case: numbers that agree with their parts, and no identifier among them."""
+
+import json
+import math
+
+import pytest
+
+from client.prediction.explain.case import numbers
+from tests.helpers.known_model import explained
+
+
+def test_the_numbers_are_those_of_the_parts():
+    known = explained()
+    tree = numbers(known)
+    assert len(tree["visits"]) == len(known.case.pixels)
+    for t, visit in enumerate(tree["visits"]):
+        assert visit["position"] == known.case.positions[t]
+        assert visit["score_after"] == pytest.approx(float(known.when.running[t]))
+    assert tree["turning_visit"] == known.when.turning + 1  # people count from 1
+    assert tree["probability"] == known.probability
+
+
+def test_the_probability_is_the_calibrated_one_of_the_last_score():
+    for temperature in (1.0, 2.0):
+        known = explained(temperature=temperature)
+        score = float(known.when.running[-1])
+        assert known.probability == pytest.approx(1 / (1 + math.exp(-score / temperature)), rel=1e-4)
+
+
+def test_maps_show_what_speaks_for_the_answer_that_was_given():
+    yes = explained()
+    assert yes.speaks_for
+    assert numbers(yes)["maps_show"] == "what speaks for it"
+    no = explained(upside_down=True)
+    assert not no.speaks_for
+    assert numbers(no)["maps_show"] == "what speaks against it"
+
+
+def test_the_patient_is_not_among_the_numbers():
+    assert "Smith" not in json.dumps(numbers(explained()))

@@ -1,0 +1,27 @@
+"""Each layer's own gradients of each patient, against autograd over that patient alone."""
+
+import pytest
+import torch
+
+from common.models.cnn_lstm import CNNLSTM
+from common.plan import Model
+from tests.helpers.private import compare, make_batch
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["resnet18", "efficientnet_b0"])
+@pytest.mark.parametrize("chunk", [2, 4])
+def test_the_large_encoders_are_exact_too(encoder, chunk):
+    torch.manual_seed(0)
+    model = CNNLSTM(Model(encoder=encoder, embedding=16, hidden=8, bidirectional=True), 2)
+    batch, names = make_batch(6, 4, 3, 32, 2)
+    compare(model, batch, names, chunk)
+
+
+def test_layers_with_many_weights_and_few_pixels_take_the_gram_way():
+    """A last layer of 3 x 3 pixels and 128 x 256 x 9 weights."""
+    model = CNNLSTM(Model(width=64, embedding=8, hidden=8), 2)
+    batch, names = make_batch(4, 3, 2, 16, 5)
+    spots = 2 * 2 * 2
+    assert 2 * spots**2 < model.encoder.features[6].weight.numel()
+    compare(model, batch, names, 3)

@@ -1,0 +1,60 @@
+"""Searches: candidates are drawn, halved, and refused where they are bad."""
+
+import json
+
+import pytest
+import yaml
+
+from common.config import load_yaml
+from simulation.tuning import Search, draw_candidates
+from tests.helpers.command import refused
+from tests.helpers.studies import SMALL
+
+SEARCH = {
+    "scenario": {**SMALL["scenario"], "data": {"source": "phantom", "sites": 2, "patients": 60}},
+    "space": {"training.learning_rate": {"log": [0.001, 0.5]}, "model.pooling": {"among": ["last", "mean"]}},
+    "candidates": 4, "rounds": 1, "keep": 2,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_search_halves_its_candidates_and_resumes(here, tmp_path):
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(SEARCH))
+    done = here("tune", "s.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [(rung["rounds"], len(rung["ranking"])) for rung in found["rungs"]] == [(1, 4), (2, 2), (4, 1)]
+    for rung, following in zip(found["rungs"], found["rungs"][1:], strict=False):
+        scores = [row["score"] for row in rung["ranking"]]
+        assert scores == sorted(scores, reverse=True)
+        best = {row["candidate"] for row in rung["ranking"][: len(following["ranking"])]}
+        assert {row["candidate"] for row in following["ranking"]} == best
+    assert found["best"].keys() == SEARCH["space"].keys()
+    again = here("tune", "s.yaml", "--json")
+    assert json.loads(again.stdout) == found
+    assert "--set training.learning_rate=" in here("tune", "s.yaml").stdout
+
+
+def test_candidates_come_from_the_space_and_the_seed_alone(tmp_path):
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({**SEARCH, "candidates": 50}))
+    search = load_yaml(tmp_path / "s.yaml", Search)
+    candidates = draw_candidates(search)
+    assert len(candidates) == 50
+    assert candidates == draw_candidates(search)
+    rates = [c.values["training.learning_rate"] for c in candidates]
+    assert all(0.001 <= rate <= 0.5 for rate in rates)
+    assert sum(rate < 0.0224 for rate in rates) in range(13, 38)  # half of them, on a log scale
+    small = {**SEARCH, "space": {"model.pooling": {"among": ["last", "mean"]}}, "candidates": 5}
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump(small))
+    assert len(draw_candidates(load_yaml(tmp_path / "t.yaml", Search))) == 2
+
+
+def test_bad_searches_are_refused(here, tmp_path):
+    for change, says in [
+        ({"space": {"training.lr": {"among": [1]}}}, "candidate 1 (training.lr=1): training.lr: unknown key"),
+        ({"space": {"training.learning_rate": {"log": [1.0, 0.1]}}}, "expected 0 < low < high"),
+        ({"space": {"training.learning_rate": {}}}, "expected either among"),
+        ({"scenario": {**SMALL["scenario"], "split": {"validation": 0.0}}}, "compared by validation scores"),
+    ]:
+        (tmp_path / "bad.yaml").write_text(yaml.safe_dump({**SEARCH, **change}))
+        refused(here("tune", "bad.yaml"), says)
