@@ -8,7 +8,7 @@ from common.handover import RESEARCH_USE
 from tests.helpers.tools import require_tool
 
 
-def test_the_dicom_objects_are_valid_and_refer_to_what_was_looked_at(here, tmp_path, model, images):
+def test_the_dicom_objects_are_valid_and_refer_to_what_was_looked_at(here, tmp_path, exported, images):
     import highdicom as hd
 
     here(

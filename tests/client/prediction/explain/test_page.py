@@ -9,7 +9,7 @@ from tests.helpers.tools import require_tool
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_works_in_a_browser(here, tmp_path, model, images, width):
+def test_the_page_works_in_a_browser(here, tmp_path, exported, images, width):
     """The slider moves, the pictures load, nothing is logged as an error, and nothing is wider than the
     screen."""
     chromium = require_tool("chromium")
