@@ -20,14 +20,6 @@ from tests.helpers.plans import small_scenario
 from tests.helpers.tools import require_data, require_tool
 
 
-@pytest.fixture
-def plan(tmp_path):
-    scenario = small_scenario(rounds=3, data=PhantomData(sites=2, patients=24))
-    path = tmp_path / "plan.yaml"
-    path.write_text(dump_yaml(scenario))
-    return str(path)
-
-
 def without_times(result):
     return {k: v for k, v in result.items() if k not in ("timing",)}
 
@@ -134,14 +126,6 @@ def test_ctrl_c_leaves_a_resumable_run_and_says_how(pneumofed, plan, tmp_path):
     assert "another plan" in other.stderr
 
 
-def test_bad_plans_are_refused(here, plan, tmp_path):
-    refused(here("simulate", "absent.yaml"), "absent.yaml: no such file")
-    refused(here("simulate", plan, "--set", "training.lr=0.1"), "training.lr: unknown key")
-    refused(here("simulate", plan, "--set", "rounds=many"), "rounds: found 'many', expected integer")
-    refused(here("simulate", plan, "--set", "simulation.device=cuda:99"), "device: found 'cuda:99'")
-    refused(here("simulate", plan, "--set", "strategy.options.mu=1"), "FedAvg has no 'mu'")
-
-
 def test_sites_that_cannot_take_part_are_refused(here, plan):
     refused(
         here("simulate", plan, "--set", "min_patients=500"), "hospital-a: found", "the plan's minimum is 500"
@@ -209,13 +193,6 @@ main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     refused(done, "free some space")
-
-
-def test_the_phantom_alone(here, tmp_path):
-    done = here("phantom", "--out", "p", "--sites", "2", "--patients", "3", "--seed", "1")
-    assert "hospital-b" in done.stdout
-    assert (tmp_path / "p/hospital-a/labels.csv").exists()
-    refused(here("phantom", "--out", "p"), "exists already")
 
 
 @pytest.mark.slow

@@ -1,0 +1,92 @@
+"""A run's folder: one run in it, by one process, and resumed only as what it was started as."""
+
+import os
+
+import pytest
+
+from common.errors import RunError
+from simulation import runs
+from simulation.scenario import PhantomData
+from tests.helpers.plans import small_scenario
+
+
+@pytest.fixture
+def out(tmp_path):
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
+
+
+def finish(out):
+    (out / runs.RESULT).write_text("{}")
+
+
+def test_a_run_is_resumed_as_what_it_was_started_as(out):
+    scenario = small_scenario()
+    runs.start(out, scenario)
+    assert runs.resume(out, None) == scenario
+    assert runs.resume(out, small_scenario()) == scenario
+    with pytest.raises(
+        RunError, match="was started with another plan than the one given; leave the plan out"
+    ):
+        runs.resume(out, small_scenario(rounds=9))
+    runs.start_or_resume(out, scenario)
+    with pytest.raises(RunError, match="another plan"):
+        runs.start_or_resume(out, small_scenario(rounds=9))
+
+
+def test_a_folder_with_anything_else_in_it_is_not_taken(out):
+    (out / ".lock").touch()
+    runs.start(out, small_scenario())
+    with pytest.raises(RunError, match="already holds an unfinished run; add --resume"):
+        runs.start(out, small_scenario())
+    finish(out)
+    with pytest.raises(RunError, match="already holds a finished run"):
+        runs.start(out, small_scenario())
+    other = out.parent / "other"
+    other.mkdir()
+    (other / "thesis.tex").touch()
+    with pytest.raises(RunError, match="is not empty and holds no run"):
+        runs.start(other, small_scenario())
+    with pytest.raises(RunError, match="holds no run to resume"):
+        runs.resume(other, None)
+
+
+def test_the_latest_unfinished_run_is_found(tmp_path):
+    with pytest.raises(RunError, match="found no unfinished run to resume; give its folder by --out"):
+        runs.latest_unfinished(tmp_path)
+    for age, name in enumerate(("new", "older", "oldest")):
+        (tmp_path / name).mkdir()
+        runs.start(tmp_path / name, small_scenario())
+        os.utime(tmp_path / name / runs.SCENARIO, (1000 - age, 1000 - age))
+    assert runs.latest_unfinished(tmp_path) == tmp_path / "new"
+    finish(tmp_path / "new")
+    assert runs.latest_unfinished(tmp_path) == tmp_path / "older"
+
+
+def test_a_folder_is_held_by_one_process(out):
+    with runs.held(out), pytest.raises(RunError, match="in use by another run"), runs.held(out):
+        pass
+    with runs.held(out):  # free again
+        pass
+    (out.parent / "file").touch()
+    with (
+        pytest.raises(RunError, match="cannot be used as the run's folder"),
+        runs.held(out.parent / "file" / "x"),
+    ):
+        pass
+
+
+def test_runs_share_data_exactly_if_the_same_data_would_be_made():
+    one = runs.data_id(small_scenario())
+    assert one == runs.data_id(small_scenario(rounds=9, name="other"))
+    for change in ({"seed": 99}, {"min_patients": 9}, {"findings": ("x",)}, {"data": PhantomData(sites=2)}):
+        assert runs.data_id(small_scenario(**change)) != one
+
+
+def test_no_result_no_finished_run(out):
+    assert runs.finished_result(out) is None
+    assert not runs.is_finished(out)
+    finish(out)
+    assert runs.is_finished(out)
+    with pytest.raises(RunError, match="damaged, or of another version"):
+        runs.finished_result(out)

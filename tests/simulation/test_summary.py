@@ -1,0 +1,52 @@
+"""What the commands say at their end: every number that is known, n/a for the others, and where the report is."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from common.metrics import Estimate
+from common.results.attacks import CanaryAttack, Inversion, Membership, PrivacyAudit
+from simulation.summary import audit_lines, print_run
+from tests.helpers.results import run_result
+
+PLAIN = CanaryAttack(canaries=40, guesses=20, right=15, auroc=0.7, epsilon_at_least=0.312)
+
+
+@pytest.fixture
+def wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+def test_a_run_s_hospitals_and_numbers_are_said(capsys, wide):
+    result = replace(run_result({"north": 0.81, "south": math.nan}), skipped={"not_dicom": 3})
+    print_run(result, Path("runs/x"))
+    said = capsys.readouterr().out
+    north = next(line for line in said.splitlines() if "north" in line)
+    assert "0.810 (0.710–0.910)" in north
+    assert "+0.050" in north
+    assert "n/a" in next(line for line in said.splitlines() if "south" in line)
+    assert "federated, all hospitals: 0.800" in said
+    assert "left out: not dicom 3" in said
+    assert "report: runs/x/report.html" in said
+    assert "centralised:" not in said  # no such arm
+
+
+def test_an_audit_says_what_was_promised_and_what_was_found():
+    audit = PrivacyAudit(
+        site="north", plan="small", plan_sha256="0", n_patients=40, delta=1e-5, epsilon_of_run=8.0,
+        epsilon_in_ledger=8.0, private=replace(PLAIN, right=11, epsilon_at_least=0.0), plain=PLAIN,
+        membership=Membership(n_members=9, n_others=9, auroc=Estimate(0.61, 0.5, 0.7, 0.05), found_at_1_percent=0.0),
+        inversion=Inversion(plain=0.91, private=0.02),
+    )  # fmt: skip
+    text = audit_lines(audit, Path("out"))
+    assert "with privacy: epsilon at least 0.000 (11 of 20 guesses right), at most 8.000" in text
+    assert "without privacy: epsilon at least 0.312 (15 of 20 guesses right), no upper bound" in text
+    assert "AUROC 0.610" in text
+    assert "without privacy 0.910, with privacy 0.020" in text
+    assert text.endswith("report, which shows a patient's images: out/report.html")
+    open_ = replace(audit, private=None, membership=None, inversion=Inversion(plain=0.91, private=math.nan))
+    text = audit_lines(open_, Path("out"))
+    assert "with privacy" not in text.replace("without privacy", "")
+    assert "membership" not in text
