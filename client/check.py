@@ -13,7 +13,7 @@ import httpx
 
 from client.governance.approval import Approvals
 from client.governance.audit import verify
-from client.link import CLOCK_TOLERANCE_S, clock_skew, explain
+from client.link import AHEAD_S, BEHIND_S, clock_skew, describe_skew, explain, in_time
 from client.settings import Hospital, Pacs, SiteFolder
 from common.credentials import (
     EXPIRES_SOON_DAYS,
@@ -125,17 +125,18 @@ def _check_network(folder: SiteFolder, settings: Hospital) -> Iterator[Finding]:
     yield _check_admission(folder, settings)
 
 
+WORTH_A_NOTE_S = 2.0
+
+
 def _check_clock(response: httpx.Response) -> Iterator[Finding]:
     skew = clock_skew(response)
     if skew is None:
         yield Finding("note", "clock", "the server does not tell its time")
-    elif abs(skew) > CLOCK_TOLERANCE_S:
-        ahead = "ahead of" if skew > 0 else "behind"
-        yield Finding(
-            "fails",
-            "clock",
-            f"this machine's clock is {abs(skew):.0f} s {ahead} the server's; set it right (NTP)",
-        )
+    elif not in_time(skew):
+        yield Finding("fails", "clock", f"{describe_skew(skew)}; set it right (NTP)")
+    elif abs(skew) > WORTH_A_NOTE_S:
+        advice = f"it may be {AHEAD_S:.0f} s ahead and {BEHIND_S:.0f} s behind; let NTP keep it"
+        yield Finding("note", "clock", f"{describe_skew(skew)}; {advice}")
     else:
         yield Finding("ok", "clock", f"within {max(1.0, abs(skew)):.0f} s of the server's")
 

@@ -21,7 +21,7 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Message
 from flwr.app.message import remove_content_from_message
-from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
 from flwr.common.serde import message_to_proto
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
@@ -65,7 +65,9 @@ log = logging.getLogger("pneumofed.link")
 HEARTBEAT_S = 15.0  # the server takes a site for gone after 60 s without one
 MISSED_HEARTBEAT_S = 2.0
 TIMEOUT_S = 30.0
-CLOCK_TOLERANCE_S = 300.0
+AHEAD_S, BEHIND_S = float(SYSTEM_TIME_TOLERANCE), float(TIMESTAMP_TOLERANCE)
+"""How far our clock may be from the server's, before Flower there takes our signature for one of the future,
+or for an old one that somebody repeats."""
 T = TypeVar("T")
 
 # Flower waits 1 s, then twice as long and so on, for an object that is on its way.
@@ -302,9 +304,8 @@ def explain(error: Exception, server: str) -> str:
 def _explain_status(response: httpx.Response, server: str) -> str:
     skew = clock_skew(response)
     if response.status_code == httpx.codes.UNAUTHORIZED:
-        if skew is not None and abs(skew) > CLOCK_TOLERANCE_S:
-            ahead = "ahead of" if skew > 0 else "behind"
-            return f"this machine's clock is {abs(skew):.0f} s {ahead} the server's; set it right (NTP)"
+        if skew is not None and not in_time(skew):
+            return f"{describe_skew(skew)}; set it right (NTP)"
         return f"{server}: does not admit this site; was it admitted with this key, or revoked?"
     try:
         code = response.json().get("code")
@@ -313,6 +314,17 @@ def _explain_status(response: httpx.Response, server: str) -> str:
     if code == 2004:
         return f"{server}: still takes this site's last session for alive; it ends within a minute"
     return f"{server}: answered {response.status_code} {response.reason_phrase}"
+
+
+def in_time(skew: float) -> bool:
+    """Whether the server takes our signatures. The Date header leaves off the fraction of a second: up to one
+    is not ours."""
+    return -BEHIND_S <= skew <= AHEAD_S
+
+
+def describe_skew(skew: float) -> str:
+    """In words."""
+    return f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the server's"
 
 
 def clock_skew(response: httpx.Response) -> float | None:

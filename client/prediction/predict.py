@@ -131,6 +131,15 @@ def entropy_bits(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.nan_to_num(bits, nan=0.0)
 
 
+def _inert(value: object) -> object:
+    """A text that a spreadsheet would work out as a formula gets the mark of a plain text before it (OWASP,
+    "CSV Injection")."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA else value
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
 def write_predictions(out: Path, handed: Handed, rows: Sequence[Prediction | Refusal], tally: Tally) -> None:
     """predictions.csv and predictions.json, which name patients: they stay at the site."""
     findings = handed.plan.findings
@@ -143,7 +152,7 @@ def write_predictions(out: Path, handed: Handed, rows: Sequence[Prediction | Ref
     text.write(f"# {RESEARCH_USE}\r\n")
     writer = csv.DictWriter(text, names, restval="")
     writer.writeheader()
-    writer.writerows(table)
+    writer.writerows({name: _inert(value) for name, value in row.items()} for row in table)
     write_atomically(out / "predictions.csv", text.getvalue().encode())
     content = {
         "use": RESEARCH_USE, "model": handed.plan.name, "plan_sha256": handed.plan.sha256, "run": handed.run,
