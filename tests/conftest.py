@@ -6,6 +6,9 @@ from pathlib import Path
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+# Test workers, and the processes that they start, share the cores: a thread each, and none that waits by spinning.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import pytest
 from hypothesis import settings
@@ -17,15 +20,9 @@ from tests.helpers.cohorts import make_cohort
 
 
 def pytest_configure(config):
-    """One thread: sums of several differ in the last bit, and the test workers share the cores. Each worker
-    keeps to a core, and so do the processes that it starts, which count the cores that they may use."""
     set_up_process(1)
     settings.register_profile("suite", deadline=None)  # a machine that is busy is no fault of the code
     settings.load_profile("suite")
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    if worker and hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 
 def pytest_collection_modifyitems(items):

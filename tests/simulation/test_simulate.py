@@ -140,7 +140,8 @@ def test_bad_cohorts_are_refused_or_counted(here, tmp_path):
     hospital(root / "west", patients=24)
     scenario = small_scenario(rounds=1)
     text = (
-        dump_yaml(scenario).split("data:")[0] + "data: {source: dicom, path: data}\nsimulation: {arms: []}\n"
+        dump_yaml(scenario).split("data:")[0]
+        + "data: {source: dicom, path: data}\nsimulation: {arms: [], threads: 1}\n"
     )
     (tmp_path / "dicom.yaml").write_text(text)
     labels(root / "east", {**{f"P{i}": i % 2 for i in range(24)}, "GHOST": 1})
@@ -223,7 +224,14 @@ def test_other_engines_end_with_the_same_bits(finished, pneumofed, plan, tmp_pat
 def test_real_data_is_split_by_patient(pneumofed):
     path = require_data("pneumoniamnist", "pneumoniamnist_trainval.npz")
     config = os.path.abspath("configs/pneumoniamnist.yaml")
-    quick = ["rounds=1", "training.epochs=1", f"data.path={path}", "simulation.arms=[]", "model.width=4"]
+    quick = [
+        "rounds=1",
+        "training.epochs=1",
+        f"data.path={path}",
+        "simulation.arms=[]",
+        "simulation.threads=1",
+        "model.width=4",
+    ]
     done = pneumofed(
         "simulate", config, "--out", "p", "--json", *[a for q in quick for a in ("--set", q)], check=True
     )
