@@ -181,20 +181,22 @@ def ingest(
     folder, given = SiteFolder(dir_), _given_plan(plan, dir_)
     place = ingest_site(folder, given)
     cohort = Cohort.open(place)
-    about = describe(cohort, given)
+    cohort_quality = describe(cohort, given)
     page = place.with_name(f"{place.name}.html")
-    write_atomically(page, render_page(about, cohort, given.name).encode())
-    typer.echo(json.dumps(about, indent=2) if as_json else _quality_summary(about, place, page))
+    write_atomically(page, render_page(cohort_quality, cohort, given.name).encode())
+    typer.echo(
+        json.dumps(cohort_quality, indent=2) if as_json else _quality_summary(cohort_quality, place, page)
+    )
 
 
-def _quality_summary(about: dict[str, Any], place: Path, page: Path) -> str:
-    lines = [f"{about['sequences']} sequences, {about['images']} images in {place}"]
-    lines += [f"  left out, {row['words']}: {row['count']} {row['of']}" for row in about["left_out"]]
-    lines += [f"  used, look at them: {row['words']}: {row['count']}" for row in about["notes"]]
-    if shared := about["same_pixels_under_two_patients"]:
+def _quality_summary(cohort_quality: dict[str, Any], place: Path, page: Path) -> str:
+    lines = [f"{cohort_quality['sequences']} sequences, {cohort_quality['images']} images in {place}"]
+    lines += [f"  left out, {row['words']}: {row['count']} {row['of']}" for row in cohort_quality["left_out"]]
+    lines += [f"  used, look at them: {row['words']}: {row['count']}" for row in cohort_quality["notes"]]
+    if shared := cohort_quality["same_pixels_under_two_patients"]:
         lines.append(f"  look at them: {shared} images with the same pixels under two patients")
-    if about["removed"]:
-        names = sorted(about["removed"], key=about["removed"].__getitem__, reverse=True)
+    if cohort_quality["removed"]:
+        names = sorted(cohort_quality["removed"], key=cohort_quality["removed"].__getitem__, reverse=True)
         lines.append(
             f"  left behind at the door: "
             f"{', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"

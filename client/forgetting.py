@@ -78,15 +78,15 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
     removed = [remove_patient(cohort, hidden) for cohort in _cohorts(folder)]
     for page in folder.cohorts.glob("*.html"):
         page.unlink()
-    found = files_of_patient(folder.images, patient, hidden=True) if folder.images.is_dir() else []
+    fetched = files_of_patient(folder.images, patient, hidden=True) if folder.images.is_dir() else []
     data = folder.settings().data
     elsewhere = files_of_patient(Path(data.dicom).expanduser(), patient) if data.dicom else []
-    lines = _scrub(folder.logs, {patient, *_names([*found, *elsewhere])})
-    for path in found:
+    lines = _scrub(folder.logs, {patient, *_names([*fetched, *elsewhere])})
+    for path in fetched:
         path.unlink()
     touched = [counts for counts in removed if counts[0]]
     n_sequences, n_frames = sum(s for s, _ in touched), sum(f for _, f in touched)
-    return Forgotten(n_sequences, n_frames, len(touched), found, elsewhere, lines)
+    return Forgotten(n_sequences, n_frames, len(touched), fetched, elsewhere, lines)
 
 
 def _cohorts(folder: SiteFolder) -> list[Path]:

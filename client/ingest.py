@@ -26,8 +26,8 @@ def ingest_site(folder: SiteFolder, plan: Plan) -> Path:
     stamp = stamp_of(fingerprint(source), plan.input, plan.findings, key.hex(), *sorted(forgotten))
     if not is_current(cohort, stamp):
         with log_to(folder.logs / "ingest.log", logging.getLogger("pneumofed.ingest")):
-            found = source.read(plan.input, plan.findings)
-            build_cohort(cohort, found, plan.input, plan.findings, key, stamp, forgotten=forgotten)
+            collection = source.read(plan.input, plan.findings)
+            build_cohort(cohort, collection, plan.input, plan.findings, key, stamp, forgotten=forgotten)
     return cohort
 
 

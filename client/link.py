@@ -194,10 +194,10 @@ class FleetLink:
 
     def receive(self) -> Message | None:
         """The next request, whole; None if there is none now. Raises LinkError."""
-        found = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
-        if not found.messages_list:
+        pulled = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
+        if not pulled.messages_list:
             return None
-        run_id, tree = found.messages_list[0].metadata.run_id, found.message_object_trees[0]
+        run_id, tree = pulled.messages_list[0].metadata.run_id, pulled.message_object_trees[0]
         pull_one = make_pull_object_fn_protobuf(
             lambda r: self._call(self._client.PullObject, r), cast(Node, self._node), run_id
         )

@@ -115,15 +115,15 @@ def dump_yaml(settings: Settings) -> str:
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, object]:
     """`key.sub=value` each -> {"key.sub": value}. Raises ConfigError if one is not of that form."""
-    found = {}
+    overridden = {}
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key.strip():
             raise ConfigError(
                 f"--set {override}: expected key=value, for example training.learning_rate=0.05"
             )
-        found[key.strip()] = parse_yaml(value, f"--set {override}")
-    return found
+        overridden[key.strip()] = parse_yaml(value, f"--set {override}")
+    return overridden
 
 
 def set_value(tree: dict[str, object], key: str, value: object, where: str) -> None:

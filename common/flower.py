@@ -10,6 +10,6 @@ FLOWER = "1.41."
 
 def require_flower() -> None:
     """Raise RunError if another Flower is installed."""
-    found = version("flwr")
-    if not found.startswith(FLOWER):
-        raise RunError(f"found flwr {found}, this program was made for {FLOWER}x; install that")
+    installed = version("flwr")
+    if not installed.startswith(FLOWER):
+        raise RunError(f"found flwr {installed}, this program was made for {FLOWER}x; install that")

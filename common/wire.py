@@ -146,12 +146,12 @@ class Schema:
         if extra := weights.keys() - self.shapes.keys():
             raise WireError(f"tensor {min(extra)[:80]} is not part of the model")
         for name, expected in self.shapes.items():
-            found = weights[name]
-            if found.shape != expected or found.dtype != np.float32:
+            array = weights[name]
+            if array.shape != expected or array.dtype != np.float32:
                 raise WireError(
-                    f"tensor {name}: found {found.dtype} {found.shape}, expected float32 {expected}"
+                    f"tensor {name}: found {array.dtype} {array.shape}, expected float32 {expected}"
                 )
-            if not np.isfinite(found).all():
+            if not np.isfinite(array).all():
                 raise WireError(f"tensor {name}: holds NaN or infinity")
         return {name: np.asarray(weights[name], np.float32) for name in self.shapes}
 

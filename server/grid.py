@@ -125,8 +125,8 @@ class FleetGrid(Grid):
                     self._sent[message.metadata.message_id] = message
                     objects = get_all_nested_objects(message)
                     missing |= {object_id: objects[object_id] for object_id in new}
-            for object_id, found in missing.items():
-                self._state.store_object(self._run.run_id, session, object_id, found.deflate())
+            for object_id, answer in missing.items():
+                self._state.store_object(self._run.run_id, session, object_id, answer.deflate())
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Sequence[Message]:
@@ -135,14 +135,14 @@ class FleetGrid(Grid):
         wanted = set(message_ids) & self._sent.keys()
         on_the_way = {request for request, _ in self._arriving.values()}
         replies = []
-        for found in self._state.get_message_res(wanted - on_the_way, self._run.run_id):
-            request = found.metadata.reply_to_message_id
-            if found.has_error():
-                replies.append(self._error(request, found.error))
+        for answer in self._state.get_message_res(wanted - on_the_way, self._run.run_id):
+            request = answer.metadata.reply_to_message_id
+            if answer.has_error():
+                replies.append(self._error(request, answer.error))
                 continue
             try:
-                tree = self._state.object_store.get_object_tree(found.metadata.message_id)
-                self._arriving[found.metadata.message_id] = (request, tree)
+                tree = self._state.object_store.get_object_tree(answer.metadata.message_id)
+                self._arriving[answer.metadata.message_id] = (request, tree)
             except NoObjectInStoreError:
                 replies.append(self._cut_off(request))
         for reply_id, (request, tree) in list(self._arriving.items()):

@@ -57,8 +57,8 @@ def difference_to_onnx(model: CNNLSTM, plan: Plan, path: Path) -> float:
         frames, gaps = _example(n, t, plan.input.size)
         with torch.no_grad():
             expected = model(frames, gaps, torch.full((n,), t)).numpy()
-        found = session.run(["logits"], {"frames": frames.numpy(), "gaps": gaps.numpy()})[0]
-        worst = max(worst, float((np.abs(found - expected) / np.maximum(1.0, np.abs(expected))).max()))
+        logits = session.run(["logits"], {"frames": frames.numpy(), "gaps": gaps.numpy()})[0]
+        worst = max(worst, float((np.abs(logits - expected) / np.maximum(1.0, np.abs(expected))).max()))
     return worst
 
 

@@ -166,8 +166,8 @@ class Admissions:
         is admitted."""
         with self._lock:
             try:
-                about = os.stat(self._path)
-                stamp = (about.st_mtime_ns, about.st_ino)  # every change is a new file, renamed into place
+                state = os.stat(self._path)
+                stamp = (state.st_mtime_ns, state.st_ino)  # every change is a new file, renamed into place
                 if stamp != self._stamp:
                     entries = read_sites(self._path)
                     self._sites = {e.public_key: e for e in entries if e.revoked is None}

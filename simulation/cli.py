@@ -100,7 +100,7 @@ def study(
     title, given = load_study(name)
     folder = out or Path("runs") / f"study-{title}{'-full' if full else ''}"
     with make_progress(Console(stderr=True)) as progress:
-        found = run_study(
+        outcome = run_study(
             title,
             given,
             folder,
@@ -108,7 +108,9 @@ def study(
             parse_overrides(set_ or ()),
             lambda run: lambda arm: ArmProgress(progress, f"{run}, {arm}", 0),
         )
-    typer.echo(json.dumps(found, indent=2) if as_json else f"{table(found)}\nfigure and every run: {folder}")
+    typer.echo(
+        json.dumps(outcome, indent=2) if as_json else f"{table(outcome)}\nfigure and every run: {folder}"
+    )
 
 
 def tune(
@@ -128,17 +130,17 @@ def tune(
 
     folder = out or Path("runs") / f"tune-{search.stem}"
     with make_progress(Console(stderr=True)) as progress:
-        found = search_for_best(
+        outcome = search_for_best(
             load_yaml(search, Search), folder, lambda run: lambda arm: ArmProgress(progress, run, 0)
         )
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        typer.echo(json.dumps(outcome, indent=2))
         return
-    for rung in found["rungs"]:
+    for rung in outcome["rungs"]:
         for row in rung["ranking"]:
             values = ", ".join(f"{k}={v}" for k, v in row.items() if k not in ("candidate", "score"))
             typer.echo(f"{rung['rounds']:>4} rounds  {number(row['score'])}  {values}")
-    typer.echo("best: " + " ".join(f"--set {k}={v}" for k, v in found["best"].items()))
+    typer.echo("best: " + " ".join(f"--set {k}={v}" for k, v in outcome["best"].items()))
 
 
 def phantom(

@@ -81,8 +81,8 @@ def resume(out: Path, given: Scenario | None) -> Scenario:
 def data_id(scenario: Scenario) -> str:
     """Names a folder for data that runs can share: the same for the same hospitals, contract, seed and
     minimum."""
-    about = scenario.model_dump(mode="json", include={"data", "input", "findings", "seed", "min_patients"})
-    return hashlib.sha256(canonical_json(about).encode()).hexdigest()[:12]
+    identity = scenario.model_dump(mode="json", include={"data", "input", "findings", "seed", "min_patients"})
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:12]
 
 
 def is_finished(out: Path) -> bool:

@@ -101,10 +101,10 @@ def run_study(
             scenario, folder, out / "data" / runs.data_id(scenario), observe(f"{variant}, seed {seed}")
         )
         write_atomically(out / "table.json", _json(summary(name, study, results)))
-    found = summary(name, study, results)
-    write_atomically(out / "table.md", table(found).encode())
-    write_atomically(out / "figure.svg", _figure(found).encode())
-    result: dict[str, Any] = without_nan(found)
+    table_of_runs = summary(name, study, results)
+    write_atomically(out / "table.md", table(table_of_runs).encode())
+    write_atomically(out / "figure.svg", _figure(table_of_runs).encode())
+    result: dict[str, Any] = without_nan(table_of_runs)
     return result
 
 
@@ -144,27 +144,32 @@ def summary(name: str, study: Study, results: dict[tuple[str, int], RunResult]) 
     all that they show."""
     rows: dict[str, Any] = {}
     for variant in study.variants:
-        found = {seed: measures(result) for (v, seed), result in results.items() if v == variant}
-        if found:
-            names = list(next(iter(found.values())))
+        table_of_runs = {seed: measures(result) for (v, seed), result in results.items() if v == variant}
+        if table_of_runs:
+            names = list(next(iter(table_of_runs.values())))
             rows[variant] = {
                 m: {
-                    "mean": float(np.mean([f[m] for f in found.values()])),
-                    "seeds": {str(s): f[m] for s, f in found.items()},
+                    "mean": float(np.mean([f[m] for f in table_of_runs.values()])),
+                    "seeds": {str(s): f[m] for s, f in table_of_runs.items()},
                 }
                 for m in names
             }
     return {"study": name, "question": study.question, "main": study.main, "variants": rows}
 
 
-def table(found: dict[str, Any]) -> str:
+def table(table_of_runs: dict[str, Any]) -> str:
     """The means as Markdown, with the smallest and largest seed of the main measure."""
-    columns = list(dict.fromkeys(m for row in found["variants"].values() for m in row))
-    lines = [f"# {found['study']}: {found['question']}", "", "Test AUROC, means over seeds.", ""]
+    columns = list(dict.fromkeys(m for row in table_of_runs["variants"].values() for m in row))
+    lines = [
+        f"# {table_of_runs['study']}: {table_of_runs['question']}",
+        "",
+        "Test AUROC, means over seeds.",
+        "",
+    ]
     lines += ["| variant | " + " | ".join(columns) + " | range |", "|---" * (len(columns) + 2) + "|"]
-    for variant, row in found["variants"].items():
+    for variant, row in table_of_runs["variants"].items():
         cells = [_cell(m, row[m]["mean"]) if m in row else "" for m in columns]
-        seeds = [v for v in row[found["main"]]["seeds"].values() if v == v]
+        seeds = [v for v in row[table_of_runs["main"]]["seeds"].values() if v == v]
         spread = f"{min(seeds):.3f} – {max(seeds):.3f}" if seeds else ""
         lines.append(f"| {variant} | " + " | ".join(cells) + f" | {spread} |")
     return "\n".join(lines) + "\n"
@@ -177,14 +182,14 @@ def _cell(measure: str, value: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def _figure(found: dict[str, Any]) -> str:
+def _figure(table_of_runs: dict[str, Any]) -> str:
     from common.report import charts  # matplotlib takes a second to import
 
     rows = [
-        (variant, list(_seeds(row, found["main"])), row[found["main"]]["mean"])
-        for variant, row in found["variants"].items()
+        (variant, list(_seeds(row, table_of_runs["main"])), row[table_of_runs["main"]]["mean"])
+        for variant, row in table_of_runs["variants"].items()
     ]
-    return charts.variants(rows, f"test AUROC, {found['main']}")
+    return charts.variants(rows, f"test AUROC, {table_of_runs['main']}")
 
 
 def _seeds(row: dict[str, Any], measure: str) -> Iterator[float]:

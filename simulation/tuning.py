@@ -112,12 +112,12 @@ def tune(search: Search, out: Path, observe: Callable[[str], Callable[[str], Obs
                 "ranking": [{"candidate": c.number, "score": scores[c.number], **c.values} for c in left],
             }
         )
-        found: dict[str, Any] = without_nan(
+        outcome: dict[str, Any] = without_nan(
             {"rungs": rungs, "best": left[0].values, "score": scores[left[0].number]}
         )
-        write_atomically(out / "search.json", (json.dumps(found, indent=2) + "\n").encode())
+        write_atomically(out / "search.json", (json.dumps(outcome, indent=2) + "\n").encode())
         if len(left) == 1:
-            return found
+            return outcome
         left, rounds = left[: max(1, len(left) // search.keep)], rounds * search.keep
 
 

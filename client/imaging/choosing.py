@@ -76,10 +76,10 @@ def _one_stack(images: list[Header], tally: Tally) -> list[Header]:
     """One axial volume (stacks.py)."""
     slices = _left(images, [h for h in images if h.kind >= Kind.DERIVED], Reason.NOT_A_SLICE, tally)
     axial = _left(slices, [h for h in slices if stacks.is_axial(h)], Reason.NOT_AXIAL, tally)
-    found = stacks.volumes(axial)
-    if not found:
+    candidates = stacks.volumes(axial)
+    if not candidates:
         return []
-    chosen = max(found, key=stacks.score(found))
+    chosen = max(candidates, key=stacks.score(candidates))
     placed = _left(chosen, stacks.placed_alike(chosen), Reason.NO_POSITION, tally)
     _left(axial, chosen, Reason.OTHER_SERIES, tally)
     return placed

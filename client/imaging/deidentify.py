@@ -39,11 +39,11 @@ def removed_from(ds: Dataset) -> tuple[str, ...]:
 
 def identifiers_in(ds: Dataset) -> frozenset[str]:
     """Values by which a file's patient or study could be known again, in lower case."""
-    found: set[str] = set()
+    places: set[str] = set()
     for keyword in NAMING:
         with contextlib.suppress(Exception):  # an odd value raises on access, and is nobody's name
-            found.add(str(ds.get(keyword, "") or "").strip().lower())
-    return frozenset(text for text in found if len(text) >= SHORTEST)
+            places.add(str(ds.get(keyword, "") or "").strip().lower())
+    return frozenset(text for text in places if len(text) >= SHORTEST)
 
 
 def without_identifiers(text: str, identifiers: Iterable[str]) -> str:
@@ -58,7 +58,7 @@ def scan(folder: Path, identifiers: Iterable[str]) -> list[str]:
     Every text of the tables and every value in cohort.json is searched. Hexadecimal digits, in which a short
     number may be by chance, are compared whole.
     """
-    wanted, found = set(identifiers) - OUR_WORDS, []
+    wanted, places = set(identifiers) - OUR_WORDS, []
     for file in sorted(folder.glob("*.arrow")):
         table = feather.read_table(file)
         for name in table.column_names:
@@ -66,11 +66,11 @@ def scan(folder: Path, identifiers: Iterable[str]) -> list[str]:
                 continue
             texts = {str(text).lower() for text in table[name].unique().to_pylist()}
             if texts & wanted or (name != "patient" and _holds(" ".join(texts), wanted)):
-                found.append(f"{file.name}, column {name}")
+                places.append(f"{file.name}, column {name}")
     texts = set(_texts(json.loads((folder / "cohort.json").read_text(encoding="utf-8"))))
     if texts & wanted or _holds(" ".join(text for text in texts if not _HEX.fullmatch(text)), wanted):
-        found.append("cohort.json")
-    return found
+        places.append("cohort.json")
+    return places
 
 
 def _holds(text: str, wanted: set[str]) -> bool:

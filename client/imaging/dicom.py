@@ -194,14 +194,14 @@ def _common(path: Path, ds: Dataset, patient: str, moment: Moment | None) -> Hea
 
 def _frame(common: Header, ds: Dataset, frame: int, n: int, since: timedelta) -> Header:
     """One image of a file, with what is its own."""
-    about = frame_attributes(ds, frame)
-    position, placed_by, normal = _place(ds, about, n)
+    own = frame_attributes(ds, frame)
+    position, placed_by, normal = _place(ds, own, n)
     stack = Stack(
         normal,
-        text(about, "FrameOfReferenceUID"),
-        text(about, "ConvolutionKernel"),
-        text(about, "FrameAcquisitionNumber") or text(about, "AcquisitionNumber"),
-        text(about, "TemporalPositionIndex") or text(about, "TemporalPositionIdentifier"),
+        text(own, "FrameOfReferenceUID"),
+        text(own, "ConvolutionKernel"),
+        text(own, "FrameAcquisitionNumber") or text(own, "AcquisitionNumber"),
+        text(own, "TemporalPositionIndex") or text(own, "TemporalPositionIdentifier"),
         text(ds, "EchoNumbers"),
     )
     return replace(
@@ -251,12 +251,10 @@ def require_image(ds: Dataset) -> None:
         raise Skipped(Reason.TOO_LARGE)
 
 
-def _place(
-    ds: Dataset, about: Dataset, n: int
-) -> tuple[float | None, str, tuple[float, float, float] | None]:
+def _place(ds: Dataset, own: Dataset, n: int) -> tuple[float | None, str, tuple[float, float, float] | None]:
     """Where a slice lies, how that is known, and its normal: by its geometry, else slice location, else its
     number in the series."""
-    if (geometry := slice_geometry(about)) is not None:
+    if (geometry := slice_geometry(own)) is not None:
         return geometry[0], "geometry", geometry[1]
     if n == 1 and (location := _number(ds.get("SliceLocation"))) is not None:
         return location, "slice location", None

@@ -74,13 +74,13 @@ def read_labels(path: Path, findings: tuple[str, ...]) -> Labels:
     for number, row in table.rows:
         where = table.where(number)
         known = np.array([parse_label(row[f], where) for f in findings], dtype=np.float32)
-        about = (
+        subject = (
             ANYBODY if key == "patient" else row.get("patient", ANYBODY),
             require_key(row[key], key, where),
         )
-        seen[about].append(number)
-        if not np.array_equal(values.setdefault(about, known), known, equal_nan=True):
-            conflicts[about] = None
+        seen[subject].append(number)
+        if not np.array_equal(values.setdefault(subject, known), known, equal_nan=True):
+            conflicts[subject] = None
     if conflicts:
         raise DataError(
             f"{path}: rows about the same {key} have different labels: "

@@ -93,10 +93,10 @@ def _by_pass(volume: Volume, key: Callable[[Header], Hashable]) -> list[Volume]:
     return list(parts.values()) if overlap else [volume]
 
 
-def score(found: Seq[Volume]) -> Callable[[Volume], tuple[bool, bool, int, float, str]]:
+def score(candidates: Seq[Volume]) -> Callable[[Volume], tuple[bool, bool, int, float, str]]:
     """What makes a volume the better one: it is told to be of the chest; it is original, with ENOUGH places;
     it has more places; thinner slices; the newest UID."""
-    largest = max(map(_n_places, found))
+    largest = max(map(_n_places, candidates))
 
     def worth(volume: Volume) -> tuple[bool, bool, int, float, str]:
         thickness = [h.thickness for h in volume if h.thickness is not None]

@@ -30,8 +30,8 @@ class SiteMemory:
         return self._place
 
     def _files(self) -> dict[int, Path]:
-        found = {path.stem.removeprefix("round-"): path for path in self._folder.glob("round-*.safetensors")}
-        return {int(number): path for number, path in found.items() if number.isdigit()}
+        kept = {path.stem.removeprefix("round-"): path for path in self._folder.glob("round-*.safetensors")}
+        return {int(number): path for number, path in kept.items() if number.isdigit()}
 
     def before(self, round: int) -> Weights:
         """What the latest round before this one left; empty if there was none.
@@ -44,12 +44,12 @@ class SiteMemory:
             return {}
         path = earlier[max(earlier)]
         try:
-            found: Weights = load_file(path)
+            kept: Weights = load_file(path)
         except (SafetensorError, OSError, ValueError) as e:
             raise DataError(
                 f"{path}: this site's own weights cannot be read ({type(e).__name__}); restore or remove it"
             ) from None
-        return found
+        return kept
 
     def keep(self, round: int, tensors: Weights) -> None:
         """Write down what this round leaves, whole or not at all. Raises OSError."""

@@ -89,14 +89,14 @@ class DicomwebArchive:
         _asked(lambda: self._client.store_instances(list(objects)))
 
     def _search(
-        self, uid: str, search: Callable[..., list[dict[str, Any]]], **about: Any
+        self, uid: str, search: Callable[..., list[dict[str, Any]]], **asked_of: Any
     ) -> Iterator[dict[str, Any]]:
         """Every answer once, by its `uid`, page by page until a page brings nothing new: services cap their
         pages silently, refuse long ones, or ignore where they should begin."""
         seen: set[str] = set()
         offset = 0
         while True:
-            page = self._page(search, offset, about)
+            page = self._page(search, offset, asked_of)
             news = [answer for answer in page if _value(answer, uid) not in (*seen, "")]
             for answer in news:
                 if (name := _value(answer, uid)) not in seen:
@@ -109,12 +109,12 @@ class DicomwebArchive:
             offset += len(page)
 
     def _page(
-        self, search: Callable[..., list[dict[str, Any]]], offset: int, about: dict[str, Any]
+        self, search: Callable[..., list[dict[str, Any]]], offset: int, asked_of: dict[str, Any]
     ) -> list[dict[str, Any]]:
         """As long as the service allows: what it refuses is asked for in smaller pieces, from then on."""
         while True:
             try:
-                page = _asked(lambda: search(**about, limit=self._limit, offset=offset))
+                page = _asked(lambda: search(**asked_of, limit=self._limit, offset=offset))
             except Refused:
                 if self._limit <= SMALLEST_PAGE:
                     raise

@@ -77,12 +77,12 @@ class Pull:
         seen: set[str] = set()
         asked: set[str] = set()
         for value in wanted.values:
-            found = self._find(wanted.key, value)
+            answer = self._find(wanted.key, value)
             if wanted.history and wanted.key != "patient":
-                patients = {patient for _, patient in found if patient} - asked
+                patients = {patient for _, patient in answer if patient} - asked
                 asked |= patients
-                found += [pair for patient in sorted(patients) for pair in self._find("patient", patient)]
-            for study, patient in found:
+                answer += [pair for patient in sorted(patients) for pair in self._find("patient", patient)]
+            for study, patient in answer:
                 if study in seen:
                     continue
                 seen.add(study)
@@ -93,13 +93,13 @@ class Pull:
 
     def _find(self, key: str, value: str) -> list[tuple[str, str]]:
         try:
-            found = self._settled(lambda: sorted(self.archive.studies(key, value)))
+            answer = self._settled(lambda: sorted(self.archive.studies(key, value)))
         except Refused as refused:
             log.info("failed: a question for a %s: %s", key, refused)
             self.outcomes[Outcome.FAILED] += 1
             return []
         return [
-            (study, patient) for study, patient in found if key != "patient" or patient in ("", value)
+            (study, patient) for study, patient in answer if key != "patient" or patient in ("", value)
         ]  # no wildcards
 
     def _study(self, study: str, modalities: tuple[str, ...]) -> Outcome:
@@ -146,12 +146,12 @@ class Pull:
     def _settled(self, ask: Callable[[], T]) -> T:
         """What the PACS answers twice in a row. Orthanc, asked while it files something, leaves things out of
         a list now and then; taken at its word, a patient would miss an image and nobody would know."""
-        found = self._patiently(ask)
+        answer = self._patiently(ask)
         for _ in range(TRIES):
-            before, found = found, self._patiently(ask)
-            if found == before:
+            before, answer = answer, self._patiently(ask)
+            if answer == before:
                 break
-        return found
+        return answer
 
     def _missing(self, series: Series) -> frozenset[str]:
         return frozenset(image for image in series.images if not self.inbox.holds(series.study, image))

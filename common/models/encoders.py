@@ -133,14 +133,13 @@ def build_encoder(model: Model, channels: int) -> nn.Module:
     Raises:
         ConfigError: the plan freezes more stages than the encoder has.
     """
-    about = ENCODERS[model.encoder]
-    if model.frozen_stages > len(about.stages):
+    kind = ENCODERS[model.encoder]
+    if model.frozen_stages > len(kind.stages):
         raise ConfigError(
-            f"model.frozen_stages: found {model.frozen_stages}, {model.encoder} has {len(about.stages)} "
-            "stages"
+            f"model.frozen_stages: found {model.frozen_stages}, {model.encoder} has {len(kind.stages)} stages"
         )
-    encoder = about.build(model, channels)
-    frozen = tuple(start for stage in about.stages[: model.frozen_stages] for start in stage)
+    encoder = kind.build(model, channels)
+    frozen = tuple(start for stage in kind.stages[: model.frozen_stages] for start in stage)
     for name, parameter in encoder.named_parameters():
         parameter.requires_grad = not name.startswith(frozen) if frozen else True
     return encoder

@@ -50,9 +50,9 @@ def read_tensors(file: Path, sha256: str) -> dict[str, Tensor]:
         data = file.read_bytes()
     except OSError as e:
         raise ConfigError(f"{file}: cannot be read: {e.strerror}") from None
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise ConfigError(f"{file}: has the SHA-256 {found[:12]}…, the plan names {sha256[:12]}…")
+    tensor = hashlib.sha256(data).hexdigest()
+    if tensor != sha256:
+        raise ConfigError(f"{file}: has the SHA-256 {tensor[:12]}…, the plan names {sha256[:12]}…")
     try:
         return load(data)
     except (SafetensorError, ValueError, KeyError) as e:
@@ -68,25 +68,25 @@ def load_encoder(encoder: nn.Module, name: str, tensors: Mapping[str, Tensor], w
     Raises:
         ConfigError: a tensor is missing, or has another shape; names it.
     """
-    about = ENCODERS[name]
+    kind = ENCODERS[name]
     norms = {
         f"{at}.weight": module for at, module in encoder.named_modules() if isinstance(module, nn.GroupNorm)
     }
     for key, parameter in encoder.named_parameters():
-        if key.startswith(about.stages[-1]):
+        if key.startswith(kind.stages[-1]):
             continue
         if key not in tensors:
             raise ConfigError(
                 f"{where}: tensor {key} is missing; expected the weights of torchvision's {name}"
             )
-        found = tensors[key].float()
-        if key == about.first and found.ndim == 4:
-            found = first_convolution(found, parameter.shape[1])
-        if found.shape != parameter.shape:
+        tensor = tensors[key].float()
+        if key == kind.first and tensor.ndim == 4:
+            tensor = first_convolution(tensor, parameter.shape[1])
+        if tensor.shape != parameter.shape:
             raise ConfigError(
-                f"{where}: tensor {key}: found shape {tuple(found.shape)}, expected {tuple(parameter.shape)}"
+                f"{where}: tensor {key}: found shape {tuple(tensor.shape)}, expected {tuple(parameter.shape)}"
             )
-        parameter.copy_(found)
+        parameter.copy_(tensor)
     for key, norm in norms.items():
         at = key.removesuffix(".weight")
         if f"{at}.running_var" in tensors:

@@ -79,9 +79,9 @@ def _hospital(folder: SiteFolder, plan: str | None, model: Path | None) -> Subje
     if plan is None:
         known = ", ".join(sha256[:12] for sha256 in approvals.known()) or "none yet"
         raise ConfigError(f"{folder.path}: say which plan with --plan; known are: {known}")
-    found = approvals.plan(approvals.find(plan))
-    weights = load_model(model, found) if model else None
-    return Subject("this site", found, str(folder.cohort(found)), weights, folder.ledger)
+    approved = approvals.plan(approvals.find(plan))
+    weights = load_model(model, approved) if model else None
+    return Subject("this site", approved, str(folder.cohort(approved)), weights, folder.ledger)
 
 
 def load_model(path: Path, plan: Plan) -> Weights:

@@ -144,7 +144,7 @@ def _known(tokens: Mapping[Image, bytes], folder: Path, contract: Input) -> dict
         part = Part.open(folder)
     except DataError:
         return {}
-    if part.about["input"] != contract.model_dump(mode="json"):
+    if part.description["input"] != contract.model_dump(mode="json"):
         return {}
     number = {token: i for i, token in enumerate(part.tokens) if token}
     return {image: part.frames[number[token]] for image, token in tokens.items() if token in number}
@@ -184,7 +184,7 @@ def remove_patient(folder: Path, patient: str) -> tuple[int, int]:
         )
         tokens = [token for token, gone in zip(part.tokens, goes, strict=True) if not gone]
         _write_tables(building, part.gaps[~goes].tolist(), tokens, table.filter(pa.array(~belongs)))
-        _write_state(building, {**part.about, "n_frames": int((~goes).sum())})
+        _write_state(building, {**part.description, "n_frames": int((~goes).sum())})
 
     _replace(folder, write)
     return int(belongs.sum()), int(goes.sum())
@@ -210,7 +210,7 @@ def _write_tables(building: Path, gaps: list[float], tokens: list[bytes], sequen
     feather.write_feather(sequences, building / "sequences.arrow", compression="uncompressed")
 
 
-def _write_state(building: Path, about: dict[str, Any]) -> None:
+def _write_state(building: Path, description: dict[str, Any]) -> None:
     """cohort.json, with a fingerprint of all that training sees: equal for equal cohorts, wherever their
     files were."""
     digest = hashlib.sha256()
@@ -219,8 +219,8 @@ def _write_state(building: Path, about: dict[str, Any]) -> None:
             digest.update(block)
     digest.update(feather.read_table(building / "frames.arrow")["gap"].to_numpy().tobytes())
     digest.update((building / "sequences.arrow").read_bytes())
-    digest.update(canonical_json([about["input"], about["findings"]]).encode())
-    text = json.dumps({**about, "fingerprint": digest.hexdigest()}, indent=2)
+    digest.update(canonical_json([description["input"], description["findings"]]).encode())
+    text = json.dumps({**description, "fingerprint": digest.hexdigest()}, indent=2)
     (building / "cohort.json").write_text(text + "\n", encoding="utf-8")
 
 

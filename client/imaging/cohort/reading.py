@@ -42,32 +42,32 @@ class Part:
     gaps: NDArray[np.float32]  # (F,) since the frame before in the file
     sources: pa.ChunkedArray
     table: pa.Table
-    about: dict[str, Any]
+    description: dict[str, Any]
 
     @classmethod
     def open(cls, folder: Path) -> "Part":
         try:
-            about = json.loads((folder / "cohort.json").read_text(encoding="utf-8"))
-            if about["format"] != FORMAT:
+            description = json.loads((folder / "cohort.json").read_text(encoding="utf-8"))
+            if description["format"] != FORMAT:
                 raise DataError(
-                    f"{folder}: a cohort of format {about['format']}, expected {FORMAT}; ingest it again"
+                    f"{folder}: format {description['format']}, expected {FORMAT}; ingest it again"
                 )
-            contract = Input.model_validate(about["input"])
-            shape = (about["n_frames"], contract.size, contract.size)
+            contract = Input.model_validate(description["input"])
+            shape = (description["n_frames"], contract.size, contract.size)
             dtype = np.uint8 if contract.depth == 8 else np.uint16
             path = folder / "frames.bin"
             # As a plain array: a slice of a memmap costs ten times that of an array, and there is one for
             # each sequence.
             frames = (
                 np.memmap(path, dtype, "r", shape=shape).view(np.ndarray)
-                if about["n_frames"]
+                if description["n_frames"]
                 else np.zeros(shape, dtype)
             )
             about_frames = feather.read_table(folder / "frames.arrow", memory_map=True)
             table = feather.read_table(folder / "sequences.arrow", memory_map=True)
         except (OSError, ValueError, KeyError, pa.ArrowInvalid) as e:
             raise DataError(f"{folder}: not a whole cohort ({type(e).__name__}); ingest it again") from None
-        return cls(frames, about_frames["gap"].to_numpy(), about_frames["source"], table, about)
+        return cls(frames, about_frames["gap"].to_numpy(), about_frames["source"], table, description)
 
     @property
     def tokens(self) -> list[bytes]:
@@ -88,10 +88,11 @@ class Cohort:
     """
 
     def __init__(self, parts: list[Part]) -> None:
-        self.contract = Input.model_validate(parts[0].about["input"])
-        self.findings: tuple[str, ...] = tuple(parts[0].about["findings"])
+        self.contract = Input.model_validate(parts[0].description["input"])
+        self.findings: tuple[str, ...] = tuple(parts[0].description["findings"])
         if any(
-            p.about["input"] != parts[0].about["input"] or p.about["findings"] != list(self.findings)
+            p.description["input"] != parts[0].description["input"]
+            or p.description["findings"] != list(self.findings)
             for p in parts
         ):
             raise DataError(
@@ -110,9 +111,11 @@ class Cohort:
         self.labels: NDArray[np.float32] = np.stack(
             [_column(parts, f"label:{f}").astype(np.float32) for f in self.findings], 1
         )
-        self.removed = dict(sum((Counter(p.about["removed"]) for p in parts), Counter[str]()))
-        self.fingerprint = hashlib.sha256("".join(p.about["fingerprint"] for p in parts).encode()).hexdigest()
-        self.tally = sum((Tally.from_dict(p.about["skipped"]) for p in parts), Tally())
+        self.removed = dict(sum((Counter(p.description["removed"]) for p in parts), Counter[str]()))
+        self.fingerprint = hashlib.sha256(
+            "".join(p.description["fingerprint"] for p in parts).encode()
+        ).hexdigest()
+        self.tally = sum((Tally.from_dict(p.description["skipped"]) for p in parts), Tally())
 
     @classmethod
     def open(cls, *folders: Path) -> "Cohort":
@@ -187,10 +190,10 @@ def require_trainable(cohort: Cohort, split: Split, min_patients: int, site: str
         known = cohort.labels[train, k]
         classes = np.unique(known[~np.isnan(known)])
         if len(classes) < 2:
-            found = (
+            batch = (
                 "no label" if len(classes) == 0 else f"only {'positive' if classes[0] else 'negative'} ones"
             )
             raise DataError(
-                f"{site}: {finding}: found {found} among {n_patients} training patients, expected both "
+                f"{site}: {finding}: found {batch} among {n_patients} training patients, expected both "
                 "classes"
             )

@@ -38,16 +38,16 @@ def _witnesses(ds: Dataset) -> Iterator[str]:
 
 def by_words(said: str) -> str:
     """CHEST, OTHER or UNKNOWN."""
-    found = words(said)
-    if any(word.startswith(_CHEST) or word in _CHEST_WORDS for word in found) and not _is_spine(found):
+    spoken = words(said)
+    if any(word.startswith(_CHEST) or word in _CHEST_WORDS for word in spoken) and not _is_spine(spoken):
         return CHEST
-    return OTHER if _is_spine(found) or any(word in _OTHER_WORDS for word in found) else UNKNOWN
+    return OTHER if _is_spine(spoken) or any(word in _OTHER_WORDS for word in spoken) else UNKNOWN
 
 
-def _is_spine(found: list[str]) -> bool:
+def _is_spine(spoken: list[str]) -> bool:
     """`THORACIC SPINE` is no chest; `CHEST AND SPINE` is."""
-    return any(w in _SPINE for w in found) and not any(
-        w in ("CHEST", "THORAX", "LUNG", "LUNGS") for w in found
+    return any(w in _SPINE for w in spoken) and not any(
+        w in ("CHEST", "THORAX", "LUNG", "LUNGS") for w in spoken
     )
 
 

@@ -41,11 +41,11 @@ def _witnesses(ds: Dataset) -> Iterator[str]:
 
 def by_words(said: str) -> str:
     """Words decide if they speak of one view alone: `PA LAT` names two."""
-    found = words(said)
-    if any(word.startswith("OBLI") for word in found):
+    spoken = words(said)
+    if any(word.startswith("OBLI") for word in spoken):
         return OTHER
-    other = any(word in _OTHER_WORDS or word.startswith(("LATER", "SEITLICH")) for word in found)
-    frontal = bool(_FRONTAL_WORDS & set(found)) or any(pair <= set(found) for pair in _FRONTAL_PAIRS)
+    other = any(word in _OTHER_WORDS or word.startswith(("LATER", "SEITLICH")) for word in spoken)
+    frontal = bool(_FRONTAL_WORDS & set(spoken)) or any(pair <= set(spoken) for pair in _FRONTAL_PAIRS)
     if frontal == other:
         return UNKNOWN
     return FRONTAL if frontal else OTHER

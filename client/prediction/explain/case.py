@@ -41,18 +41,20 @@ def explain_case(handed: Handed, model: CNNLSTM, case: Case, finding: str, devic
     return Explained(case, finding, probability, when, where, trust, sign > 0)
 
 
-def numbers(found: Explained) -> dict[str, Any]:
+def numbers(explained: Explained) -> dict[str, Any]:
     """For explanation.json; one entry a visit. No identifier is in it."""
-    when, trust = found.when, found.trust
+    when, trust = explained.when, explained.trust
     visits = [
         {"position": float(p), "attention": float(a), "score_after": float(r), "influence": float(i)}
-        for p, a, r, i in zip(found.case.positions, when.attention, when.running, when.influence, strict=True)
+        for p, a, r, i in zip(
+            explained.case.positions, when.attention, when.running, when.influence, strict=True
+        )
     ]
     return {
         "use": RESEARCH_USE,
-        "finding": found.finding,
-        "probability": found.probability,
-        "maps_show": "what speaks for it" if found.speaks_for else "what speaks against it",
+        "finding": explained.finding,
+        "probability": explained.probability,
+        "maps_show": "what speaks for it" if explained.speaks_for else "what speaks against it",
         "visits": visits,
         "turning_visit": when.turning + 1,
         "trust": {

@@ -48,27 +48,27 @@ SCORE_AFTER = Code("score-after", OURS, "Logit after this image")
 RATIO = Code("1", "UCUM", "no units")
 
 
-def write_dicom(found: Explained, folder: Path) -> list[Path]:
+def write_dicom(explained: Explained, folder: Path) -> list[Path]:
     """sr.dcm and heat-NN.dcm in `folder`.
 
     Raises:
         DataError: the case is from a cohort, which keeps nothing that a DICOM object must name.
     """
-    if not found.case.headers:
+    if not explained.case.headers:
         raise DataError(
             "a cohort holds no identifiers, so that nothing of it can be filed as DICOM; explain from the "
             "DICOM files"
         )
-    images = [open_dataset(header.path, headers_only=True) for header in found.case.headers]
+    images = [open_dataset(header.path, headers_only=True) for header in explained.case.headers]
     for image in images:
         _complete(image)
-    heat = _heat(found, images)
+    heat = _heat(explained, images)
     paths = []
     for k, ds in enumerate(heat, start=1):
         paths.append(folder / f"heat-{k:02d}.dcm")
         ds.save_as(paths[-1], enforce_file_format=True)
     report = folder / "sr.dcm"
-    _report(found, images).save_as(report, enforce_file_format=True)
+    _report(explained, images).save_as(report, enforce_file_format=True)
     return [report, *paths]
 
 
@@ -88,12 +88,12 @@ def _complete(image: Dataset) -> None:
             setattr(image, keyword, "")
 
 
-def _heat(found: Explained, images: Sequence[Dataset]) -> list[SCImage]:
+def _heat(explained: Explained, images: Sequence[Dataset]) -> list[SCImage]:
     """Occlusion over each frame, in one series of the last study. Square as the model saw it."""
     series, last = generate_uid(), images[-1]
     pictures = []
     for k in range(len(images)):
-        rgb = cv2.cvtColor(overlay(found, "occlusion", k, SIDE), cv2.COLOR_BGR2RGB)
+        rgb = cv2.cvtColor(overlay(explained, "occlusion", k, SIDE), cv2.COLOR_BGR2RGB)
         ds = SCImage.from_ref_dataset(
             ref_dataset=last, pixel_array=np.ascontiguousarray(rgb), photometric_interpretation="RGB",
             bits_allocated=8,
@@ -102,7 +102,7 @@ def _heat(found: Explained, images: Sequence[Dataset]) -> list[SCImage]:
             instance_number=k + 1, manufacturer=MAKER, patient_orientation=("L", "F"),
             transfer_syntax_uid=ExplicitVRLittleEndian,
         )  # fmt: skip
-        ds.SeriesDescription = f"Heat map: {found.finding}. {RESEARCH_USE}"
+        ds.SeriesDescription = f"Heat map: {explained.finding}. {RESEARCH_USE}"
         ds.ImageType = ["DERIVED", "SECONDARY"]
         ds.BodyPartExamined = "CHEST"
         ds.DerivationDescription = "Occlusion by the mirror image, over the image as the model saw it"
@@ -112,7 +112,7 @@ def _heat(found: Explained, images: Sequence[Dataset]) -> list[SCImage]:
     return pictures
 
 
-def _report(found: Explained, images: Sequence[Dataset]) -> ComprehensiveSR:
+def _report(explained: Explained, images: Sequence[Dataset]) -> ComprehensiveSR:
     """TID 1500: one group for the sequence, one for each image."""
     observer = ObserverContext(
         observer_type=codes.DCM.Device,
@@ -123,11 +123,17 @@ def _report(found: Explained, images: Sequence[Dataset]) -> ComprehensiveSR:
     algorithm = AlgorithmIdentification(
         name=f"{MAKER} CNN-LSTM ({RESEARCH_USE})", version=version("pneumofed")
     )
-    code = FINDINGS.get(found.finding, Code(found.finding[:16], OURS, found.finding))
+    code = FINDINGS.get(explained.finding, Code(explained.finding[:16], OURS, explained.finding))
     groups = [
-        _group(f"{found.finding}, all images", code, algorithm, images, [(PROBABILITY, found.probability)])
+        _group(
+            f"{explained.finding}, all images",
+            code,
+            algorithm,
+            images,
+            [(PROBABILITY, explained.probability)],
+        )
     ]
-    when = found.when
+    when = explained.when
     for k, image in enumerate(images):
         values = [
             (ATTENTION, float(when.attention[k])), (INFLUENCE, float(when.influence[k])), (SCORE_AFTER,
@@ -147,7 +153,7 @@ def _report(found: Explained, images: Sequence[Dataset]) -> ComprehensiveSR:
         sop_instance_uid=generate_uid(), instance_number=1, manufacturer=MAKER, is_complete=True,
         is_final=False,
     )  # fmt: skip
-    report.SeriesDescription = f"Measurements: {found.finding}. {RESEARCH_USE}"
+    report.SeriesDescription = f"Measurements: {explained.finding}. {RESEARCH_USE}"
     return report
 
 

@@ -15,23 +15,23 @@ TEMPLATE = Path(__file__).with_name("page.html.j2")
 SIDE = 360
 
 
-def render_page(found: Explained, unit: str) -> str:
+def render_page(explained: Explained, unit: str) -> str:
     """`unit` of the positions: "day" or "mm"."""
-    n = len(found.case.pixels)
-    pictures = {"image": [data_address(grey(found, t, SIDE)) for t in range(n)]}
+    n = len(explained.case.pixels)
+    pictures = {"image": [data_address(grey(explained, t, SIDE)) for t in range(n)]}
     pictures |= {
-        method: [data_address(overlay(found, method, t, SIDE)) for t in range(n)] for method in METHODS
+        method: [data_address(overlay(explained, method, t, SIDE)) for t in range(n)] for method in METHODS
     }
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        about=numbers(found),
+        about=numbers(explained),
         n=n,
         unit=unit,
         methods=METHODS,
         use=RESEARCH_USE,
-        curves=[found.trust.deletion.tolist(), found.trust.insertion.tolist()],
+        curves=[explained.trust.deletion.tolist(), explained.trust.insertion.tolist()],
         first={name: some[-1] for name, some in pictures.items()},
-        data=Markup(json.dumps({"pictures": pictures, "visits": numbers(found)["visits"]})),  # noqa: S704 - numbers and our own pictures
+        data=Markup(json.dumps({"pictures": pictures, "visits": numbers(explained)["visits"]})),  # noqa: S704 - numbers and our own pictures
     )

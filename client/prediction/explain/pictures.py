@@ -14,22 +14,22 @@ Picture = NDArray[np.uint8]
 METHODS = ("occlusion", "integrated gradients", "Grad-CAM")
 
 
-def heat_of(found: Explained, method: str, frame: int) -> NDArray[np.float32]:
+def heat_of(explained: Explained, method: str, frame: int) -> NDArray[np.float32]:
     """(H, W) in [0, 1] of one frame: scaled by the largest value in the whole sequence, so that frames can be
     compared."""
     maps = {
-        "occlusion": found.where.occlusion.expand(len(found.case.pixels), -1, -1),
-        "integrated gradients": found.where.integrated,
-        "Grad-CAM": found.where.grad_cam,
+        "occlusion": explained.where.occlusion.expand(len(explained.case.pixels), -1, -1),
+        "integrated gradients": explained.where.integrated,
+        "Grad-CAM": explained.where.grad_cam,
     }[method].numpy()
     top = float(maps.max())
     heat: NDArray[np.float32] = (maps[frame] / top if top > 0 else maps[frame]).astype(np.float32)
     return heat
 
 
-def grey(found: Explained, frame: int, side: int = TILE) -> Picture:
+def grey(explained: Explained, frame: int, side: int = TILE) -> Picture:
     """(side, side, 3) BGR."""
-    pixels = found.case.pixels[frame]
+    pixels = explained.case.pixels[frame]
     eight = (pixels.astype(np.float32) * (255 / np.iinfo(pixels.dtype).max)).astype(np.uint8)
     return np.asarray(
         cv2.cvtColor(cv2.resize(eight, (side, side), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR),
@@ -37,18 +37,22 @@ def grey(found: Explained, frame: int, side: int = TILE) -> Picture:
     )
 
 
-def overlay(found: Explained, method: str, frame: int, side: int = TILE) -> Picture:
+def overlay(explained: Explained, method: str, frame: int, side: int = TILE) -> Picture:
     """(side, side, 3) BGR: the frame, and heat over it that is clear where it is low."""
-    heat = cv2.resize(heat_of(found, method, frame), (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    heat = cv2.resize(heat_of(explained, method, frame), (side, side), interpolation=cv2.INTER_CUBIC).clip(
+        0, 1
+    )
     colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO).astype(np.float32)
     cover = (0.75 * np.sqrt(heat))[..., None]
-    return np.asarray((1 - cover) * grey(found, frame, side) + cover * colour, np.uint8)
+    return np.asarray((1 - cover) * grey(explained, frame, side) + cover * colour, np.uint8)
 
 
-def montage(found: Explained) -> bytes:
+def montage(explained: Explained) -> bytes:
     """PNG: a column a visit, a row for the frame and one for each method; the turning visit is framed."""
-    n = len(found.case.pixels)
-    rows = [[grey(found, t) for t in range(n)]] + [[overlay(found, m, t) for t in range(n)] for m in METHODS]
+    n = len(explained.case.pixels)
+    rows = [[grey(explained, t) for t in range(n)]] + [
+        [overlay(explained, m, t) for t in range(n)] for m in METHODS
+    ]
     head, foot = 30, 26
     width = n * (TILE + MARGIN) + MARGIN
     canvas = np.full((head + len(rows) * (TILE + MARGIN) + foot, width, 3), 255, np.uint8)
@@ -56,14 +60,14 @@ def montage(found: Explained) -> bytes:
         for t, tile in enumerate(row):
             top, left = head + i * (TILE + MARGIN), MARGIN + t * (TILE + MARGIN)
             canvas[top : top + TILE, left : left + TILE] = tile
-            if t == found.when.turning and n > 1:
+            if t == explained.when.turning and n > 1:
                 cv2.rectangle(
                     canvas, (left - 2, top - 2), (left + TILE + 1, top + TILE + 1), (153, 110, 11), 2
                 )
     for t in range(n):
         _write(
             canvas,
-            f"{found.case.positions[t]:.0f}  {float(found.when.running[t]):+.1f}",
+            f"{explained.case.positions[t]:.0f}  {float(explained.when.running[t]):+.1f}",
             MARGIN + t * (TILE + MARGIN),
             20,
         )

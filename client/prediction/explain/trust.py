@@ -101,5 +101,5 @@ def curves(
     gone = torch.stack([rank < int(limit) for limit in limits])[:, None]  # (POINTS, 1, H, W)
     frames, mirror = seen.frames[None], seen.frames.flip(2)[None]
     deleted, inserted = torch.where(gone, mirror, frames), torch.where(gone, frames, mirror)
-    found = function(torch.cat([deleted, inserted])).float().sigmoid().cpu().numpy().astype(np.float64)
-    return found[:POINTS], found[POINTS:]
+    scores = function(torch.cat([deleted, inserted])).float().sigmoid().cpu().numpy().astype(np.float64)
+    return scores[:POINTS], scores[POINTS:]

@@ -73,17 +73,17 @@ def grad_cam(model: CNNLSTM, function: OfFrames, seen: Seen) -> Tensor:
     """(T, H, W)."""
     maps = LayerGradCam(function, last_convolution(model.encoder)).attribute(seen.frames[None])
     assert isinstance(maps, Tensor)
-    found = F.interpolate(F.relu(maps.detach()), seen.frames.shape[1:], mode="bicubic", align_corners=False)
-    return found[:, 0].clamp_min(0).cpu()
+    heat = F.interpolate(F.relu(maps.detach()), seen.frames.shape[1:], mode="bicubic", align_corners=False)
+    return heat[:, 0].clamp_min(0).cpu()
 
 
 def integrated_gradients(function: OfFrames, seen: Seen) -> Tensor:
     """(T, H, W), smoothed."""
     frames = seen.frames[None]
-    found = IntegratedGradients(function).attribute(
+    heat = IntegratedGradients(function).attribute(
         frames, baselines=blurred(frames.flip(3), SMOOTH), n_steps=STEPS
     )
-    return F.relu(blurred(found.detach().float(), SMOOTH))[0].cpu()
+    return F.relu(blurred(heat.detach().float(), SMOOTH))[0].cpu()
 
 
 @torch.no_grad()
@@ -92,12 +92,12 @@ def occlusion(function: OfFrames, seen: Seen) -> Tensor:
     frames = seen.frames[None]
     t, side = len(seen), seen.frames.shape[1]
     window, stride = max(2, round(WINDOW * side)), max(1, round(STRIDE * side))
-    found = Occlusion(function).attribute(
+    heat = Occlusion(function).attribute(
         frames, sliding_window_shapes=(t, window, window), strides=(t, stride, stride),
         baselines=frames.flip(3),
         perturbations_per_eval=AT_ONCE,
     )  # fmt: skip
-    return F.relu(found[0, 0].float()).cpu()
+    return F.relu(heat[0, 0].float()).cpu()
 
 
 def blurred(frames: Tensor, share: float) -> Tensor:
