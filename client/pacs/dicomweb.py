@@ -18,6 +18,8 @@ KEYWORDS = {"patient": "PatientID", "study": "StudyInstanceUID", "accession": "A
 STUDY, PATIENT, MODALITY, SERIES, IMAGE = "0020000D", "00100020", "00080060", "0020000E", "00080018"
 IN_SERIES = "00201209"  # NumberOfSeriesRelatedInstances
 PAGE, SMALLEST_PAGE = 1000, 8
+TOO_LONG = ("HTTP 400", "HTTP 413", "HTTP 422")
+"""How a service refuses a page for its length; what it forbids it forbids in any length."""
 MAX_BYTES, LONGEST_S = 2 * 2**30, 600.0
 """Of one answer: an enhanced CT is the largest."""
 TIMEOUT_S = 30.0
@@ -115,8 +117,8 @@ class DicomwebArchive:
         while True:
             try:
                 page = _asked(lambda: search(**asked_of, limit=self._limit, offset=offset))
-            except Refused:
-                if self._limit <= SMALLEST_PAGE:
+            except Refused as refused:
+                if str(refused) not in TOO_LONG or self._limit <= SMALLEST_PAGE:
                     raise
                 self._limit = max(SMALLEST_PAGE, self._limit // 5)
             else:

@@ -108,6 +108,15 @@ def test_a_service_that_refuses_every_page_is_refused(service):
         service.archive.series("1.2", ("CT",))
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_what_is_forbidden_is_asked_for_once(service, status):
+    service.answer = lambda parts, asked: (status, "text/plain", b"no")
+    with pytest.raises(Refused, match=f"HTTP {status}"):
+        service.archive.series("1.2", ("CT",))
+    del service.answer
+    assert len(service.asked) == 1
+
+
 def test_what_a_series_says_of_its_length_is_heard(service):
     service.announced = 250
     (series,) = service.archive.series("1.2", ("CT",))
