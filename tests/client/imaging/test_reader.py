@@ -77,13 +77,23 @@ def odd_answer(job):
     return b"+" + str(os.getpid()).encode()
 
 
+READ = reader._read_for
+
+
+def read_oddly(pipe):
+    """A reading process with `odd_answer` for reading. Not forked from here: a fork of a process with threads may stand still."""
+    reader._answer = odd_answer
+    READ(pipe)
+
+
+def read_with_little_memory(pipe):
+    reader.MEMORY_LIMIT = 600 * 2**20
+    READ(pipe)
+
+
 @pytest.fixture
 def odd(monkeypatch):
-    """Processes that are forked from here, with `odd_answer` for reading."""
-    import multiprocessing as mp
-
-    monkeypatch.setattr(reader, "_CONTEXT", mp.get_context("fork"))
-    monkeypatch.setattr(reader, "_answer", odd_answer)
+    monkeypatch.setattr(reader, "_read_for", read_oddly)
     monkeypatch.setattr(reader, "TIME_LIMIT_S", 1.0)
 
 
@@ -122,10 +132,7 @@ def test_jobs_are_taken_only_as_far_ahead_as_memory_allows(odd):
 
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     """A megabyte that inflates to a gigabyte, before any header says how large the image is."""
-    import multiprocessing as mp
-
-    monkeypatch.setattr(reader, "_CONTEXT", mp.get_context("fork"))
-    monkeypatch.setattr(reader, "MEMORY_LIMIT", 600 * 2**20)
+    monkeypatch.setattr(reader, "_read_for", read_with_little_memory)
     monkeypatch.setattr(reader, "TIME_LIMIT_S", 20.0)
     path = tmp_path / "bomb.dcm"
     ds = image(np.zeros((4, 4), np.uint16))
