@@ -92,6 +92,7 @@ def test_what_the_contract_does_not_allow_is_refused(here, tmp_path, exported, i
     for k, path in enumerate(sorted(images.glob("*.dcm"))[:3]):
         ds = dcmread(path)
         ds.ViewPosition, ds.PatientID = "LL", "P"
+        ds.PatientName, ds.PatientSex, ds.PatientBirthDate = "P", "", ""  # one person
         ds.save_as(lateral / f"{k}.dcm")
     refused(
         here("client", "predict", "--model", "model", "--input", "lateral", "--out", "a"), "3 not frontal"
