@@ -48,7 +48,7 @@ class Scale:
     """The sites of a round, and what each may weigh."""
 
     def __init__(self, plan: Plan, declared: Mapping[str, float]) -> None:
-        """`declared`: patients by site; NaN where a site keeps it to itself."""
+        """`declared`: patients by site; NaN where a site did not say."""
         self._plan, self._declared = plan, declared
         self._cap = largest_weight(list(declared.values()), plan.federation.max_share)
         self.capped: dict[str, str] = {}
@@ -57,14 +57,18 @@ class Scale:
         """What a reply about `n_patients` weighs.
 
         Raises:
-            WireError: more patients than the site declared; or, under privacy, another number than all sites
-            say.
+            WireError: more patients than the site declared, or it declared none; or, under privacy, another
+            number than all sites say.
         """
         if self._plan.privacy is not None:
             if n_patients != wire.PRIVATE_WEIGHT:
                 raise WireError(f"found {n_patients:g} patients, under privacy every site counts as one")
             return n_patients
         declared = self._declared.get(site, math.nan)
+        if math.isnan(
+            declared
+        ):  # an honest site sends nothing of so few patients that it may not say how many
+            raise WireError(f"found {n_patients:.0f} patients, it declared none when this run greeted it")
         if n_patients > declared:
             raise WireError(
                 f"found {n_patients:.0f} patients, it declared {declared:.0f} when this run greeted it; "

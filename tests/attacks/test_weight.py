@@ -10,20 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common import wire
-from common.models import build_model
 from common.plan import Federation
 from server.rounds import RoundLoop, Silent
-from tests.helpers.grids import ScriptedGrid, reply
+from tests.helpers.grids import SCHEMA, START, ScriptedGrid, reply, update
 from tests.helpers.plans import small_plan
 
-SCHEMA = wire.Schema.of(build_model(small_plan()))
-START = wire.get_weights(build_model(small_plan()))
 HOSTILE = 3
-
-
-def update(node, number=1):
-    rng = np.random.default_rng([node, number])
-    return {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in SCHEMA.shapes.items()}
 
 
 def run(folder, attack, **grid):
@@ -126,6 +118,13 @@ def test_a_site_that_declares_a_continent_has_half_of_the_weight_at_most(tmp_pat
     np.testing.assert_allclose(
         checkpoint.weights["scale"], START["scale"] + step + second, rtol=1e-5, atol=1e-6
     )
+
+
+def test_a_site_that_declares_nothing_counts_for_nothing(tmp_path, of_the_other_four):
+    """Of three sites, two that declare are too few for a cap: a silent third was bounded by nothing."""
+    checkpoint = of_five(tmp_path, declared={wire.N_TRAIN: math.nan}, n=2**24, quorum=0.8)
+    assert same(checkpoint.weights, of_the_other_four)
+    assert "it declared none" in checkpoint.history[0].failed[f"site-{HOSTILE}"]
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,22 @@
 
 import random
 
+import numpy as np
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
 from common import wire
+from common.models import build_model
 from simulation.grid import SimulationGrid
+from tests.helpers.plans import small_plan
+
+SCHEMA = wire.Schema.of(build_model(small_plan()))
+START = wire.get_weights(build_model(small_plan()))
+
+
+def update(node, number=1):
+    """What a site answers in a round: small, and its own."""
+    rng = np.random.default_rng([node, number])
+    return {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in SCHEMA.shapes.items()}
 
 
 class ScriptedGrid(SimulationGrid):

@@ -11,20 +11,11 @@ from common import wire
 from common.calibration import TEMPERATURES, loss_at
 from common.config import validate
 from common.errors import ConfigError, RunError
-from common.models import build_model
 from common.plan import Federation, Plan, Strategy
 from server.rounds import RoundLoop, Silent, pool_numbers
 from server.strategies import to_flower
-from tests.helpers.grids import ScriptedGrid, reply
+from tests.helpers.grids import SCHEMA, START, ScriptedGrid, reply, update
 from tests.helpers.plans import small_plan
-
-SCHEMA = wire.Schema.of(build_model(small_plan()))
-START = wire.get_weights(build_model(small_plan()))
-
-
-def update(node, number=1):
-    rng = np.random.default_rng([node, number])
-    return {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in SCHEMA.shapes.items()}
 
 
 def honest(node, message):

@@ -45,8 +45,9 @@ def test_a_site_counts_for_what_it_declared_and_no_more():
         scale.weigh("a", 2**24)
     assert scale.capped == {}
     assert scale.weigh("c", 2**24) == 50
-    assert scale.weigh("d", 2**24) == 50  # it keeps its number to itself
-    assert set(scale.capped) == {"c", "d"}
+    with pytest.raises(WireError, match="it declared none when this run greeted it"):
+        scale.weigh("d", 2**24)
+    assert set(scale.capped) == {"c"}
     assert "counts as 50 of its 16777216 patients (federation.max_share 0.5)" in scale.capped["c"]
 
 
