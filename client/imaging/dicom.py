@@ -3,7 +3,7 @@
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -29,8 +29,6 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it logs odd values to
 
 MAX_PIXELS = 16384 * 16384
 MAX_FRAMES = 10_000
-PLACED_BY = ("geometry", "slice location", "instance number")
-"""How a slice's place is known, the surest first."""
 MODALITIES = {"xray": ("CR", "DX", "RF", "RG"), "ct": ("CT",)}
 
 
@@ -82,6 +80,15 @@ class Header:
     age: str = "unknown"  # one of AGES: years, in bands that many patients share
 
 
+WITHOUT_GEOMETRY: Mapping[str, Callable[[Header], float | None]] = {
+    "slice location": lambda h: h.location,
+    "instance number": lambda h: None if h.number is None else h.number * (h.thickness or 1.0),
+}
+PLACED_BY = ("geometry", *WITHOUT_GEOMETRY)
+"""How a slice's place is known, the surest first."""
+NOWHERE = (None, "nothing")
+
+
 @dataclass(frozen=True)
 class HeadersOfFile:
     """What one file says of its images, and what stays behind."""
@@ -115,7 +122,7 @@ def read_headers(path: Path, modality: str) -> HeadersOfFile:
 def read_patient(path: Path) -> str:
     """The Patient ID of a file, whatever it holds. Raises Skipped if it is no DICOM file."""
     with guarded():
-        return str(open_dataset(path, headers_only=True).get("PatientID", "") or "").strip()
+        return text(open_dataset(path, headers_only=True), "PatientID")
 
 
 def open_dataset(path: Path, headers_only: bool = False) -> Dataset:
@@ -141,7 +148,7 @@ def _headers(path: Path, ds: Dataset, modality: str) -> list[Header]:
     require_image(ds)
     if str(ds.get("Modality", "")) not in MODALITIES[modality]:
         raise Skipped(Reason.OTHER_MODALITY)
-    patient = str(ds.get("PatientID", "") or "").strip()
+    patient = text(ds, "PatientID")
     if not patient:
         raise Skipped(Reason.NO_PATIENT)
     moment, n = acquisition_moment(ds), count_frames(ds)
@@ -195,9 +202,10 @@ def _common(path: Path, ds: Dataset, patient: str, moment: Moment | None) -> Hea
 def _frame(common: Header, ds: Dataset, frame: int, n: int, since: timedelta) -> Header:
     """One image of a file, with what is its own."""
     own = frame_attributes(ds, frame)
-    position, placed_by, normal = _place(ds, own, n)
+    geometry = slice_geometry(own)
+    position, placed_by = (geometry[0], "geometry") if geometry else _place(common) if n == 1 else NOWHERE
     stack = Stack(
-        normal,
+        geometry[1] if geometry else None,
         text(own, "FrameOfReferenceUID"),
         text(own, "ConvolutionKernel"),
         text(own, "FrameAcquisitionNumber") or text(own, "AcquisitionNumber"),
@@ -251,16 +259,10 @@ def require_image(ds: Dataset) -> None:
         raise Skipped(Reason.TOO_LARGE)
 
 
-def _place(ds: Dataset, own: Dataset, n: int) -> tuple[float | None, str, tuple[float, float, float] | None]:
-    """Where a slice lies, how that is known, and its normal: by its geometry, else slice location, else its
-    number in the series."""
-    if (geometry := slice_geometry(own)) is not None:
-        return geometry[0], "geometry", geometry[1]
-    if n == 1 and (location := _number(ds.get("SliceLocation"))) is not None:
-        return location, "slice location", None
-    if n == 1 and (number := _number(ds.get("InstanceNumber"))) is not None:
-        return number * (_number(ds.get("SliceThickness")) or 1.0), "instance number", None
-    return None, "nothing", None
+def _place(header: Header) -> tuple[float | None, str]:
+    """Where a slice without geometry lies, and how that is known."""
+    told = ((place(header), how) for how, place in WITHOUT_GEOMETRY.items())
+    return next(((position, how) for position, how in told if position is not None), NOWHERE)
 
 
 def _number(value: object) -> float | None:

@@ -1,7 +1,7 @@
 """Labels: a table keyed by patient, study or accession, one column a finding; 0, 1, or empty for unknown."""
 
-from collections import defaultdict
-from collections.abc import Sequence, Set
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -110,7 +110,7 @@ def _listed(texts: list[str]) -> str:
     return ", ".join(texts[:SHOWN]) + (f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else "")
 
 
-def require_images(labels: Labels, seen: Set[tuple[str, str]], unusable: Sequence[str], tally: Tally) -> None:
+def require_images(labels: Labels, seen: Set[tuple[str, str]], unusable: Iterable[str], tally: Tally) -> None:
     """Count what is labelled and has no usable image.
 
     Args:
@@ -130,8 +130,9 @@ def require_images(labels: Labels, seen: Set[tuple[str, str]], unusable: Sequenc
     ghosts = sorted({key for _, key in missing})
     if labels.key != "study":
         _require_zeros(labels, ghosts, keys)
-    absent = [key for key in ghosts if key not in unusable]
-    if len(absent) > unusable.count(""):
+    excuses = Counter(unusable)
+    absent = [key for key in ghosts if key not in excuses]
+    if len(absent) > excuses[""]:
         them = "studies" if labels.key == "study" else f"{labels.key}(s)"
         advice = "remove the rows or add the images"
         raise DataError(

@@ -17,7 +17,7 @@ from client.imaging.dicom import Header, HeadersOfFile
 from client.imaging.facts.person import are_several
 from client.imaging.frames import Frame, ImageFile, InMemory
 from client.imaging.labels import Known, Labels, parse_label, read_labels, require_images
-from client.imaging.outcome import Reason, Skipped, Tally, log, log_files
+from client.imaging.outcome import Reason, Skipped, Tally, log_files
 from client.imaging.reader import headers_of, patients_of
 from client.imaging.sequence import Collection, Sequence, choose, episodes, order_headers, sequence_of
 from client.imaging.tables import Table, parse_day, parse_number, read_table
@@ -154,9 +154,7 @@ def _sequences(
     sequences = episodes(headers, by, known, contract.modality, tally)
     for key in sorted(known - sequences.keys()):
         tally.add(Reason.NO_FRAMES)
-        log.info(
-            "no_frames: of the %s of %s", by, next(h.path for h in headers if str(getattr(h, by)) == key)
-        )
+        log_files(Reason.NO_FRAMES, [next(h.path for h in headers if str(getattr(h, by)) == key)])
     for key, ordered in sequences.items():
         if ordered:
             yield sequence_of(ordered, labels[key], contract)

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from client.imaging.dicom import PLACED_BY, Header
+from client.imaging.dicom import PLACED_BY, WITHOUT_GEOMETRY, Header
 from client.imaging.facts import body_part
 from client.imaging.facts.image_kind import Kind
 
@@ -43,9 +43,9 @@ def volumes(slices: Iterable[Header]) -> list[Volume]:
     alike: dict[Hashable, Volume] = defaultdict(list)
     for h in sorted(slices, key=lambda h: h.uid):
         alike[h.study, h.series, h.stack.frame_of_reference, h.stack.kernel].append(h)
-    parted = [volume for group in alike.values() for volume in _by_direction(group)]
+    parted = [_placed(volume) for group in alike.values() for volume in _by_direction(group)]
     for key in PASSES:
-        parted = [one for volume in parted for one in _by_pass(_placed(volume), key)]
+        parted = [one for volume in parted for one in _by_pass(volume, key)]
     return parted
 
 
@@ -65,19 +65,16 @@ def _by_direction(group: Volume) -> list[Volume]:
 
 
 def _placed(volume: Volume) -> Volume:
-    """With places by slice location, or by number, where the geometry puts all at one place."""
+    """With places by the next rule that all slices have, where the geometry puts all at one place; unless
+    that rule says so too: a scanner that waits for the contrast agent takes one place again and again."""
     if len(volume) < 2 or len({round(h.position or 0.0, 2) for h in volume}) > 1:
         return volume
-    for name, factor, placed_by in (
-        ("location", 1.0, PLACED_BY[1]),
-        ("number", volume[0].thickness or 1.0, PLACED_BY[2]),
-    ):
-        values = [getattr(h, name) for h in volume]
-        if None not in values and len(set(values)) == len(values):
-            return [
-                replace(h, position=value * factor, placed_by=placed_by)
-                for h, value in zip(volume, values, strict=True)
-            ]
+    for how, place in WITHOUT_GEOMETRY.items():
+        places = [position for h in volume if (position := place(h)) is not None]
+        if len(places) == len(volume):
+            pairs = zip(volume, places, strict=True)
+            several = len(set(places)) > 1
+            return [replace(h, position=p, placed_by=how) for h, p in pairs] if several else volume
     return volume
 
 

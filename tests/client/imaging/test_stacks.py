@@ -1,5 +1,6 @@
 """Which slices are a volume, and which volume is taken; compared with geometry worked out by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,14 @@ def test_passes_over_one_place_are_parted_and_steps_are_not(field):
     assert taken(*steps)[1] == [0, 1, 2, 3, 4, 5]
     tracking = scan("t", [2.0] * 8, more={field: "9"})
     assert taken(first, tracking)[1] == [0, 1, 2, 3, 4]
+    numbered = [replace(h, number=float(k)) for k, h in enumerate([*first, *tracking])]
+    assert taken(numbered)[1] == [0, 1, 2, 3, 4]  # eight numbers are not eight places
+
+
+def test_one_place_again_and_again_is_no_volume():
+    """A scanner that waits for the contrast agent: numbers differ, and everything else says one place."""
+    waiting = [slice_(f"w{k}", 2.0, "2", number=float(k), location=2.0) for k in range(20)]
+    assert taken(scan("s", range(5)), waiting)[0] == {"s"}
 
 
 def test_thick_slices_among_thin_ones_are_parted():
