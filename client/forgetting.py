@@ -70,7 +70,7 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
     """
     from client.imaging.sources import files_of_patient
 
-    tombstones = Tombstones.read(folder)
+    patient, tombstones = patient.strip(), Tombstones.read(folder)
     hidden = pseudonym(patient, tombstones.key)
     write_atomically(folder.forgotten, json.dumps(sorted(tombstones.pseudonyms | {hidden})).encode())
     folder.forgotten.chmod(0o600)

@@ -73,8 +73,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys((LOSS, *calibration.NUMBERS), (0.0, MAX_LOSS)),
 }  # fmt: skip
 """What a number may be, where it is known; all others are counts of patients."""
-MAX_TEXT, LONGEST = 256, {PLAN: 1_000_000}
-"""Characters of a text."""
+MAX_TEXT, MAX_REASON, LONGEST = 200, 400, {PLAN: 1_000_000}
+"""Characters of a text, and of the reason in an error reply."""
 
 Weights = dict[str, NDArray[np.float32]]
 Numbers = dict[str, float]

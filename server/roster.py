@@ -16,8 +16,6 @@ from common.text import printable
 log = logging.getLogger("pneumofed.run")
 
 POLL_S = 0.05
-MAX_REASON = 500
-"""Characters of a site's reason that are kept."""
 ASK_AGAIN_S = (2.0, 60.0)  # a site that refused is asked again after the first, doubling up to the second
 
 
@@ -49,7 +47,7 @@ def collect(grid: Grid, messages: Sequence[Message], deadline_s: float) -> Itera
 def objection(site: str, error: Exception) -> str:
     """Why a site's answer does not count, fit to be shown. Nothing that a site sends ends a round."""
     if isinstance(error, WireError):
-        return printable(str(error), MAX_REASON)
+        return printable(str(error), wire.MAX_REASON)
     log.warning("%s: its answer cannot be read", site, exc_info=error)
     return f"its answer cannot be read ({type(error).__name__})"
 
@@ -101,10 +99,7 @@ class Roster:
             try:
                 self._admit(node, reply, plan)
             except Exception as e:  # nothing that a site sends ends the run
-                why = (
-                    str(e) if isinstance(e, WireError) else f"its answer cannot be read ({type(e).__name__})"
-                )
-                self.refused[self.name(node)] = printable(why, MAX_REASON)
+                self.refused[self.name(node)] = objection(self.name(node), e)
                 pause = self._ask_again.get(node, (0.0, ASK_AGAIN_S[0]))[1]
                 self._ask_again[node] = (time.monotonic() + pause, min(2 * pause, ASK_AGAIN_S[1]))
 

@@ -13,7 +13,6 @@ from common import wire
 from common.errors import RefusedError, WireError
 from common.plan import Plan
 
-MAX_TEXT = 200
 ALLOWED = {
     MessageType.QUERY: {wire.CONFIG, wire.METRICS},
     MessageType.TRAIN: {wire.ARRAYS, wire.METRICS},
@@ -91,7 +90,7 @@ def _query(content: RecordDict, policy: Policy, plan: Plan) -> RecordDict:
     )
     texts = {key: wire.get_text(content, key) for key in (wire.SITE, wire.DEVICE)}
     if set(content.config_records[wire.CONFIG]) != set(texts) or any(
-        len(text) > MAX_TEXT for text in texts.values()
+        len(text) > wire.MAX_TEXT for text in texts.values()
     ):
         raise WireError("found other texts than the site's name and device")
     metrics = MetricRecord({wire.N_EXAMPLES: n_patients, **counts})
@@ -121,7 +120,7 @@ def _without_small(counts: dict[str, float], least: int, findings: tuple[str, ..
 def public_reason(reply: Message) -> str:
     """What of an error may leave: our own refusals in full, of everything else only that it happened."""
     if reply.error.code == wire.SITE_REFUSES:
-        return str(reply.error.reason)[: 2 * MAX_TEXT]
+        return str(reply.error.reason)[: wire.MAX_REASON]
     if reply.error.code == wire.SITE_FAILS:
         return "the site's data or settings do not allow this; its own log says why"
     return "the site's training failed; its own log says why"

@@ -98,13 +98,13 @@ class DicomwebArchive:
         seen: set[str] = set()
         offset = 0
         while True:
-            page = self._page(search, offset, asked_of)
-            news = [answer for answer in page if _value(answer, uid) not in (*seen, "")]
-            for answer in news:
-                if (name := _value(answer, uid)) not in seen:
+            page, n_before = self._page(search, offset, asked_of), len(seen)
+            for answer in page:
+                name = _value(answer, uid)
+                if name and name not in seen:
                     seen.add(name)
                     yield answer
-            if not news:
+            if len(seen) == n_before:
                 return
             if len(seen) > MAX_ANSWERS:
                 raise Refused(f"more than {MAX_ANSWERS} answers to one question")

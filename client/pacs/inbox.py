@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 
+from client.imaging.facts.text import text
 from common.files import write_atomically
 
 ARRIVING = ".arriving-"
@@ -55,7 +56,7 @@ class Inbox:
         place = self.folder / _name(study) / _file(image)
         if place.is_file() and _patient_of(place.read_bytes()) != patient:
             raise FileExistsError("an image of another patient has this UID")
-        write_atomically(self.folder / _name(study) / _file(image), file)
+        write_atomically(place, file)
 
     def _require_remembered(self, file: bytes) -> str:
         """The file's Patient ID, unless nobody may keep it; "" where the file says none."""
@@ -88,7 +89,7 @@ def _patient_of(file: bytes) -> str:
     """ "" where nothing can be read: that ingest will say."""
     try:
         ds = dcmread(BytesIO(file), stop_before_pixels=True, specific_tags=["PatientID"])
-        return str(ds.get("PatientID", "") or "").strip()
+        return text(ds, "PatientID")
     except Exception:  # pydicom may raise anything on a file of others
         return ""
 

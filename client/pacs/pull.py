@@ -113,15 +113,14 @@ class Pull:
                 for one in listed:
                     one.require_whole()
                 series = listed
-                missing = sum(len(self._missing(one)) for one in series)
                 if not any(one.images for one in series):
                     return Outcome.EMPTY
-                if not missing and study in self.inbox:
+                if study in self.inbox and not self._lost(series):
                     return Outcome.ALREADY
                 for one in series:
                     self._fetch_patiently(one)
-                if left := sum(len(self._missing(one)) for one in series):
-                    raise Refused(f"{left} of {sum(len(one.images) for one in series)} images did not come")
+                if lost := self._lost(series):
+                    raise Refused(f"{len(lost)} of {_count(series)} images did not come")
                 self.inbox.finish(study)
                 return Outcome.WHOLE
             except Refused as refused:
@@ -129,8 +128,8 @@ class Pull:
             except LeftOut:
                 self.inbox.drop(study)
                 return Outcome.FORGOTTEN
-        lost = [image for one in series for image in sorted(self._missing(one))]
-        if not series or len(lost) == sum(len(one.images) for one in series):
+        lost = self._lost(series)
+        if len(lost) == _count(series):
             return Outcome.FAILED
         for image in lost:
             log.info("missing: %s of %s", image, study)
@@ -152,6 +151,10 @@ class Pull:
             if answer == before:
                 break
         return answer
+
+    def _lost(self, series: list[Series]) -> list[str]:
+        """The images of a study that are not here."""
+        return [image for one in series for image in sorted(self._missing(one))]
 
     def _missing(self, series: Series) -> frozenset[str]:
         return frozenset(image for image in series.images if not self.inbox.holds(series.study, image))
@@ -195,3 +198,7 @@ class Pull:
                     ) from None
                 time.sleep(wait)
                 waited, wait = waited + wait, min(2 * wait, LONGEST_WAIT_S)
+
+
+def _count(series: list[Series]) -> int:
+    return sum(len(one.images) for one in series)

@@ -9,6 +9,13 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 RAMP = np.array([[0, 100, 200, 300]], dtype=np.uint16)
 
 
+def dataset(**tags):
+    ds = Dataset()
+    for name, value in tags.items():
+        setattr(ds, name, value)
+    return ds
+
+
 def image(pixels, **tags):
     ds = Dataset()
     ds.file_meta = FileMetaDataset()

@@ -6,23 +6,7 @@ from common import wire
 from common.results.survey import Survey, write_survey
 from server.settings import ServerFolder
 from server.survey import table
-
-NAMES = wire.query_numbers(("pneumonia",))
-TOLD = {
-    "north": {**dict.fromkeys(NAMES, 10.0), wire.DEVICE: "cpu"},
-    "south": {
-        **dict.fromkeys(NAMES, 20.0),
-        wire.N_TEST: float("nan"),
-        "length-9+": float("nan"),
-        wire.DEVICE: "cpu",
-    },
-    "west": {
-        **dict.fromkeys(NAMES, 30.0),
-        "length-9+": float("nan"),
-        wire.N_TEST: float("nan"),
-        wire.DEVICE: "cuda",
-    },
-}
+from tests.helpers.surveys import TOLD
 
 
 def test_what_nobody_tells_is_said_to_be_withheld():

@@ -2,23 +2,7 @@
 
 from common import wire
 from common.results.survey import Pooled, Survey
-
-NAMES = wire.query_numbers(("pneumonia",))
-TOLD = {
-    "north": {**dict.fromkeys(NAMES, 10.0), wire.DEVICE: "cpu"},
-    "south": {
-        **dict.fromkeys(NAMES, 20.0),
-        wire.N_TEST: float("nan"),
-        "length-9+": float("nan"),
-        wire.DEVICE: "cpu",
-    },
-    "west": {
-        **dict.fromkeys(NAMES, 30.0),
-        "length-9+": float("nan"),
-        wire.N_TEST: float("nan"),
-        wire.DEVICE: "cuda",
-    },
-}
+from tests.helpers.surveys import TOLD
 
 
 def test_counts_are_summed_over_the_sites_that_tell_them():

@@ -8,13 +8,7 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 
 from client.imaging.facts.moment import acquisition_moment, parse_clock, parse_date, parse_offset
-
-
-def dataset(**tags):
-    ds = Dataset()
-    for name, value in tags.items():
-        setattr(ds, name, value)
-    return ds
+from tests.helpers.dicom import dataset
 
 
 def local(**tags):

@@ -4,6 +4,7 @@ import pytest
 from pydicom import Dataset, Sequence
 
 from client.imaging.facts.view import by_orientation, by_words, view_of
+from tests.helpers.dicom import dataset
 
 
 @pytest.mark.parametrize(
@@ -36,13 +37,6 @@ def coded(value="", meaning=""):
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SRT", meaning
     return Sequence([item])
-
-
-def dataset(**tags):
-    ds = Dataset()
-    for name, value in tags.items():
-        setattr(ds, name, value)
-    return ds
 
 
 @pytest.mark.parametrize(
