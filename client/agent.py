@@ -18,11 +18,12 @@ from client.governance.approval import Approvals
 from client.governance.audit import AuditLog
 from client.governance.gate import Admitted, Gate
 from client.governance.ledger import Budget
-from client.link import FleetLink, OverError
+from client.link import FleetLink, OverError, UnreadableError
 from client.provision import take_in
 from client.settings import Hospital, SiteFolder
 from client.site_config import SiteConfig
 from client.worker import Worker
+from common import wire
 from common.credentials import (
     EXPIRES_SOON_DAYS,
     client_tls,
@@ -42,6 +43,8 @@ log = logging.getLogger("pneumofed.agent")
 APP = "client.app:app"
 POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 0.1, 1.0, 30.0
 RETRY_S = 2.0
+REFUSED_AT_ONCE, LONGEST_PAUSE_S = 5, 10.0  # requests in a row that are refused, before each costs a pause
+UNREAD_S = 30.0  # for the refusal of a request that could not be read
 TRUST_EVERY_S = 3600.0
 MIN_FREE_BYTES = 20_000_000
 
@@ -52,10 +55,12 @@ class Agent:
     def __init__(self, folder: SiteFolder, link: FleetLink, monitoring: Monitoring, app: str = APP) -> None:
         self._folder, self._link, self._monitoring, self._app = folder, link, monitoring, app
         self._site = common_name(read_certificate(folder.certificate))
-        self._gate = Gate(Approvals(folder.plans), AuditLog(folder.audit), folder.cohort_identity)
+        self._approvals = Approvals(folder.plans)
+        self._gate = Gate(self._approvals, AuditLog(folder.audit), folder.cohort_identity)
         self._worker: Worker | None = None
         self._worker_is: object = None  # what the worker was started for
         self._last_problem = ""
+        self._refused = 0  # requests in a row
         self._last_work = 0.0
         self._trusted = 0.0  # when the server was last asked about its CA
         # The request in hand, and when nobody waits for it any more.
@@ -132,10 +137,28 @@ class Agent:
                 self._last_work = time.monotonic()
             except OverError as e:
                 log.info("%s", e)
+            except UnreadableError as e:
+                self._refuse_unread(e)
             self._open = None
+            self.ended.wait(self._pause())
+
+    def _refuse_unread(self, e: UnreadableError) -> None:
+        """One refusal and a line in the audit log; no request of a server ends the agent."""
+        log.error("%s", e)
+        self._refused += 1
+        if e.head is None:
+            self._gate.note_unreadable(str(e))
+        else:
+            until = time.monotonic() + UNREAD_S
+            self._send(e.head, self._gate.refuse(e.head, str(e)), until)
+
+    def _pause(self) -> float:
+        """Seconds before the next request: a server that only sends what is refused fills no log."""
+        over = self._refused - REFUSED_AT_ONCE
+        return min(LONGEST_PAUSE_S, POLL_S * 2.0**over) if over > 0 else 0.0
 
     def _receive(self) -> tuple[Message, float] | None:
-        request = self._link.receive()
+        request = self._link.receive(self._approvals.tensor_bytes)
         # By our own clock: the server's may differ.
         return None if request is None else (request, time.monotonic() + request.metadata.ttl)
 
@@ -150,12 +173,9 @@ class Agent:
         if reply is None or not self._send(request, reply, end):
             self._answers.labels("abandoned").inc()
             return
+        self._refused = self._refused + 1 if reply.has_error() else 0
         outcome = "refused" if reply.has_error() else request.metadata.message_type
-        n_bytes = (
-            sum(len(a.data) for r in reply.content.array_records.values() for a in r.values())
-            if reply.has_content()
-            else 0
-        )
+        n_bytes = wire.payload_bytes(reply)
         self._answers.labels(outcome).inc()
         self._bytes.inc(n_bytes)
         log.info(

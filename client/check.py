@@ -13,7 +13,7 @@ import httpx
 
 from client.governance.approval import Approvals
 from client.governance.audit import verify
-from client.link import AHEAD_S, BEHIND_S, clock_skew, describe_skew, explain, in_time
+from client.link import MAX_SKEW_S, clock_skew, describe_skew, explain
 from client.settings import Hospital, Pacs, SiteFolder
 from common.credentials import (
     EXPIRES_SOON_DAYS,
@@ -132,10 +132,10 @@ def _check_clock(response: httpx.Response) -> Iterator[Finding]:
     skew = clock_skew(response)
     if skew is None:
         yield Finding("note", "clock", "the server does not tell its time")
-    elif not in_time(skew):
+    elif abs(skew) > MAX_SKEW_S:
         yield Finding("fails", "clock", f"{describe_skew(skew)}; set it right (NTP)")
     elif abs(skew) > WORTH_A_NOTE_S:
-        advice = f"it may be {AHEAD_S:.0f} s ahead and {BEHIND_S:.0f} s behind; let NTP keep it"
+        advice = f"more than {MAX_SKEW_S:.0f} s are too many; let NTP keep it"
         yield Finding("note", "clock", f"{describe_skew(skew)}; {advice}")
     else:
         yield Finding("ok", "clock", f"within {max(1.0, abs(skew)):.0f} s of the server's")

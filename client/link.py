@@ -21,12 +21,13 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Message
 from flwr.app.message import remove_content_from_message
-from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
-from flwr.common.serde import message_to_proto
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL
+from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
     DeactivateNodeRequest,
     PullMessagesRequest,
+    PullMessagesResponse,
     PushMessagesRequest,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
@@ -36,7 +37,6 @@ from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
-    iterate_object_tree,
     no_object_id_recompute,
 )
 from flwr.supercore.inflatable.inflatable_protobuf_utils import (
@@ -46,7 +46,6 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
 from flwr.supercore.inflatable.inflatable_utils import (
     ObjectPullError,
     ObjectPushError,
-    inflate_object_from_contents,
     pull_objects,
     push_objects,
 )
@@ -55,8 +54,10 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
+from client.bounded import BoundedTransport
 from common.errors import LinkError, WireError
 from common.files import write_atomically
+from common.objects import SPARE_BYTES, most_objects, unfold, walk
 from common.trust import PATH as TRUST_PATH
 from common.trust import Trust
 
@@ -65,9 +66,9 @@ log = logging.getLogger("pneumofed.link")
 HEARTBEAT_S = 15.0  # the server takes a site for gone after 60 s without one
 MISSED_HEARTBEAT_S = 2.0
 TIMEOUT_S = 30.0
-AHEAD_S, BEHIND_S = float(SYSTEM_TIME_TOLERANCE), float(TIMESTAMP_TOLERANCE)
-"""How far our clock may be from the server's, before Flower there takes our signature for one of the future,
-or for an old one that somebody repeats."""
+MAX_SKEW_S = 5.0
+"""How far our clock may be from the server's before it is called wrong. No round fails by it, but the ends of
+certificates, the policy's hours and the times in the audit log rest on it."""
 T = TypeVar("T")
 
 # Flower waits 1 s, then twice as long and so on, for an object that is on its way.
@@ -78,6 +79,15 @@ _pull = functools.partial(
 
 class OverError(LinkError):
     """The run is over, or the server does not wait for this answer any more."""
+
+
+class UnreadableError(LinkError):
+    """What the server sent is no message, or a larger one than was agreed."""
+
+    def __init__(self, why: str, head: Message | None) -> None:
+        super().__init__(f"a request could not be read: {why}")
+        self.head = head
+        """Whom to answer; None if not even that can be read."""
 
 
 class FleetLink:
@@ -114,7 +124,10 @@ class FleetLink:
     def use_tls(self, tls: ssl.SSLContext) -> None:
         """From the next request on, connect with these certificates."""
         before = self._client._client
-        self._client._client = httpx.Client(verify=tls, timeout=TIMEOUT_S, proxy=self._proxy, trust_env=False)
+        transport = BoundedTransport(tls, self._proxy)
+        self._client._client = httpx.Client(
+            transport=transport, timeout=TIMEOUT_S, headers={"accept-encoding": "identity"}
+        )
         before.close()
 
     def trust(self) -> Trust:
@@ -124,6 +137,8 @@ class FleetLink:
         try:
             response = self._client._client.post(url, content=b"", headers=header)
             response.raise_for_status()
+            if (skew := clock_skew(response)) is not None and abs(skew) > MAX_SKEW_S:
+                log.warning("%s; set it right (NTP)", describe_skew(skew))
             return Trust.parse(response.json())
         except (httpx.HTTPError, ssl.SSLError, OSError) as e:
             raise LinkError(explain(e, self._server)) from None
@@ -192,28 +207,55 @@ class FleetLink:
                 # To learn quickly whether the server, when it is back, still knows us.
                 pause = MISSED_HEARTBEAT_S
 
-    def receive(self) -> Message | None:
-        """The next request, whole; None if there is none now. Raises LinkError."""
+    def receive(self, tensor_bytes: Callable[[], int]) -> Message | None:
+        """The next request, whole; None if there is none now.
+
+        Args:
+            tensor_bytes: asked when there is one: the most that its tensors may have.
+
+        Raises:
+            UnreadableError: it is larger, or no message.
+            LinkError: the server cannot be reached.
+        """
         pulled = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
         if not pulled.messages_list:
             return None
+        head = None
+        try:
+            head = message_from_proto(pulled.messages_list[0])
+            return self._fetch(pulled, tensor_bytes())
+        except LinkError:
+            raise
+        except ObjectPullError:
+            raise OverError("the server took a request back") from None
+        except WireError as e:
+            raise UnreadableError(str(e), head) from None
+        except Exception as e:  # what a hostile server may make the decoders raise is not known
+            raise UnreadableError(type(e).__name__, head) from None
+
+    def _fetch(self, pulled: PullMessagesResponse, tensor_bytes: int) -> Message:
+        """Pull the objects of a request, tell the server that they are here, and put them together."""
         run_id, tree = pulled.messages_list[0].metadata.run_id, pulled.message_object_trees[0]
+        ids, most = list(dict.fromkeys(walk(tree, most_objects(tensor_bytes)))), tensor_bytes + SPARE_BYTES
         pull_one = make_pull_object_fn_protobuf(
             lambda r: self._call(self._client.PullObject, r), cast(Node, self._node), run_id
         )
-        try:
-            contents = _pull([node.object_id for node in iterate_object_tree(tree)], pull_one)
-            message = inflate_object_from_contents(tree.object_id, contents)
-        except (ObjectPullError, ValueError, KeyError, TypeError) as e:
-            raise OverError(f"a request could not be read ({type(e).__name__})") from None
+        n_bytes = 0
+
+        def pull_bounded(object_id: str) -> bytes:
+            nonlocal n_bytes
+            content = pull_one(object_id)
+            n_bytes += len(content)
+            if n_bytes > most:
+                raise WireError(f"it is larger than the {tensor_bytes} bytes of the largest approved model")
+            return content
+
+        contents = _pull(ids, pull_bounded)
         confirm = ConfirmMessageReceivedRequest(
             node=self._node, run_id=run_id, message_object_id=tree.object_id
         )
         self._call(self._client.ConfirmMessageReceived, confirm)
-        if not isinstance(message, Message):
-            raise OverError("what came is not a message")
-        message.metadata.__dict__["_message_id"] = tree.object_id
-        return message
+        return unfold(tree.object_id, contents, tensor_bytes)
 
     def send(self, reply: Message) -> None:
         """Answer a request.
@@ -302,10 +344,7 @@ def explain(error: Exception, server: str) -> str:
 
 
 def _explain_status(response: httpx.Response, server: str) -> str:
-    skew = clock_skew(response)
     if response.status_code == httpx.codes.UNAUTHORIZED:
-        if skew is not None and not in_time(skew):
-            return f"{describe_skew(skew)}; set it right (NTP)"
         return f"{server}: does not admit this site; was it admitted with this key, or revoked?"
     try:
         code = response.json().get("code")
@@ -314,12 +353,6 @@ def _explain_status(response: httpx.Response, server: str) -> str:
     if code == 2004:
         return f"{server}: still takes this site's last session for alive; it ends within a minute"
     return f"{server}: answered {response.status_code} {response.reason_phrase}"
-
-
-def in_time(skew: float) -> bool:
-    """Whether the server takes our signatures. The Date header leaves off the fraction of a second: up to one
-    is not ours."""
-    return -BEHIND_S <= skew <= AHEAD_S
 
 
 def describe_skew(skew: float) -> str:

@@ -3,6 +3,7 @@ no room logs one."""
 
 import json
 import logging
+import math
 import time
 import traceback
 from collections.abc import Iterator
@@ -34,6 +35,29 @@ class JsonLine(logging.Formatter):
             line["exception"] = record.exc_info[0].__name__
             line["raised_in"] = _origin(record.exc_info[2])
         return json.dumps(line, ensure_ascii=False)
+
+
+class Sparing:
+    """Writes of the same thing about the same subject once a minute, and then how often it happened."""
+
+    PAUSE_S, MOST_SUBJECTS = 60.0, 1000
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._last: dict[tuple[str, str], tuple[float, int]] = {}  # when it was written, how often since
+
+    def warning(self, text: str, about: str) -> None:
+        """`about` is who or what it happened to: short, and not secret."""
+        now = time.monotonic()
+        when, since = self._last.get((text, about), (-math.inf, 0))
+        if now - when < self.PAUSE_S:
+            self._last[text, about] = (when, since + 1)
+            return
+        if len(self._last) >= self.MOST_SUBJECTS:
+            self._last.clear()
+        self._last[text, about] = (now, 0)
+        again = f" ({since} times more since it was last said)" if since else ""
+        self._logger.warning("%s: %s%s", printable(about, 100), text, again)
 
 
 def _origin(raised: TracebackType | None) -> list[str]:

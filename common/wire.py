@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
@@ -111,6 +111,11 @@ class Schema:
         """Bytes of one set of weights, without Flower's headers."""
         return 4 * sum(int(np.prod(shape)) for shape in self.shapes.values())
 
+    @property
+    def packed_bytes(self) -> int:
+        """The most bytes of what `pack` makes of them; 128: a tensor's entry in the header."""
+        return self.n_bytes + 64 + sum(len(name) + 128 for name in self.shapes)
+
     def unpack(self, record: ArrayRecord) -> Weights:
         """What `pack` packed, if it is exactly the agreed tensors and finite.
 
@@ -120,9 +125,7 @@ class Schema:
         if set(record) != {PACKED}:
             raise WireError(f"found the arrays {sorted(record)[:5]}, expected {PACKED} alone")
         data = record[PACKED].data
-        most = (
-            self.n_bytes + 64 + sum(len(name) + 128 for name in self.shapes)
-        )  # 128: a tensor's entry in the header
+        most = self.packed_bytes
         if record[PACKED].stype != PACKED or len(data) > most:
             raise WireError(
                 f"found {len(data)} bytes of {record[PACKED].stype[:40]!r}, expected at most {most} of "
@@ -243,6 +246,15 @@ def positive(finding: str) -> str:
 def negative(finding: str) -> str:
     """Name of the count of training patients without a finding."""
     return f"negative:{finding}"
+
+
+def payload_bytes(message: Message) -> int:
+    """Bytes of the tensors in a message: what a round costs on the network, less Flower's small headers."""
+    if not message.has_content():
+        return 0
+    return sum(
+        len(array.data) for record in message.content.array_records.values() for array in record.values()
+    )
 
 
 def get_arrays(content: RecordDict) -> ArrayRecord:

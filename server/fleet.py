@@ -8,49 +8,44 @@ Uses Flower's internals (Fleet router, middleware, link state): held to one vers
 tests/server/test_fleet.py.
 """
 
-import asyncio
-import binascii
-import contextlib
 import logging
 import ssl
 import threading
 import time
-from base64 import b64decode
 from dataclasses import asdict
+from typing import Annotated
 
 import uvicorn
-from cryptography import x509
 from fastapi import APIRouter, FastAPI
 from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, NOOP_ACCOUNT_NAME, NOOP_FLWR_AID
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, PushMessagesRequest, PushMessagesResponse
+from flwr.proto.message_pb2 import PushObjectRequest, PushObjectResponse
 from flwr.server.superlink.linkstate import LinkState, LinkStateFactory
-from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLWR_IN_MEMORY_DB_NAME
+from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME
 from flwr.supercore.error import http_error_translator
 from flwr.supercore.object_store import ObjectStoreFactory
-from flwr.supercore.protobuf.translation import ProtobufTranslationMiddleware
+from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_DEPENDENCY, ProtobufTranslationMiddleware
 from flwr.superlink.federation import NoOpFederationManager
-from flwr.superlink.routers.fleet.node_auth import NodeAuthMiddleware
 from flwr.superlink.routers.fleet.router import router as flower_fleet
+from google.protobuf.message import Message as ProtobufMessage
 from starlette.middleware import Middleware
-from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.responses import JSONResponse, PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
 
-from common.credentials import public_pem, sha256_fingerprint
 from common.errors import RunError
-from common.trust import PATH as TRUST_PATH
-from common.trust import Trust
+from server.door import CALLS, Door, KnowsPeer
+from server.parcels import Parcels
+from server.porch import Porch, raise_descriptors
 from server.provision import Admissions
 from server.renewal import note_shown, trust_for
 from server.settings import ServerFolder, ServerSettings
+from server.steady import keep_flower_steady
 
 log = logging.getLogger("pneumofed.server")
 
-PATHS = (
-    "activate-node", "deactivate-node", "send-node-heartbeat", "pull-messages", "push-messages",
-    "push-object", "pull-object", "confirm-message-received",
-)  # fmt: skip
-MAX_BODY_BYTES = 32 * 2**20  # Flower cuts arrays into chunks of 5 MiB
+OURS = ("push-messages", "push-object")  # what a site sends is ours to judge, not Flower's
 
 
 class FleetService:
@@ -58,16 +53,19 @@ class FleetService:
     checkpoint."""
 
     def __init__(self, folder: ServerFolder, settings: ServerSettings) -> None:
+        keep_flower_steady()
         self._folder = folder
+        self.parcels = Parcels()
         self.admissions = Admissions(folder.sites)
         objects = ObjectStoreFactory(FLWR_IN_MEMORY_DB_NAME)
         self._states = LinkStateFactory(FLWR_IN_MEMORY_DB_NAME, NoOpFederationManager(), objects)
         self.state: LinkState = self._states.state()
         self._nodes: dict[str, int] = {}  # public key -> node
         self._lock = threading.Lock()
+        self._door = Door(self._make_app(), self)
         config = uvicorn.Config(
-            _Door(self._make_app(), self), host=settings.listen, port=settings.port, http=_KnowsPeer,
-            ws="none", lifespan="off",
+            self._door, http=KnowsPeer, ws="none", lifespan="off",
+            loop="asyncio",  # whose listening sockets may be ours
             ssl_certfile=folder.certificate, ssl_keyfile=folder.key, ssl_ca_certs=str(folder.ca_certificate),
             ssl_cert_reqs=ssl.CERT_REQUIRED, log_config=None, access_log=False, server_header=False,
             proxy_headers=False,
@@ -77,40 +75,41 @@ class FleetService:
         self._tls, self._certificates = config.ssl, self._stamp_of_certificates()
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_3
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._run, name="fleet", daemon=True)
-        self._where = f"{settings.listen}:{settings.port}"
+        self._listen = (settings.listen, settings.port)
 
     def _make_app(self) -> FastAPI:
         router = APIRouter(route_class=flower_fleet.route_class)
-        wanted = {f"{flower_fleet.prefix}/{path}" for path in PATHS}
+        wanted = {f"{flower_fleet.prefix}/{path}" for path in CALLS if path not in OURS}
         router.routes = [route for route in flower_fleet.routes if getattr(route, "path", "") in wanted]
-        assert len(router.routes) == len(PATHS), "Flower's Fleet API has changed"
+        assert len(router.routes) + len(OURS) == len(CALLS), "Flower's Fleet API has changed"
         app = FastAPI(
             docs_url=None, redoc_url=None, openapi_url=None,
             middleware=[
                 Middleware(BaseHTTPMiddleware, dispatch=http_error_translator),
                 Middleware(ProtobufTranslationMiddleware),
-                Middleware(NodeAuthMiddleware),
+                Middleware(_OwnNode, service=self),
             ],
         )  # fmt: skip
         app.state.linkstate_factory, app.state.enable_supernode_auth = self._states, True
         app.include_router(router)
+        app.include_router(_take_replies(self.parcels))
         return app
-
-    def _run(self) -> None:
-        with contextlib.suppress(SystemExit):  # what uvicorn raises when it cannot listen
-            self._server.run()
 
     def start(self) -> None:
         """Listen. Raises RunError if the address cannot be used."""
         self.follow_admissions()
+        raise_descriptors()
+        try:
+            self._door.porch = porch = Porch.listen_at(*self._listen)
+        except OSError as e:
+            raise RunError(
+                "cannot listen on {}:{}: {}; change listen or port in server.yaml".format(
+                    *self._listen, e.strerror
+                )
+            ) from None
+        self._thread = threading.Thread(target=self._server.run, args=([porch],), name="fleet", daemon=True)
         self._thread.start()
         while not self._server.started:
-            if not self._thread.is_alive():
-                raise RunError(
-                    f"cannot listen on {self._where}: in use, or not allowed; change listen or port in "
-                    "server.yaml"
-                )
             time.sleep(0.02)
 
     def stop(self) -> None:
@@ -140,10 +139,10 @@ class FleetService:
             (admitted[key].name for key, n in self._nodes.items() if n == node and key in admitted), None
         )
 
-    def trust_of(self, site: str, fingerprint: str) -> Trust:
+    def trust_answer(self, site: str, fingerprint: str) -> dict[str, object]:
         """What the site is told of the CA. The certificate it shows is noted: how far a renewal has come."""
         note_shown(self._folder, site, fingerprint)
-        return trust_for(self._folder, site)
+        return asdict(trust_for(self._folder, site))
 
     def follow_certificates(self) -> None:
         """Take up renewed certificates, the server's or the CA's; open connections go on."""
@@ -162,12 +161,8 @@ class FleetService:
             path.stat().st_mtime_ns for path in (self._folder.certificate, self._folder.ca_certificate)
         )
 
-    def let_in(self, certificate_key: str, header: str) -> str | None:
+    def let_in(self, certificate_key: str, node_key: str) -> str | None:
         """The site behind a request, if its certificate's key is admitted and is also its node key."""
-        try:
-            node_key = b64decode(header, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            return None
         entry = self.admissions.current().get(certificate_key)
         if entry is None or node_key != certificate_key:
             return None
@@ -175,48 +170,46 @@ class FleetService:
             self.follow_admissions()
         return entry.name
 
+    def own_node(self, certificate_key: str, request: ProtobufMessage) -> bool:
+        """Whether a request names the node, or the key, of the site whose certificate it came with."""
+        if isinstance(request, ActivateNodeRequest):
+            return request.public_key == certificate_key.encode()
+        node: object = getattr(getattr(request, "node", request), "node_id", None)
+        return node is not None and self._nodes.get(certificate_key) == node
 
-class _Door:
-    """Lets a request in only from an admitted site; ends it before Flower sees it otherwise."""
+
+class _OwnNode(BaseHTTPMiddleware):
+    """A site speaks for its own node alone.
+
+    Takes the place of Flower's node authentication, a signature over the time of day with the key of the
+    certificate that TLS has proved already: it says nothing more, and fails where clocks differ.
+    """
 
     def __init__(self, app: ASGIApp, service: FleetService) -> None:
-        self._app, self._service = app, service
+        super().__init__(app)
+        self._service = service
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        length = headers.get("content-length", "")
-        if not length.isdigit() or int(length) > MAX_BODY_BYTES:
-            await PlainTextResponse("request too large", 413)(scope, receive, send)
-            return
-        node_key = headers.get(FLEET_HTTP_PUBLIC_KEY_HEADER.lower(), "")
-        site = self._service.let_in(scope.get("peer_key", ""), node_key)
-        if site is None:
-            log.warning(
-                "refused a request: its certificate is not an admitted site's, or not that of its node key"
-            )
-            await PlainTextResponse("not admitted", 401)(scope, receive, send)
-        elif scope["path"] == TRUST_PATH:
-            trust = self._service.trust_of(site, scope.get("peer_fingerprint", ""))
-            await JSONResponse(asdict(trust))(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        asked = getattr(request.state, "protobuf_request", None)
+        if asked is not None and not self._service.own_node(request.scope["peer_key"], asked):
+            return JSONResponse({"detail": "not this site's node"}, 401)
+        return await call_next(request)
 
 
-class _KnowsPeer(HttpToolsProtocol):
-    """uvicorn's HTTP, with the key of the client's certificate in the scope as `peer_key` (PEM)."""
+def _take_replies(parcels: Parcels) -> APIRouter:
+    """The two calls by which a site answers, into our parcels instead of Flower's object store."""
+    router = APIRouter(prefix=flower_fleet.prefix, route_class=flower_fleet.route_class)
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        super().connection_made(transport)
-        der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        certificate, app = x509.load_der_x509_certificate(der), self.app
-        peer = {
-            "peer_key": public_pem(certificate.public_key()).decode(),
-            "peer_fingerprint": sha256_fingerprint(certificate),
-        }
+    @router.post("/push-messages")
+    def push_messages(
+        request: Annotated[PushMessagesRequest, PROTOBUF_REQUEST_DEPENDENCY],
+    ) -> PushMessagesResponse:
+        return parcels.announce(request)
 
-        async def with_peer(scope: Scope, receive: Receive, send: Send) -> None:
-            await app({**scope, **peer}, receive, send)
+    @router.post("/push-object")
+    def push_object(
+        request: Annotated[PushObjectRequest, PROTOBUF_REQUEST_DEPENDENCY],
+    ) -> PushObjectResponse:
+        return PushObjectResponse(stored=parcels.put(request))
 
-        self.app = with_peer
+    return router

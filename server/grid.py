@@ -2,20 +2,18 @@
 them.
 
 Flower's own HttpGrid waits for the slowest upload inside one pull; here a reply is handed over when all of it
-is there, and the others are not held up. Uses Flower's internals (link state, inflatable objects): see
-tests/server/test_grid.py.
+is there (server/parcels.py), and the others are not held up. Uses Flower's internals (link state, inflatable
+objects): see tests/server/test_grid.py.
 """
 
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import cast
 
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Error, Message, MessageType, RecordDict
 from flwr.app.message import remove_content_from_message
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SubStatus
 from flwr.common.serde import message_from_proto, message_to_proto
-from flwr.proto.message_pb2 import ObjectTree
 from flwr.server.superlink.linkstate import LinkState
 from flwr.serverapp import Grid
 from flwr.supercore.constant import NOOP_FEDERATION_ID, TaskType
@@ -23,15 +21,15 @@ from flwr.supercore.inflatable.inflatable_object import (
     InflatableObject,
     get_all_nested_objects,
     get_object_tree,
-    iterate_object_tree,
     no_object_id_recompute,
 )
-from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
-from flwr.supercore.object_store import NoObjectInStoreError
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from common.errors import RunError
+from common import wire
+from common.errors import RunError, WireError
+from server import steady
+from server.parcels import Parcel, Parcels
 
 _HEARTBEAT_S = 15.0
 _WHY = {
@@ -43,13 +41,10 @@ _WHY = {
 class FleetGrid(Grid):
     """One run's messages. After `close` the run is over for the sites too."""
 
-    def __init__(self, state: LinkState) -> None:
-        self._state = state
+    def __init__(self, state: LinkState, parcels: Parcels) -> None:
+        self._state, self._parcels = state, parcels
         self._stopped = threading.Event()
         self._sent: dict[str, Message] = {}  # not answered yet
-        self._arriving: dict[
-            str, tuple[str, ObjectTree]
-        ] = {}  # reply's id -> the message that it answers, its objects
         run_id = state.create_run(None, None, None, {}, NOOP_FEDERATION_ID, None, None, TaskType.SERVER_APP)
         (self._run,) = state.get_run_info(run_ids=[run_id])
         task = self._run.primary_task_id
@@ -113,84 +108,53 @@ class FleetGrid(Grid):
         missing: dict[str, InflatableObject] = {}  # the weights are the same for all sites: stored once
         with no_object_id_recompute():
             for message in messages:
-                message.metadata.__dict__["_message_id"] = message.object_id
+                message.metadata.__dict__["_created_at"] = steady.now().timestamp()
+                message.metadata.__dict__["_message_id"] = request = message.object_id
                 bare = message_from_proto(message_to_proto(remove_content_from_message(message)))
+                self._parcels.expect(
+                    request, message.metadata.dst_node_id, self._run.run_id, _answer_bytes(message)
+                )
                 stored, new = self._state.store_message_and_object_tree(
                     bare, get_object_tree(message), session
                 )
-                ids.append(
-                    message.metadata.message_id if stored else ""
-                )  # not, if the site was revoked a moment ago
+                ids.append(request if stored else "")  # not, if the site was revoked a moment ago
                 if stored:
-                    self._sent[message.metadata.message_id] = message
+                    self._sent[request] = message
                     objects = get_all_nested_objects(message)
                     missing |= {object_id: objects[object_id] for object_id in new}
+                else:
+                    self._parcels.forget([request])
             for object_id, answer in missing.items():
                 self._state.store_object(self._run.run_id, session, object_id, answer.deflate())
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Sequence[Message]:
-        """The replies that are wholly here."""
+        """The replies that are wholly here, and an error for each that will not come."""
         self._require_running()
-        wanted = set(message_ids) & self._sent.keys()
-        on_the_way = {request for request, _ in self._arriving.values()}
-        replies = []
-        for answer in self._state.get_message_res(wanted - on_the_way, self._run.run_id):
-            request = answer.metadata.reply_to_message_id
-            if answer.has_error():
-                replies.append(self._error(request, answer.error))
-                continue
-            try:
-                tree = self._state.object_store.get_object_tree(answer.metadata.message_id)
-                self._arriving[answer.metadata.message_id] = (request, tree)
-            except NoObjectInStoreError:
-                replies.append(self._cut_off(request))
-        for reply_id, (request, tree) in list(self._arriving.items()):
-            reply = self._assemble(reply_id, request, tree)
-            if reply is not None:
-                del self._arriving[reply_id]
-                replies.append(reply)
-        return replies
+        replies = [self._open(parcel) for parcel in self._parcels.take(set(message_ids) & self._sent.keys())]
+        waiting = set(message_ids) & self._sent.keys()
+        lost = self._state.get_message_res(waiting, self._run.run_id)  # in this state there are errors alone
+        return replies + [self._error(e.metadata.reply_to_message_id, e.error) for e in lost]
 
-    def _assemble(self, reply_id: str, request: str, tree: ObjectTree) -> Message | None:
-        """The reply, if every object of it has arrived; an error, if its upload broke off; None, if it is on
-        the way."""
-        ids = [node.object_id for node in iterate_object_tree(tree)]
-        contents: dict[str, bytes] = {}
-        for object_id in ids:
-            content = self._state.get_object(self._run.run_id, object_id)
-            if content is None:
-                return self._cut_off(request)
-            if content == b"":
-                return None
-            contents[object_id] = content
-        self._state.object_store.delete(reply_id)
-        self._finish(request)
+    def _open(self, parcel: Parcel) -> Message:
         try:
-            reply = cast(Message, inflate_object_from_contents(reply_id, contents))
-        except Exception:  # what a hostile site may make Flower's decoders raise is not known
-            return self._error_reply(request, Error(ErrorCode.UNKNOWN, "its reply cannot be decoded"))
-        if not isinstance(reply, Message) or reply.metadata.reply_to_message_id != request:
-            return self._error_reply(
-                request, Error(ErrorCode.UNKNOWN, "its reply is not a message that answers ours")
-            )
-        reply.metadata.__dict__["_message_id"] = reply_id
-        del self._sent[request]
+            reply = parcel.open()
+        except WireError as e:
+            return self._error(parcel.request, Error(ErrorCode.UNKNOWN, f"its reply is not taken: {e}"))
+        self._finish(parcel.request)
+        del self._sent[parcel.request]
         return reply
-
-    def _cut_off(self, request: str) -> Message:
-        return self._error(request, Error(ErrorCode.REPLY_MESSAGE_UNAVAILABLE, "its upload broke off"))
 
     def _error(self, request: str, error: Error) -> Message:
         self._finish(request)
-        return self._error_reply(request, Error(error.code, _WHY.get(error.code, error.reason)))
-
-    def _error_reply(self, request: str, error: Error) -> Message:
-        reply = Message(error, reply_to=self._sent.pop(request))
+        reply = Message(
+            Error(error.code, _WHY.get(error.code, error.reason)), reply_to=self._sent.pop(request)
+        )
         reply.metadata.__dict__["_reply_to_message_id"] = request
         return reply
 
     def _finish(self, request: str) -> None:
+        self._parcels.forget([request])
         self._state.delete_messages({request})
         self._state.object_store.delete(request)
 
@@ -198,9 +162,6 @@ class FleetGrid(Grid):
         for request in list(requests):
             self._finish(request)
             self._sent.pop(request, None)
-        for reply_id in self._arriving:
-            self._state.object_store.delete(reply_id)
-        self._arriving.clear()
 
     def _require_running(self) -> None:
         if self.stopped:
@@ -219,3 +180,8 @@ class FleetGrid(Grid):
             if not arrived:
                 time.sleep(0.05)
         return replies
+
+
+def _answer_bytes(request: Message) -> int:
+    """A site sends back no more tensors than it got, and only from training."""
+    return wire.payload_bytes(request) if request.metadata.message_type == MessageType.TRAIN else 0

@@ -155,7 +155,7 @@ class RoundLoop:
             self.strategy.configure_train(number, to_flower(weights), self._config(), self._members())
         )
         self._pack(requests, weights)
-        bytes_down, bytes_up = sum(map(payload_bytes, requests)), 0
+        bytes_down, bytes_up = sum(map(wire.payload_bytes, requests)), 0
         scale = Scale(self.plan, self._declared(wire.N_TRAIN))
         replies = Replies(self.plan, self.schema, weights, len(self.members), scale)
         asked = {m.metadata.dst_node_id for m in requests}
@@ -164,7 +164,7 @@ class RoundLoop:
         for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
             site = self.roster.name(node)
             asked.discard(node)
-            bytes_up += payload_bytes(reply)
+            bytes_up += wire.payload_bytes(reply)
             try:
                 sites[site] = replies.accept(site, reply)
             except Exception as e:
@@ -214,7 +214,7 @@ class RoundLoop:
             self.strategy.configure_evaluate(number, to_flower(weights), self._config(), self._members())
         )
         self._pack(requests, weights)
-        bytes_down = sum(map(payload_bytes, requests))
+        bytes_down = sum(map(wire.payload_bytes, requests))
         sites: dict[str, wire.Numbers] = {}
         failed: dict[str, str] = {}
         scale = Scale(self.plan, self._declared(wire.N_VALIDATION))
@@ -294,15 +294,6 @@ class Replies:
 def _as_float32(arrays: ArrayRecord) -> wire.Weights:
     """Flower's adaptive strategies return float64: round once, here."""
     return {name: np.asarray(array.numpy(), dtype=np.float32) for name, array in arrays.items()}
-
-
-def payload_bytes(message: Message) -> int:
-    """Bytes of the tensors in a message: what a round costs on the network, less Flower's small headers."""
-    if not message.has_content():
-        return 0
-    return sum(
-        len(array.data) for record in message.content.array_records.values() for array in record.values()
-    )
 
 
 def pool_numbers(sites: Mapping[str, wire.Numbers], failed: Mapping[str, str]) -> Evaluation:

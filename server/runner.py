@@ -178,7 +178,7 @@ class Runner:
         write_record(self._folder.runs / name, record)
         self._service.follow_admissions()
         self._watch = Watch(name, plan.rounds, record.min_sites)
-        self._grid = FleetGrid(self._service.state)
+        self._grid = FleetGrid(self._service.state, self._service.parcels)
         self._thread = threading.Thread(
             target=self._run, args=(name, record, self._watch, self._grid), name="run", daemon=True
         )

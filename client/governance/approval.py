@@ -164,6 +164,11 @@ class Approvals:
         assert decision is not None
         return Schema({name: tuple(shape) for name, shape in decision.shapes.items()})
 
+    def tensor_bytes(self) -> int:
+        """Bytes of the largest approved plan's tensors: no request needs more."""
+        approved = [s for s in self.known() if (d := self.decision(s)) is not None and d.approved]
+        return max((self.schema(sha256).packed_bytes for sha256 in approved), default=0)
+
     def _decide(self, sha256: str, decision: Decision) -> Decision:
         text = json.dumps(asdict(decision), indent=2) + "\n"
         write_atomically(self._decision_file(sha256), text.encode())

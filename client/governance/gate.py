@@ -155,6 +155,10 @@ class Gate:
         )
         return answer
 
+    def note_unreadable(self, why: str) -> None:
+        """Write down that something came which nobody can be answered for."""
+        self._audit.add("unreadable", why=printable(why, MAX_REASON))
+
     def abandon(self, request: Message, why: str) -> None:
         """Write down that a request is not worked on any more, and not answered."""
         self._audit.add("abandoned", answers=request.metadata.message_id, why=why)

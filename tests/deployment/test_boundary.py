@@ -22,14 +22,16 @@ class HostileServer:
     own names."""
 
     def __init__(self, d: Deployment, bundle: bytes) -> None:
-        import server.fleet as fleet
+        from server import door
 
-        honest = fleet.PATHS
-        fleet.PATHS = (*honest, "get-run", "get-fab", "register-node", "unregister-node")
-        self.service = FleetService(d.server, d.server.settings())
-        fleet.PATHS = honest
+        more = dict.fromkeys(("get-run", "get-fab", "register-node", "unregister-node"), 2**20)
+        with pytest.MonkeyPatch.context() as patch:
+            for call, most in more.items():
+                patch.setitem(door.CALLS, call, most)
+            self.service = FleetService(d.server, d.server.settings())
+        door.MAX_BODY_BYTES.update({f"/v1/fleet/{call}": most for call, most in more.items()})
         self.service.start()
-        self.grid = FleetGrid(self.service.state)
+        self.grid = FleetGrid(self.service.state, self.service.parcels)
         from flwr.supercore.fab import Fab
 
         fab_hash = self.service.state.store_fab(Fab(hash_of(bundle), bundle, {}))

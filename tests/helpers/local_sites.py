@@ -73,7 +73,9 @@ def update_of(name: str, message: Message) -> dict:
 
     rng = np.random.default_rng(sum(name.encode()))
     asked = load(wire.get_arrays(message.content)[wire.PACKED].data)
-    return {k: rng.standard_normal(w.shape, dtype=np.float32) * np.float32(1e-3) for k, w in asked.items()}
+    return {
+        k: rng.standard_normal(w.shape, dtype=np.float32) * np.float32(1e-3) for k, w in sorted(asked.items())
+    }
 
 
 def train_numbers(**changes) -> MetricRecord:
@@ -97,7 +99,7 @@ class SiteThread:
     def _run(self) -> None:
         while not self._ended.is_set():
             try:
-                message = self.link.receive()
+                message = self.link.receive(lambda: 2**28)
                 if message is None:
                     time.sleep(0.02)
                     continue

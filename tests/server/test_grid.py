@@ -34,7 +34,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def grid(place):
-    grid = FleetGrid(place[0].state)
+    grid = FleetGrid(place[0].state, place[0].parcels)
     yield grid
     grid.close()
 
@@ -55,7 +55,7 @@ def threads(place):
         thread.close()
 
 
-def ask(grid, nodes, size=4, kind="query"):
+def ask(grid, nodes, size=4, kind="train"):
     content = {"config": ConfigRecord({"a": 1}), "arrays": wire.pack({"w": np.zeros(size, np.float32)})}
     return grid.push_messages([Message(RecordDict(content), node, kind) for node in nodes])
 
@@ -76,7 +76,7 @@ def run(place, grid, plan, folder):
 def test_replies_come_from_every_site_and_are_matched(grid, threads, place):
     threads()
     nodes = grid.get_node_ids()
-    ids = ask(grid, nodes)
+    ids = ask(grid, nodes, kind="query")
     replies = {}
     end = time.monotonic() + 20
     while len(replies) < 3 and time.monotonic() < end:

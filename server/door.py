@@ -1,0 +1,189 @@
+"""Who gets in, how large a request may be, and how long it may take: decided before Flower sees any of it."""
+
+import asyncio
+import binascii
+import logging
+from base64 import b64decode
+from collections import Counter, defaultdict
+from typing import Protocol, cast
+
+from cryptography import x509
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
+from flwr.superlink.routers.fleet.router import router as flower_fleet
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from common.credentials import public_pem, sha256_fingerprint
+from common.logs import Sparing
+from common.trust import PATH as TRUST_PATH
+from server.porch import Porch
+
+log = logging.getLogger("pneumofed.server")
+refusals = Sparing(log)
+
+MAX_HEAD_BYTES = 16 * 2**10
+CALLS = {
+    "push-object": 8 * 2**20,  # Flower cuts arrays into pieces of 5 MiB
+    "push-messages": 2**20,  # the names of the pieces of a model of 20 GB
+    **dict.fromkeys(
+        ("activate-node", "deactivate-node", "send-node-heartbeat", "pull-messages", "pull-object",
+         "confirm-message-received"), 16 * 2**10,
+    ),
+}  # fmt: skip
+"""What a site may call, and the most bytes of its request."""
+MAX_BODY_BYTES = {f"{flower_fleet.prefix}/{call}": most for call, most in CALLS.items()} | {TRUST_PATH: 0}
+HEAD_S = 10.0
+BODY_S, SLOWEST_BYTES_S = 20.0, 20_000.0
+"""A body may take BODY_S, and a second more for each SLOWEST_BYTES_S."""
+AT_ONCE = 4  # bodies of one site that are read or worked on; more wait
+CONNECTIONS = 32  # of one certificate
+
+
+class Judge(Protocol):
+    """What the door asks the service."""
+
+    def let_in(self, certificate_key: str, node_key: str) -> str | None: ...
+
+    def trust_answer(self, site: str, fingerprint: str) -> dict[str, object]: ...
+
+
+class Door:
+    """Lets a request in only from an admitted site; ends it before Flower sees it otherwise."""
+
+    def __init__(self, app: ASGIApp, judge: Judge) -> None:
+        self._app, self._judge = app, judge
+        self.porch: Porch
+        """Set before the server listens."""
+        self.connections: Counter[str] = Counter()
+        """Open connections by their certificate's key."""
+        self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        key, length = scope.get("peer_key", ""), headers.get("content-length", "")
+        site = self._judge.let_in(key, _node_key(headers))
+        if site is None:
+            refusals.warning(
+                "its certificate is not an admitted site's, or not that of its node key",
+                about=scope.get("peer_fingerprint", ""),
+            )
+            await _refuse(401, "not admitted")(scope, receive, send)
+        elif (most := MAX_BODY_BYTES.get(scope["path"])) is None:
+            await _refuse(404, "no such call")(scope, receive, send)
+        elif not length.isdecimal() or len(length) > 12 or int(length) > most:
+            await _refuse(413, "request too large")(scope, receive, send)
+        elif scope["path"] == TRUST_PATH:
+            trust = self._judge.trust_answer(site, scope.get("peer_fingerprint", ""))
+            await JSONResponse(trust)(scope, receive, send)
+        else:
+            async with self._places[site]:
+                await self._pass_on(scope, receive, send, int(length))
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, length: int) -> None:
+        try:
+            async with asyncio.timeout(BODY_S + length / SLOWEST_BYTES_S):
+                body = await _read(receive)
+        except TimeoutError:
+            await _refuse(408, "the request took too long")(scope, receive, send)
+            return
+        if body is not None:
+            await self._app(scope, _replay(body, receive), send)
+
+
+def _node_key(headers: dict[str, str]) -> str:
+    try:
+        return b64decode(headers.get(FLEET_HTTP_PUBLIC_KEY_HEADER.lower(), ""), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return ""
+
+
+def _refuse(status: int, why: str) -> Response:
+    """Ends the connection too: whoever is refused pays for the next handshake."""
+    return PlainTextResponse(why, status, headers={"connection": "close"})
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The whole body, whose length uvicorn holds to what was stated; None if the site went away."""
+    parts, more = [], True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    left = [body]
+
+    async def again() -> Message:
+        return {"type": "http.request", "body": left.pop()} if left else await receive()
+
+    return again
+
+
+class KnowsPeer(HttpToolsProtocol):
+    """uvicorn's HTTP, with the key of the client's certificate in the scope as `peer_key` (PEM).
+
+    The head of a request is bounded in bytes and time, the connections of a certificate in number.
+    """
+
+    _door: Door
+    _key = ""
+    _late: asyncio.TimerHandle | None = None
+    """Ends the connection if the head that is on its way does not come; None while there is none."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        self._door = cast(Door, self.app)
+        self._door.porch.know(transport.get_extra_info("socket").fileno())
+        der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        certificate, app = x509.load_der_x509_certificate(der), self.app
+        self._key = public_pem(certificate.public_key()).decode()
+        peer = {"peer_key": self._key, "peer_fingerprint": sha256_fingerprint(certificate)}
+        self._expect_head()
+        self._door.connections[self._key] += 1
+        if self._door.connections[self._key] > CONNECTIONS:
+            refusals.warning("ended a connection: too many at once", about=peer["peer_fingerprint"])
+            transport.abort()
+
+        async def with_peer(scope: Scope, receive: Receive, send: Send) -> None:
+            await app({**scope, **peer}, receive, send)
+
+        self.app = with_peer
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._have_head()
+        self._door.connections[self._key] -= 1
+        if self._door.connections[self._key] <= 0:
+            del self._door.connections[self._key]
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._late is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        self._have_head()
+        super().on_headers_complete()
+
+    def _expect_head(self) -> None:
+        if self._late is None:
+            self._head_bytes = 0
+            self._late = asyncio.get_running_loop().call_later(HEAD_S, self.transport.abort)
+
+    def _have_head(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
