@@ -86,7 +86,7 @@ class UnreadableError(LinkError):
 
     def __init__(self, why: str, head: Message | None) -> None:
         super().__init__(f"a request could not be read: {why}")
-        self.head = head
+        self.why, self.head = why, head
         """Whom to answer; None if not even that can be read."""
 
 
@@ -224,6 +224,8 @@ class FleetLink:
         try:
             head = message_from_proto(pulled.messages_list[0])
             return self._fetch(pulled, tensor_bytes())
+        except UnreadableError as e:
+            raise UnreadableError(e.why, head) from None
         except LinkError:
             raise
         except ObjectPullError:
@@ -310,8 +312,12 @@ class FleetLink:
                 self.lost.set()
                 raise NotLetInError(explain(e, self._server)) from None
             raise LinkError(explain(e, self._server)) from None
+        except RecursionError:
+            raise UnreadableError("RecursionError", None) from None
         except (httpx.HTTPError, ssl.SSLError, ValueError, RuntimeError) as e:
             raise LinkError(explain(e, self._server)) from None
+        except Exception as e:  # what a hostile server may make the decoders raise is not known
+            raise UnreadableError(type(e).__name__, None) from None
 
 
 class NotLetInError(LinkError):

@@ -1,5 +1,5 @@
-"""Kind 1: what an admitted site sends is judged before anything unfolds, and touches that site alone. Real messages
-over TLS; each attack ends with the weights that the other sites give."""
+"""Kind 1: what an admitted site sends is judged before anything unfolds, and touches that site alone. Real
+messages over TLS; each attack ends with the weights that the other sites give."""
 
 import hashlib
 import json
@@ -159,7 +159,7 @@ def long_reason(link, request):
 
 
 ATTACKS = {
-    doubling: "announces more than", chain: "announces more than|could not|Bad Request|deadline",
+    doubling: "announces more than", chain: "announces more than",
     wide: "announces more than", nameless: "no SHA-256", never_comes: "deadline", too_large: "larger than the agreed",
     unfolds: "unfolds to more", other_content: "not what its name says", two_replies: "not the one that was announced",
     long_reason: "x{100}",

@@ -12,3 +12,18 @@ def test_a_line_of_the_log_is_one_short_line(text):
     line = JsonLine().format(logging.LogRecord("n", logging.INFO, "f", 1, "said: %s", (text,), None))
     assert len(line) < 2 * MAX_CHARS + 200
     assert json.loads(line)["message"].isprintable()
+
+
+def test_the_same_of_the_same_is_written_once_a_minute_with_how_often(caplog, monkeypatch):
+    from common import logs
+
+    now = [1000.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+    sparing = logs.Sparing(logging.getLogger("pneumofed.test"))
+    for _ in range(100):
+        sparing.warning("refused", about="a\x1b[31m")
+    sparing.warning("refused", about="b")
+    assert [r.getMessage() for r in caplog.records] == ["a\\x1b[31m: refused", "b: refused"]
+    now[0] += 61
+    sparing.warning("refused", about="a\x1b[31m")
+    assert caplog.records[-1].getMessage().endswith("refused (99 times more since it was last said)")

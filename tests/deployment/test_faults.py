@@ -226,6 +226,28 @@ def test_a_clock_that_is_off_is_named_by_the_agent_and_by_the_check(deployment, 
     assert "the server's; set it right (NTP)" in done.stdout
 
 
+def test_a_clock_that_jumps_by_hours_in_a_run_costs_nothing(deployment):
+    """Forward at the server and back at a site, as when an administrator sets them, or NTP at last reaches
+    them."""
+    d = deployment(3, slow_plan(rounds=4))
+    shifts, moved = (
+        {"server": "18000", "site-1": "-10800"},
+        Path(__file__).parents[1] / "helpers/jumping_clock",
+    )
+    for name in shifts:
+        (d.path / f"{name}.shift").write_text("0")
+        d.prefix[name] = ["env", f"PYTHONPATH={moved}", f"CLOCK_SHIFT_FILE={d.path / name}.shift"]
+    d.up(*NAMES)
+    name = d.run()
+    d.wait_round(name, 1)
+    for jumped, shift in shifts.items():
+        (d.path / f"{jumped}.shift").write_text(shift)
+    history = d.wait_finished(name)
+    assert [sorted(r["sites"]) for r in history] == [NAMES] * 4
+    times = [entry["time"] for entry in d.audit("site-1")]
+    assert times != sorted(times), "the clock did not jump"
+
+
 def test_an_agent_ends_properly_and_lets_the_server_know(deployment):
     d = deployment(1)
     d.up("site-1")

@@ -1,0 +1,149 @@
+"""Kind 7: silent and slow connections, by strangers and by an admitted site, keep nobody out."""
+
+import socket
+import time
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from common.credentials import client_tls
+from server import door, porch
+from server.provision import revoke
+from tests.helpers.deployment import wait_for
+from tests.helpers.local_sites import link_of, make_server, make_site
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sockets")
+    folder, service = make_server(path)
+    yield folder, service, {name: make_site(path, name, folder) for name in ("north", "south", "east")}
+    service.stop()
+
+
+def connect(place):
+    return socket.create_connection(("127.0.0.1", place[0].settings().port), timeout=5)
+
+
+def connect_as(place, name):
+    site = place[2][name]
+    tls = client_tls(site.ca, site.certificate, site.key)
+    return tls.wrap_socket(connect(place), server_hostname="127.0.0.1")
+
+
+def ended(connection):
+    """Whether the other side has closed it; waits at most the connection's timeout."""
+    try:
+        while connection.recv(4096):
+            pass
+        return True
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def gets_in(place, name="south"):
+    link = link_of(place[2][name])
+    began = time.monotonic()
+    link.connect()
+    assert link.receive(int) is None
+    link.close()
+    return time.monotonic() - began
+
+
+def test_hundreds_of_silent_connections_keep_nobody_out(place):
+    with ExitStack() as stack:
+        silent = [stack.enter_context(connect(place)) for _ in range(4 * porch.PER_ADDRESS)]
+        assert gets_in(place) < 5  # not HANDSHAKE_S: others make room at once
+        door_of = place[1]._door
+        assert len(door_of.porch._strangers) <= porch.PER_ADDRESS
+        silent[0].settimeout(5)
+        assert ended(silent[0])  # the oldest went first
+
+
+def test_a_silent_connection_ends(place, monkeypatch):
+    monkeypatch.setattr(porch, "HANDSHAKE_S", 0.3)
+    with connect(place) as silent:
+        assert ended(silent)
+
+
+@pytest.mark.parametrize("sent", [b"", b"P", b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\nx: "])
+def test_a_slow_head_ends(place, monkeypatch, sent):
+    monkeypatch.setattr(door, "HEAD_S", 0.3)
+    with connect_as(place, "north") as slow:
+        slow.sendall(sent)
+        assert ended(slow)
+
+
+def test_an_endless_head_ends(place):
+    with connect_as(place, "north") as endless:
+        endless.sendall(b"POST /v1/fleet/pull-messages HTTP/1.1\r\nx: ")
+        with suppress(OSError):
+            for _ in range(1000):
+                endless.sendall(b"x" * 65536)
+            pytest.fail("64 MB of a head were taken")
+        assert ended(endless)
+
+
+def test_a_slow_body_is_given_up(place, monkeypatch):
+    from base64 import b64encode
+
+    from common.credentials import public_pem, read_key
+
+    monkeypatch.setattr(door, "BODY_S", 0.3)
+    key = b64encode(public_pem(read_key(place[2]["north"].key))).decode()
+    head = (
+        f"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\n{door.FLEET_HTTP_PUBLIC_KEY_HEADER}: {key}\r\n"
+        "content-length: 900\r\ncontent-type: application/x-protobuf\r\n\r\nten bytes!"
+    )
+    with connect_as(place, "north") as slow:
+        slow.sendall(head.encode())
+        assert slow.recv(12) == b"HTTP/1.1 408"
+        assert ended(slow)
+
+
+def test_one_certificate_has_so_many_connections(place):
+    with ExitStack() as stack:
+        many = [stack.enter_context(connect_as(place, "north")) for _ in range(door.CONNECTIONS + 5)]
+        for connection in many:
+            connection.settimeout(0.2)
+        assert sum(ended(connection) for connection in many) == 5
+        assert gets_in(place) < 5
+    wait_for("the door to count them out", lambda: not place[1]._door.connections, 5)
+
+
+def test_the_body_of_one_site_waits_while_those_of_others_go_on(place, monkeypatch):
+    """One that fills all its places with bodies that do not come holds up itself alone."""
+    from base64 import b64encode
+
+    from common.credentials import public_pem, read_key
+
+    monkeypatch.setattr(door, "BODY_S", 3.0)
+    key = b64encode(public_pem(read_key(place[2]["north"].key))).decode()
+    head = (
+        f"POST /v1/fleet/push-object HTTP/1.1\r\nhost: x\r\n{door.FLEET_HTTP_PUBLIC_KEY_HEADER}: {key}\r\n"
+        "content-length: 900\r\ncontent-type: application/x-protobuf\r\n\r\n"
+    )
+    with ExitStack() as stack:
+        for _ in range(door.AT_ONCE + 2):
+            stack.enter_context(connect_as(place, "north")).sendall(head.encode())
+        assert gets_in(place) < 2.5
+
+
+def test_a_revoked_key_fills_no_log(place, caplog):
+    revoke(place[0], "east")
+    for _ in range(20):
+        with connect_as(place, "east") as gone:
+            gone.sendall(b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
+            assert gone.recv(12) == b"HTTP/1.1 401"
+            assert ended(gone)
+    assert caplog.text.count("not an admitted site's") == 1
+
+
+def test_rubbish_instead_of_a_handshake_ends(place):
+    for rubbish in (b"GET / HTTP/1.1\r\n\r\n", bytes(500), b"\x16\x03\x01\xff\xff" + bytes(9000)):
+        with connect(place) as stranger:
+            stranger.sendall(rubbish)
+            assert ended(stranger)
+    assert gets_in(place) < 5
