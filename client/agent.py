@@ -56,7 +56,7 @@ class Agent:
         self._folder, self._link, self._monitoring, self._app = folder, link, monitoring, app
         self._site = common_name(read_certificate(folder.certificate))
         self._approvals = Approvals(folder.plans)
-        self._gate = Gate(self._approvals, AuditLog(folder.audit), folder.cohort_identity)
+        self._gate = Gate(self._approvals, AuditLog(folder.audit), folder.cohort_identity, folder.ledger)
         self._worker: Worker | None = None
         self._worker_is: object = None  # what the worker was started for
         self._last_problem = ""
@@ -68,6 +68,7 @@ class Agent:
         self.ended = threading.Event()
         self._answers = monitoring.counter("answers_total", "requests by what became of them", "outcome")
         self._bytes = monitoring.counter("sent_bytes_total", "bytes of the tensors that left the site")
+        self._days_left = monitoring.gauge("certificate_days_left", "until this site's certificate ends")
         self._connected = monitoring.gauge("connected", "1 if the server can be reached")
 
     def run(self) -> None:
@@ -110,7 +111,9 @@ class Agent:
             self._link.use_tls(client_tls(self._folder.ca, self._folder.certificate, self._folder.key))
             log.info("%s", ", ".join(changes))
             self._link.trust()  # with the new certificate: the server knows then that it is here
-        if (left := days_left(read_certificate(self._folder.certificate))) < EXPIRES_SOON_DAYS:
+        left = days_left(read_certificate(self._folder.certificate))
+        self._days_left.set(left)
+        if left < EXPIRES_SOON_DAYS:
             log.warning("this site's certificate ends in %.0f days; tell the coordinator", left)
 
     def _require_disk(self) -> None:

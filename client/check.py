@@ -5,16 +5,17 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import httpx
 
 from client.governance.approval import Approvals
 from client.governance.audit import verify
+from client.governance.ledger import Ledger
+from client.governance.witness import require_known, seen_by
 from client.link import MAX_SKEW_S, clock_skew, describe_skew, explain
 from client.settings import Hospital, Pacs, SiteFolder
+from common.checkup import Finding, Outcome
 from common.credentials import (
     EXPIRES_SOON_DAYS,
     client_tls,
@@ -25,17 +26,7 @@ from common.credentials import (
 )
 from common.errors import PneumofedError
 
-Outcome = Literal["ok", "note", "fails"]
 MIN_FREE_GB = 5.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the self-test."""
-
-    outcome: Outcome
-    what: str
-    text: str
 
 
 def check_site(folder: SiteFolder) -> Iterator[Finding]:
@@ -54,6 +45,7 @@ def check_site(folder: SiteFolder) -> Iterator[Finding]:
     yield _check_device(settings)
     yield from _check_plans(folder, settings)
     yield _check_audit(folder)
+    yield _check_ledger(folder)
 
 
 def _check_files(folder: SiteFolder) -> Iterator[Finding]:
@@ -267,3 +259,15 @@ def _check_audit(folder: SiteFolder) -> Finding:
             f"{folder.path}: cannot be written to; is this the user that the service runs as?",
         )
     return Finding("ok", "audit", f"{n} entries, the chain is whole")
+
+
+def _check_ledger(folder: SiteFolder) -> Finding:
+    """The privacy ledger by itself, and beside what the audit log has seen of it."""
+    try:
+        require_known(folder.ledger, seen_by(folder.audit) if folder.audit.exists() else None)
+        if not folder.ledger.exists():
+            return Finding("ok", "ledger", "nothing was spent yet")
+        n = Ledger(folder.ledger).verify()
+    except PneumofedError as e:
+        return Finding("fails", "ledger", str(e))
+    return Finding("ok", "ledger", f"{n} entries, whole, and no older than the audit log knows")

@@ -73,22 +73,28 @@ def join(
 
 
 @app.command()
-def check(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Test this site and say in plain words what is wrong and what to do."""
-    from dataclasses import asdict
-
-    from client.check import check_site
+def rekey(dir_: Dir = HERE) -> None:
+    """Make a new key for this site, which keeps its pseudonyms, splits, approvals and ledger."""
+    from client.provision import new_key
     from client.settings import SiteFolder
 
-    findings = []
-    for finding in check_site(SiteFolder(dir_)):
-        findings.append(finding)
-        if not as_json:
-            typer.echo(f"{finding.outcome:<6} {finding.what:<10} {finding.text}")
-    if as_json:
-        typer.echo(json.dumps([asdict(f) for f in findings], indent=2))
-    if any(f.outcome == "fails" for f in findings):
-        raise typer.Exit(2)
+    place = SiteFolder(dir_)
+    place.settings()
+    new_key(place)
+    typer.echo(
+        f"Send {place.request} to the coordinator, who runs: pneumofed server revoke NAME, and then admit."
+    )
+    typer.echo(f"With the answer: pneumofed client join FILE --dir {dir_}, and start the agent again.")
+
+
+@app.command()
+def check(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Test this site and say in plain words what is wrong and what to do."""
+    from client.check import check_site
+    from client.settings import SiteFolder
+    from common.checkup import show
+
+    show(check_site(SiteFolder(dir_)), as_json=as_json)
 
 
 @app.command()

@@ -55,6 +55,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from client.bounded import BoundedTransport
+from client.instance import HEADER, instance_of
 from common.errors import LinkError, WireError
 from common.files import write_atomically
 from common.objects import SPARE_BYTES, most_objects, unfold, walk
@@ -104,7 +105,7 @@ class FleetLink:
     ) -> None:
         """`memory` is a file that keeps the session's number, so that a restarted agent can end what its
         predecessor left."""
-        self._server, self._memory = server, memory
+        self._server, self._memory, self._instance = server, memory, instance_of(memory.parent)
         self._public_key = public_key_to_bytes(key.public_key())
         self._client = FleetHttpClient(
             f"https://{server}",
@@ -125,9 +126,8 @@ class FleetLink:
         """From the next request on, connect with these certificates."""
         before = self._client._client
         transport = BoundedTransport(tls, self._proxy)
-        self._client._client = httpx.Client(
-            transport=transport, timeout=TIMEOUT_S, headers={"accept-encoding": "identity"}
-        )
+        headers = {"accept-encoding": "identity", HEADER: self._instance}
+        self._client._client = httpx.Client(transport=transport, timeout=TIMEOUT_S, headers=headers)
         before.close()
 
     def trust(self) -> Trust:
@@ -356,6 +356,11 @@ def _explain_status(response: httpx.Response, server: str) -> str:
         code = response.json().get("code")
     except (ValueError, AttributeError):
         code = None
+    if response.status_code == httpx.codes.CONFLICT:
+        return (
+            f"{server}: another machine, or a copy of this folder, uses this site's keys; stop one of "
+            "the two (a site that has moved is let in within a minute)"
+        )
     if code == 2004:
         return f"{server}: still takes this site's last session for alive; it ends within a minute"
     return f"{server}: answered {response.status_code} {response.reason_phrase}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
@@ -46,12 +47,26 @@ def init_site(folder: SiteFolder, settings: Hospital, ca: Path) -> None:
     write_atomically(folder.secret, secrets.token_hex(32).encode())
     folder.secret.chmod(0o600)
     write_atomically(folder.ca, ca.read_bytes())
-    name = x509.Name(
-        [x509.NameAttribute(NameOID.COMMON_NAME, "a hospital's request")]
-    )  # the coordinator gives the name
+    _ask_for(folder, key)
+    write_atomically(folder.settings_file, dump_yaml(settings).encode())
+
+
+def _ask_for(folder: SiteFolder, key: ec.EllipticCurvePrivateKey) -> None:
+    """The request for a certificate of `key`; the coordinator gives the name."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a hospital's request")])
     request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA384())
     write_atomically(folder.request, request.public_bytes(Encoding.PEM))
-    write_atomically(folder.settings_file, dump_yaml(settings).encode())
+
+
+def new_key(folder: SiteFolder) -> None:
+    """Make another key and the request for it; the old one serves until `join` brings the certificate.
+
+    Pseudonyms, splits, cohorts, approvals and the ledger hang on other secrets, and stay.
+    """
+    key = make_key()
+    folder.next_key.unlink(missing_ok=True)
+    write_key(folder.next_key, key)
+    _ask_for(folder, key)
 
 
 def join(folder: SiteFolder, certificate: Path) -> None:
@@ -60,8 +75,10 @@ def join(folder: SiteFolder, certificate: Path) -> None:
     Raises:
         ConfigError: the certificate is for another key, or was not signed by the CA of `client init`.
     """
-    answer = read_certificate(certificate)
-    if public_pem(answer.public_key()) != public_pem(read_key(folder.key)):
+    answer, key = read_certificate(certificate), folder.key
+    if folder.next_key.exists() and public_pem(answer.public_key()) == public_pem(read_key(folder.next_key)):
+        key = folder.next_key
+    elif public_pem(answer.public_key()) != public_pem(read_key(folder.key)):
         raise ConfigError(
             f"{certificate}: is for another key than this site's; did the coordinator sign this site's "
             "request.pem?"
@@ -70,6 +87,7 @@ def join(folder: SiteFolder, certificate: Path) -> None:
         raise ConfigError(
             f"{certificate}: was not signed by {folder.ca}; ask the coordinator for the right CA"
         )
+    key.replace(folder.key)
     write_certificates(folder.certificate, answer)
 
 

@@ -2,7 +2,7 @@
 update.
 
 server -> site, `train` and `evaluate`:  ARRAYS   the global weights (SCAFFOLD: and its control variates)
-                                         CONFIG   PLAN_SHA256, RUN, ROUND
+                                         CONFIG   PLAN_SHA256, RUN, ROUND, and for training ANSWERED
 server -> site, `query`:                 CONFIG   PLAN_SHA256, RUN, PLAN (the plan itself, for somebody there
 to approve) site -> server, `train`:                 ARRAYS   the update: local - global, one float32 tensor a
 weight; of what stays, zeros
@@ -39,6 +39,7 @@ PLAN_SHA256 = "plan-sha256"  # the plan that the server runs, hex
 PLAN = "plan"  # the plan's canonical JSON: values, never code
 RUN = "run"  # tells one run of a plan from the next; the same after a resume
 ROUND = "server-round"  # counted from 1; the name that Flower's strategies set
+ANSWERED = "answered"  # the last round of which the server has this site's update; 0 or absent: none
 SITE = "site"  # the hospital's name
 DEVICE = "device"  # what the site trains on: "cpu", "cuda:0 (NVIDIA H200)"
 
@@ -273,6 +274,15 @@ def get_text(content: RecordDict, key: str) -> str:
         raise WireError(f"the text {key!r} is missing")
     if len(value) > (longest := LONGEST.get(key, MAX_TEXT)):
         raise WireError(f"the text {key!r} has {len(value)} characters, expected at most {longest}")
+    return value
+
+
+def get_answered(content: RecordDict) -> int:
+    """ANSWERED of a request. Raises WireError if it is no count."""
+    record = content.get(CONFIG)
+    value = record.get(ANSWERED, 0) if isinstance(record, ConfigRecord) else 0
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise WireError(f"found {ANSWERED} = {value!r}, expected a whole number from 0")
     return value
 
 

@@ -59,6 +59,16 @@ def up(dir_: Dir = HERE) -> None:
 
 
 @app.command()
+def check(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Test this server and say in plain words what is wrong and what to do."""
+    from common.checkup import show
+    from server.check import check_server
+    from server.settings import ServerFolder
+
+    show(check_server(ServerFolder(dir_)), as_json=as_json)
+
+
+@app.command()
 def admit(
     name: Annotated[str, typer.Argument(help="The hospital's name in the federation, for example st-mary.")],
     request: Annotated[Path, typer.Argument(help="The request.pem that the hospital sent.")],
@@ -67,11 +77,16 @@ def admit(
 ) -> None:
     """Sign a hospital's certificate and allow its key."""
     from server.provision import admit as admit_site
+    from server.provision import came_back
     from server.settings import ServerFolder
 
     folder = ServerFolder(dir_)
     folder.settings()
     certificate = admit_site(folder, name, request, ca_key)
+    if before := came_back(folder, name):
+        typer.echo(
+            f"{name} was revoked on {before}; this is another key: ask the hospital by telephone whose it is."
+        )
     typer.echo(f"{name} is admitted. Send {certificate} back to the hospital (it holds no secret).")
 
 
@@ -214,12 +229,17 @@ def status(
     """What the server is doing, and the runs in its folder."""
     from common.results.form import to_text
     from server.ask import ask_status
+    from server.check import check_certificates
     from server.settings import ServerFolder
 
     folder = ServerFolder(dir_)
     while True:
         now = ask_status(folder)
         typer.echo(to_text(now), nl=False) if as_json else typer.echo("\n".join(_lines(now)))
+        if not as_json:
+            for finding in check_certificates(folder):
+                if finding.outcome != "ok":
+                    typer.echo(f"{finding.what}: {finding.text}")
         if not watch or now.running is None:
             return
         time.sleep(2)

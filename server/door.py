@@ -3,6 +3,7 @@
 import asyncio
 import binascii
 import logging
+import time
 from base64 import b64decode
 from collections import Counter, defaultdict
 from typing import Protocol, cast
@@ -38,6 +39,8 @@ BODY_S, SLOWEST_BYTES_S = 20.0, 20_000.0
 """A body may take BODY_S, and a second more for each SLOWEST_BYTES_S."""
 AT_ONCE = 4  # bodies of one site that are read or worked on; more wait
 CONNECTIONS = 32  # of one certificate
+INSTANCE = "pneumofed-instance"  # the header in which an agent tells its machine and folder, as a hash
+MOVES_IN_S = 50.0  # without a word from the machine before, a site may speak from another
 
 
 class Judge(Protocol):
@@ -57,6 +60,7 @@ class Door:
         """Set before the server listens."""
         self.connections: Counter[str] = Counter()
         """Open connections by their certificate's key."""
+        self._instances: dict[str, tuple[str, float]] = {}  # site -> the machine that spoke for it, when
         self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,12 +79,23 @@ class Door:
             await _refuse(404, "no such call")(scope, receive, send)
         elif not length.isdecimal() or len(length) > 12 or int(length) > most:
             await _refuse(413, "request too large")(scope, receive, send)
+        elif self._elsewhere(site, headers.get(INSTANCE, "")):
+            refusals.warning("two machines use its keys; was the site's folder copied?", about=site)
+            await _refuse(409, "another machine uses this site's keys")(scope, receive, send)
         elif scope["path"] == TRUST_PATH:
             trust = self._judge.trust_answer(site, scope.get("peer_fingerprint", ""))
             await JSONResponse(trust)(scope, receive, send)
         else:
             async with self._places[site]:
                 await self._pass_on(scope, receive, send, int(length))
+
+    def _elsewhere(self, site: str, instance: str) -> bool:
+        """Whether another machine spoke for the site a moment ago."""
+        last, now = self._instances.get(site), time.monotonic()
+        if last is not None and last[0] != instance and now - last[1] < MOVES_IN_S:
+            return True
+        self._instances[site] = (instance, now)
+        return False
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, length: int) -> None:
         try:

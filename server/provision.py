@@ -121,6 +121,12 @@ def admit(folder: ServerFolder, name: str, request: Path, ca_key: Path | None = 
     return certificate
 
 
+def came_back(folder: ServerFolder, name: str) -> str | None:
+    """When the admitted site was last revoked, with another key; None if it never was."""
+    dates = [entry.revoked for entry in read_sites(folder.sites) if entry.name == name and entry.revoked]
+    return dates[-1] if dates else None
+
+
 def revoke(folder: ServerFolder, name: str) -> None:
     """Take the site's admission back, at once and for this key for ever. Raises ConfigError if no such site
     is admitted."""

@@ -109,6 +109,10 @@ class Roster:
         name, admitted = wire.get_text(reply.content, wire.SITE), self.deployment.site_of(node)
         if admitted is not None and name != admitted:
             raise WireError(f"the site admitted as {admitted} calls itself {name}")
+        before = {n for n, known in self.names.items() if known == name}
+        for gone in before:
+            if admitted is not None and self.deployment.site_of(gone) is None:
+                del self.names[gone]  # its key was revoked, and it came back with another
         if name in self.names.values():
             raise WireError(f"two sites call themselves {name}")
         numbers = wire.check_numbers(reply.content, wire.query_numbers(plan.findings))

@@ -4,7 +4,7 @@ evaluate."""
 import math
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
@@ -141,20 +141,22 @@ class RoundLoop:
         number, started = before.round + 1, time.perf_counter()
         quorum = max(1, math.ceil(self.plan.federation.quorum * self.deployment.min_sites))
         self._gather(quorum, min(self.deployment.wait_s, self.plan.federation.deadline_s))
-        weights, trained = self._train(number, before.weights)
+        weights, trained = self._train(number, before)
         self._lost = set(trained.failed)
         due = evaluates(self.plan, number)
         evaluation, bytes_down = self._evaluate(number, weights) if due else (None, 0)
         report = trained.judged(evaluation, bytes_down, time.perf_counter() - started)
         return Checkpoint(number, weights, snapshot_state(self.strategy), [*before.history, report])
 
-    def _train(self, number: int, weights: wire.Weights) -> tuple[wire.Weights, RoundReport]:
+    def _train(self, number: int, before: Checkpoint) -> tuple[wire.Weights, RoundReport]:
+        weights = before.weights
         # Flower draws participants from Python's global generator: seeded here, a resumed run draws the same.
         random.seed(derive_seed(self.plan.seed, "participants", number))
         requests = list(
             self.strategy.configure_train(number, to_flower(weights), self._config(), self._members())
         )
         self._pack(requests, weights)
+        self._remind(requests, before.history)
         bytes_down, bytes_up = sum(map(wire.payload_bytes, requests)), 0
         scale = Scale(self.plan, self._declared(wire.N_TRAIN))
         replies = Replies(self.plan, self.schema, weights, len(self.members), scale)
@@ -187,6 +189,15 @@ class RoundLoop:
         """Site -> its patients (N_TRAIN, N_VALIDATION), as it said when it was greeted."""
         here = {self.roster.names[node] for node in self.members}
         return {site: float(said[what]) for site, said in self.roster.declared.items() if site in here}
+
+    def _remind(self, requests: list[Message], history: Sequence[RoundReport]) -> None:
+        """Tell each site up to which round its updates are here: one whose own records end before that was
+        put back from an older copy."""
+        for request in requests:
+            site = self.roster.name(request.metadata.dst_node_id)
+            answered = max((report.round for report in history if site in report.sites), default=0)
+            config = request.content.config_records[wire.CONFIG]
+            request.content[wire.CONFIG] = ConfigRecord({**config, wire.ANSWERED: answered})
 
     def _pack(self, requests: list[Message], weights: wire.Weights) -> None:
         packed = wire.pack(weights)

@@ -2,18 +2,26 @@
 program."""
 
 import logging
+import math
 import signal
 import threading
+import time
+from contextlib import suppress
 
+from prometheus_client import Gauge
+
+from common.errors import PneumofedError
 from common.files import held
 from common.flower import require_flower
 from common.logs import set_up_logs
 from common.monitoring import Monitoring
+from server.check import certificates_of, check_certificates, days_of
 from server.control import ControlService
 from server.fleet import FleetService
 from server.runner import Runner
 from server.settings import ServerFolder
 
+CERTIFICATES_EVERY_S = 6 * 3600.0
 log = logging.getLogger("pneumofed.server")
 
 
@@ -40,12 +48,26 @@ def serve(folder: ServerFolder) -> None:
             signal.signal(number, lambda *_: ended.set())
         monitoring.set_serving(True)
         log.info("serving sites on %s:%d", settings.listen, settings.port)
+        days_left, told = monitoring.gauge("certificate_days_left", "until it ends", "certificate"), -math.inf
         while not ended.wait(5.0):
             service.follow_admissions()
             service.follow_certificates()
+            if time.monotonic() - told > CERTIFICATES_EVERY_S:
+                told = time.monotonic()
+                _tell_certificates(folder, days_left)
         log.info("ending")
         monitoring.close()
         runner.shut_down()
         control.stop()
         service.stop()
         folder.socket.unlink(missing_ok=True)
+
+
+def _tell_certificates(folder: ServerFolder, days_left: Gauge) -> None:
+    """Their days go to the metrics, and what ends soon to the log."""
+    for what, path in certificates_of(folder).items():
+        with suppress(PneumofedError):
+            days_left.labels(what).set(days_of(path))
+    for finding in check_certificates(folder):
+        if finding.outcome != "ok":
+            log.warning("%s: %s", finding.what, finding.text)

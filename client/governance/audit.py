@@ -79,7 +79,7 @@ class AuditLog:
         Raises:
             DataError: the last whole line is not one of ours.
         """
-        self._path = path
+        self.path = path
         self._n, self._last = 0, GENESIS
         torn = _cut_torn_line(path)
         entry = _last_entry(path)
@@ -95,17 +95,17 @@ class AuditLog:
             OSError: it could not be written; the log is as it was before.
         """
         entry = Entry.after(self._n, self._last, event, facts)
-        with open(self._path, "ab", buffering=0, opener=_private) as file:
+        with open(self.path, "ab", buffering=0, opener=_private) as file:
             before = file.seek(0, os.SEEK_END)
             line = (entry.line + "\n").encode()
             try:
                 written = file.write(line)
                 if written != len(line):
-                    raise OSError(28, "No space left on device", str(self._path))
+                    raise OSError(28, "No space left on device", str(self.path))
                 os.fsync(file.fileno())
             except OSError as e:
                 file.truncate(before)
-                raise OSError(e.errno, e.strerror, str(self._path)) from None
+                raise OSError(e.errno, e.strerror, str(self.path)) from None
         self._n, self._last = entry.n, entry.hash
 
 

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from flwr.app import Error, Message, MessageType, MetricRecord, RecordDict
 from pydantic import JsonValue
@@ -18,8 +19,9 @@ from client.governance.approval import Approvals
 from client.governance.audit import AuditLog, Fact
 from client.governance.egress import ALLOWED, check_reply, public_reason
 from client.governance.policy import Policy
+from client.governance.witness import Witness
 from common import wire
-from common.errors import RefusedError, WireError
+from common.errors import DataError, RefusedError, WireError
 from common.plan import Plan, evaluates
 from common.text import printable
 
@@ -44,9 +46,13 @@ class Admitted:
 class Gate:
     """Judges messages under the policy that holds at this moment."""
 
-    def __init__(self, approvals: Approvals, audit: AuditLog, cohort_of: Callable[[Plan], str]) -> None:
-        """`cohort_of` gives the identity of a plan's cohort at this moment."""
+    def __init__(
+        self, approvals: Approvals, audit: AuditLog, cohort_of: Callable[[Plan], str], ledger: Path
+    ) -> None:
+        """`cohort_of` gives the identity of a plan's cohort at this moment; `ledger` is the privacy ledger's
+        file."""
         self._approvals, self._audit, self._cohort_of = approvals, audit, cohort_of
+        self._witness = Witness(ledger, audit)
 
     def admit(self, request: Message, policy: Policy) -> Admitted:
         """Let a request in.
@@ -91,9 +97,20 @@ class Gate:
         evaluation = request.metadata.message_type == MessageType.EVALUATE
         if evaluation and not evaluates(plan, number):
             raise RefusedError(f"the plan has no evaluation after round {number}")
+        if plan.privacy is not None:
+            self._require_ledger(plan, run, wire.get_answered(request.content))
         self._approvals.require_run(plan.sha256, run, begins=True)
         calendar, weights = self._approvals.calendar(plan.sha256), wire.get_arrays(request.content).object_id
         (calendar.evaluate if evaluation else calendar.train)(run, number, weights)
+
+    def _require_ledger(self, plan: Plan, run: str, answered: int) -> None:
+        try:
+            self._witness.require(plan.sha256, run, answered)
+        except DataError as e:
+            log.error("%s", e)
+            raise RefusedError(
+                "this site's privacy ledger is lost, or older than what it told; its own log says what to do"
+            ) from None
 
     def release(self, admitted: Admitted, reply: Message, policy: Policy) -> Message:
         """The reply as it may leave; an error reply, if it may not.
@@ -116,6 +133,8 @@ class Gate:
             )
             return self.refuse(admitted.request, public, wire.SITE_REFUSES)
         answer = Message(content, reply_to=admitted.request)
+        if admitted.plan.privacy is not None:
+            self._witness.note()
         self._audit.add("sent", plan=admitted.plan.sha256, **_describe(answer))
         return answer
 

@@ -203,6 +203,19 @@ class Ledger:
             ).fetchall()
         return [RunSteps(*row) for row in rows]
 
+    def entries(self) -> list[str]:
+        """The hash of each entry, in order."""
+        with self._open() as connection:
+            return [digest for (digest,) in connection.execute("SELECT hash FROM entries ORDER BY n")]
+
+    def last_round(self, plan: str, run: str) -> int:
+        """The last round of a run for which steps were reserved; 0 if there is none."""
+        with self._open() as connection:
+            (last,) = connection.execute(
+                "SELECT MAX(round) FROM entries WHERE plan = ? AND run = ?", (plan, run)
+            ).fetchone()
+        return int(last or 0)
+
     def run_history(self, plan: str, run: str) -> History:
         """The steps of one run."""
         with self._open() as connection:

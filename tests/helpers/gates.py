@@ -35,10 +35,12 @@ class Site:
 
     def restart(self):
         audit = AuditLog(self.folder / "audit.log")
-        self.gate = Gate(Approvals(self.folder / "plans"), audit, lambda plan: self.cohort)
+        self.gate = Gate(
+            Approvals(self.folder / "plans"), audit, lambda plan: self.cohort, self.folder / "ledger.sqlite"
+        )
 
-    def admit(self, kind, number=1, k=0, run="r1"):
-        config = {wire.PLAN_SHA256: self.plan.sha256, wire.RUN: run}
+    def admit(self, kind, number=1, k=0, run="r1", **more):
+        config = {wire.PLAN_SHA256: self.plan.sha256, wire.RUN: run, **more}
         records = {wire.CONFIG: ConfigRecord(config | ({} if kind == "query" else {wire.ROUND: number}))}
         if kind != "query":
             records[wire.ARRAYS] = wire.pack(weights(k))

@@ -87,8 +87,8 @@ def test_the_server_s_certificate_is_taken_up_while_it_serves(place):
     renewal.renew_server(server, None)
     service.follow_certificates()
     tls = client_tls(sites["north"].ca, sites["north"].certificate, sites["north"].key)
-    with httpx.Client(verify=tls, trust_env=False) as client:
-        response = client.post(f"https://127.0.0.1:{server.settings().port}/", content=b"")
+    url = f"https://127.0.0.1:{server.settings().port}/"
+    with httpx.Client(verify=tls, trust_env=False) as client, client.stream("POST", url) as response:
         der = response.extensions["network_stream"].get_extra_info("ssl_object").getpeercert(True)
     shown = ssl.DER_cert_to_PEM_cert(der)
     assert shown.strip() == server.certificate.read_text().strip()

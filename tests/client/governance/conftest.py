@@ -17,7 +17,9 @@ def approvals(tmp_path):
 @pytest.fixture
 def gate(tmp_path, approvals):
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
-    return Gate(approvals, AuditLog(tmp_path / "audit.log"), lambda plan: "a cohort")
+    return Gate(
+        approvals, AuditLog(tmp_path / "audit.log"), lambda plan: "a cohort", tmp_path / "ledger.sqlite"
+    )
 
 
 @pytest.fixture

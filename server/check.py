@@ -1,0 +1,165 @@
+"""The self-test of a server: in plain words what works, what does not, and what to do."""
+
+import shutil
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.checkup import Finding, Outcome
+from common.credentials import (
+    EXPIRES_SOON_DAYS,
+    days_left,
+    public_pem,
+    read_certificate,
+    read_certificates,
+    read_key,
+    sha256_fingerprint,
+)
+from common.errors import PneumofedError
+from common.results.status import Status
+from server.ask import ask_status
+from server.provision import came_back, read_sites
+from server.renewal import sites_behind
+from server.settings import ServerFolder, ServerSettings
+
+MIN_FREE_GB = 5.0
+RENEWALS = {
+    "CA": "ca",
+    "server": "server",
+    "signing": "signing",
+}  # `server renew` of what; sites have one for all
+
+
+def check_server(folder: ServerFolder) -> Iterator[Finding]:
+    """Test everything that `server up` needs, in the order in which it would fail, and what it says of
+    itself."""
+    try:
+        settings = folder.settings()
+    except PneumofedError as e:
+        yield Finding("fails", "settings", str(e))
+        return
+    yield Finding("ok", "settings", f"{folder.settings_file} is in order")
+    if (mode := stat.S_IMODE(folder.path.stat().st_mode)) & 0o077:
+        advice = f"its mode is {mode:o}, others can look inside; run: chmod 700 {folder.path}"
+        yield Finding("fails", "folder", f"{folder.path}: {advice}")
+    yield from check_certificates(folder)
+    yield from _check_keys(folder)
+    yield from _check_sites(folder)
+    yield _check_disk(folder.path)
+    yield from _check_running(folder, settings)
+
+
+def check_certificates(folder: ServerFolder) -> Iterator[Finding]:
+    """How long each certificate lasts; a note from thirty days before its end."""
+    for what, path in certificates_of(folder).items():
+        renewal = RENEWALS.get(what, "sites")
+        found = _lasting(what, path, f"pneumofed server renew {renewal}")
+        if what in RENEWALS or found.outcome != "ok":
+            yield found
+
+
+def certificates_of(folder: ServerFolder) -> dict[str, Path]:
+    """The federation's own certificates, and those of the admitted sites by their names."""
+    try:
+        sites = [entry.name for entry in read_sites(folder.sites) if entry.revoked is None]
+    except PneumofedError:
+        sites = []  # said elsewhere
+    own = {"CA": folder.ca_certificate, "server": folder.certificate, "signing": folder.signing}
+    return own | {name: folder.certificates / f"{name}.crt" for name in sites}
+
+
+def days_of(path: Path) -> float:
+    """Until a certificate ends. Raises ConfigError if it cannot be read."""
+    return days_left(read_certificate(path))
+
+
+def _lasting(what: str, path: Path, command: str) -> Finding:
+    try:
+        left = days_of(path)
+    except PneumofedError as e:
+        return Finding("fails", what, f"{e}; renew it with: {command}")
+    if left < 0:
+        return Finding("fails", what, f"its certificate ended {-left:.0f} days ago; run: {command}")
+    outcome: Outcome = "note" if left < EXPIRES_SOON_DAYS else "ok"
+    advice = f"; run: {command}" if outcome == "note" else ""
+    return Finding(outcome, what, f"its certificate ends in {left:.0f} days{advice}")
+
+
+def _check_keys(folder: ServerFolder) -> Iterator[Finding]:
+    for what, key, certificate in (
+        ("server key", folder.key, folder.certificate),
+        ("signing key", folder.signing_key, folder.signing),
+        ("CA key", folder.ca_key, folder.ca_certificate),
+    ):
+        if key == folder.ca_key and not key.exists():
+            yield Finding("ok", what, "is not on this machine, as is best; bring it to admit and renew")
+            continue
+        try:
+            if public_pem(read_key(key)) != public_pem(read_certificate(certificate).public_key()):
+                advice = "is not its certificate's: half of a renewal or of a restored copy; renew it again"
+                yield Finding("fails", what, f"{key}: {advice}")
+        except PneumofedError as e:
+            yield Finding("fails", what, str(e))
+    try:
+        ca = read_certificates(folder.ca_certificate)[0]
+        yield Finding("ok", "fingerprint", f"of the CA, for the telephone: {sha256_fingerprint(ca)}")
+    except PneumofedError:
+        return  # said already
+
+
+def _check_sites(folder: ServerFolder) -> Iterator[Finding]:
+    try:
+        entries = read_sites(folder.sites)
+        behind = sites_behind(folder)
+    except PneumofedError as e:
+        yield Finding("fails", "sites", str(e))
+        return
+    admitted = [entry.name for entry in entries if entry.revoked is None]
+    if not admitted:
+        yield Finding("note", "sites", "none is admitted; run: pneumofed server admit NAME REQUEST")
+    else:
+        yield Finding("ok", "sites", f"admitted are {', '.join(sorted(admitted))}")
+    for name in admitted:
+        if before := came_back(folder, name):
+            yield Finding("note", name, f"was revoked on {before} and came back with another key")
+    if behind:
+        advice = "did not take in the renewed CA yet; keep the old one until they did"
+        yield Finding("note", "renewal", f"{', '.join(behind)} {advice}")
+
+
+def _check_disk(path: Path) -> Finding:
+    free = shutil.disk_usage(path).free / 1e9
+    if free < MIN_FREE_GB:
+        return Finding("note", "disk", f"{free:.1f} GB free in {path}; {MIN_FREE_GB:.0f} GB are advisable")
+    return Finding("ok", "disk", f"{free:.0f} GB free in {path}")
+
+
+def _check_running(folder: ServerFolder, settings: ServerSettings) -> Iterator[Finding]:
+    try:
+        status = ask_status(folder)
+    except PneumofedError:
+        yield from _check_port(settings)
+        return
+    yield Finding("ok", "server", "runs and answers")
+    yield from _check_runs(status)
+
+
+def _check_port(settings: ServerSettings) -> Iterator[Finding]:
+    where = f"{settings.listen}:{settings.port}"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.listen, settings.port))
+        except OSError as e:
+            advice = "change listen or port in server.yaml, or end what has it"
+            yield Finding("fails", "port", f"{where}: {e.strerror}; {advice}")
+            return
+    yield Finding("note", "server", f"does not run; {where} is free; start it with: pneumofed server up")
+
+
+def _check_runs(status: Status) -> Iterator[Finding]:
+    yield Finding("ok", "connected", ", ".join(status.connected) or "no site")
+    for name, run in status.runs.items():
+        if run.state in ("failed", "unreadable"):
+            yield Finding("note", "run", f"{name}: {run.state}: {run.problem}")
