@@ -44,6 +44,8 @@ class Handed:
     threshold: float | None
     """Chosen on validation patients, on the probability before calibration; None if nobody could choose
     one."""
+    data: str = ""
+    """Path of the data that a simulation split, as it was given; "" where that is not known."""
 
 
 def read_model(folder: Path) -> Handed:
@@ -64,7 +66,8 @@ def read_model(folder: Path) -> Handed:
         weights = model_part(load((folder / MODEL).read_bytes()))
     except (SafetensorError, OSError, ValueError, TypeError) as e:
         raise ConfigError(f"{folder / MODEL}: not a readable safetensors file ({type(e).__name__})") from None
-    return Handed(folder, plan, weights, run, temperature, None if math.isnan(threshold) else threshold)
+    known = None if math.isnan(threshold) else threshold
+    return Handed(folder, plan, weights, run, temperature, known, _data(folder))
 
 
 def _card(folder: Path) -> tuple[str, float, float]:
@@ -85,6 +88,11 @@ def _simulation(folder: Path) -> tuple[str, float, float]:
         return "", math.nan, math.nan
     result = read_result(folder)
     return "simulation", result.temperature, result.confusion.threshold
+
+
+def _data(folder: Path) -> str:
+    path = read_result(folder).data.get("path") if (folder / RESULT).is_file() else None
+    return path if isinstance(path, str) else ""
 
 
 def sha256_of(path: Path) -> str:

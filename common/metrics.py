@@ -112,6 +112,19 @@ def accuracy_at(threshold: float) -> Metric:
     return metric
 
 
+def rate_at(threshold: float, label: int) -> Metric:
+    """Share of those with `label` on their side of `threshold`: sensitivity (1) or specificity (0)."""
+
+    def metric(ranked: Ranked, weights: Floats) -> Floats:
+        of_class = (ranked.labels > 0.5) == bool(label)
+        right = of_class & ((ranked.scores >= threshold) == bool(label))
+        with np.errstate(invalid="ignore"):
+            rate: Floats = (weights @ right.astype(np.float64)) / (weights @ of_class.astype(np.float64))
+        return rate
+
+    return metric
+
+
 def evaluate(metric: Metric, scores: Reals, labels: Reals) -> float:
     """One metric, every sequence counted once. NaN where it is undefined."""
     if len(scores) == 0:

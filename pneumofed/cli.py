@@ -10,6 +10,7 @@ os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 import typer
 
 from client import cli as client_cli
+from client.prediction import cli as prediction_cli
 from common.errors import PneumofedError
 from server import cli as server_cli
 from simulation import cli as simulation_cli
@@ -21,7 +22,7 @@ app = typer.Typer(
 
 app.add_typer(server_cli.app, name="server")
 app.add_typer(client_cli.app, name="client")
-for command in simulation_cli.COMMANDS:
+for command in (prediction_cli.evaluate, *simulation_cli.COMMANDS):
     app.command()(command)
 
 

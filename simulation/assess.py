@@ -2,10 +2,8 @@
 hospital."""
 
 import math
-import platform
 from collections.abc import Iterable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +18,12 @@ from common import metrics, wire
 from common.models import build_model
 from common.plan import Plan
 from common.results.run import Alone, Arms, Lengths, Mean, RunResult, SiteResult, Traffic, Verdict
+from common.scores import Predictions, calibrated, confusion, gain, judge, reliability, subgroups
+from common.versions import versions
 from server.checkpoint import Checkpoint
 from server.roster import Deployment
 from simulation.arms import CENTRALISED, FEDERATED, local_arm, memory_folder
 from simulation.scenario import Scenario
-from simulation.scores import Predictions, calibrated, confusion, gain, judge, reliability, subgroups
 from simulation.sites import SiteData
 
 
@@ -176,9 +175,3 @@ def _mean_auroc(verdicts: Iterable[Verdict]) -> float:
     """Mean over the hospitals in which it is defined (both classes among the test patients)."""
     values = [verdict.auroc for verdict in verdicts if math.isfinite(verdict.auroc)]
     return float(np.mean(values)) if values else math.nan
-
-
-def versions() -> dict[str, str]:
-    """What the numbers were made with."""
-    names = ("pneumofed", "flwr", "torch", "opacus", "pydicom", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}

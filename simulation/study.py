@@ -17,11 +17,11 @@ from common.config import Settings, load_yaml
 from common.errors import ConfigError
 from common.files import without_nan, write_atomically
 from common.results.run import RunResult
+from common.scores import ADOPT, KEEP_LOCAL
 from server.rounds import Observer
 from simulation import runs
 from simulation.arms import CENTRALISED
 from simulation.scenario import Scenario, scenario_with
-from simulation.scores import ADOPT, KEEP_LOCAL
 from simulation.simulate import simulate
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "studies"

@@ -246,12 +246,21 @@ class NpzFile:
     Every image is a sequence of one: such sets have no dates, and the number of a patient's images can give
     the label away. Images of one patient stay on one side of a split. Patients come from `patient_id` in the
     file, or from a map CSV (`split`, `index`, `patient_id`; default `patient_map.csv` beside it); an image
-    without one is left out, and where there is no map at all each image counts as a patient.
+    without one is left out, and where there is no map, or none of this part, each image counts as a patient.
     """
 
     path: Path
     patients: Path | None = None
     splits: tuple[str, ...] = ("train", "val")
+
+    def parts(self) -> list[str]:
+        """Which of MedMNIST's parts it holds; none if it is one set of `images`. Raises DataError."""
+        self.files()
+        try:
+            with np.load(self.path, allow_pickle=False) as npz:
+                return [part for part in ("train", "val", "test") if f"{part}_images" in npz]
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
+            raise DataError(f"{self.path}: not an .npz of images and labels: {type(e).__name__}") from None
 
     @property
     def _map(self) -> Path | None:
@@ -314,6 +323,8 @@ class NpzFile:
             return np.array([f"{split}-{i}" for i in range(n)])
         patients = np.full(n, "", dtype="<U128")
         table = read_table(self._map, ("split", "index", "patient_id"))
+        if all(row["split"] != split for _, row in table.rows):  # the map is of the other parts
+            return np.array([f"{split}-{i}" for i in range(n)])
         for number, row in table.rows:
             index = parse_number(row["index"], table.where(number))
             if not index.is_integer() or index < 0:

@@ -1,9 +1,22 @@
-"""`pneumofed client predict`, `explain` and `verify`: a trained model, used at the hospital."""
+"""`pneumofed evaluate`, and `pneumofed client predict`, `explain` and `verify`: a trained model, used."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from common.results.evaluation import EvaluationResult
+
+
+class Parts(StrEnum):
+    """Of labelled patients."""
+
+    TEST = "test"
+    VALIDATION = "validation"
+    ALL = "all"
+
 
 Site = Annotated[
     Path | None,
@@ -49,6 +62,84 @@ def predict(
     )
     for reason, n in tally.left_out().items():
         typer.echo(f"  left out: {n} {reason.replace('_', ' ')}")
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A folder that was handed over, or a simulated run's.")],
+    on: Annotated[
+        Path,
+        typer.Option(help="A cohort, a folder of DICOM files or with index.csv, or a MedMNIST-style .npz."),
+    ],
+    *,
+    labels: Annotated[
+        Path | None, typer.Option(help="Labels of DICOM files; labels.csv among them if left out.")
+    ] = None,
+    part: Annotated[Parts, typer.Option(help="Which patients. all: training patients too.")] = Parts.TEST,
+    against: Annotated[Path | None, typer.Option(help="Another model, judged on the same patients.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Instead of the model's own.")
+    ] = None,
+    at_sensitivity: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Choose the threshold on the validation part.")
+    ] = None,
+    at_specificity: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Choose the threshold on the validation part.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for evaluation.html and evaluation.json.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print evaluation.json.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:n.")] = "auto",
+    dir_: Site = None,
+) -> None:
+    """How good a model is on labelled patients, with intervals. Research use, not a medical device."""
+    from client.compute.device import choose_device, set_up_process
+    from client.prediction.judging.evaluate import Wish
+    from client.prediction.judging.evaluate import evaluate as judge
+    from client.prediction.judging.labelled import Place
+    from client.settings import SiteFolder
+    from common.errors import ConfigError
+    from common.files import write_atomically
+    from common.handover import read_model
+    from common.report.evaluation import render_evaluation
+    from common.results.evaluation import write_evaluation
+    from common.results.form import to_text
+
+    asked = {"sensitivity": at_sensitivity, "specificity": at_specificity}
+    rates = [(what, rate) for what, rate in asked.items() if rate is not None]
+    if len(rates) + (threshold is not None) > 1:
+        raise ConfigError("expected one of --threshold, --at-sensitivity and --at-specificity")
+    set_up_process()
+    place = Place(on, labels, SiteFolder(dir_) if dir_ else None)
+    wish = Wish(part.value, threshold, rates[0] if rates else None)
+    other = read_model(against) if against else None
+    result = judge(read_model(model), other, place, wish, choose_device(device))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_evaluation(out, result)
+        write_atomically(out / "evaluation.html", render_evaluation(result).encode())
+    typer.echo(to_text(result) if as_json else "\n".join(_table(result, out)), nl=not as_json)
+
+
+def _table(result: "EvaluationResult", out: Path | None) -> list[str]:
+    """For a terminal."""
+    from common.handover import RESEARCH_USE
+    from common.report.template import interval, number
+
+    lines = [f"{result.model} on {result.on}, part {result.part}: {result.n_patients} patients"]
+    for name, one in result.findings.items():
+        lines.append(
+            f"{name}: {one.n_positive} of {one.n_patients} patients have it; "
+            f"threshold {number(one.threshold)} ({one.threshold_from})"
+        )
+        for key in ("auroc", "auprc", "sensitivity", "specificity", "accuracy", "brier", "ece"):
+            lines.append(f"  {key:<12} {number(getattr(one, key))}  {interval(getattr(one, f'{key}_ci'))}")
+        if one.against:
+            lines.append(
+                f"  AUROC less that of {result.against} ({number(one.against.auroc)}): "
+                f"{number(one.against.value, '+.3f')}  {interval(one.against.ci)}"
+            )
+    lines += [f"  left out: {n} {reason.replace('_', ' ')}" for reason, n in result.left_out.items()]
+    lines += [f"note: {one}" for one in result.warnings]
+    return [*lines, *([f"{out / 'evaluation.html'}"] if out else []), RESEARCH_USE]
 
 
 def explain(

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from common.results.evaluation import Point
 from common.results.run import Bin, SiteResult
 
 FEDERATED, LOCAL, CENTRALISED = "#0b6e99", "#d9730d", "#6b7280"
@@ -73,6 +74,42 @@ def reliability(bins: Sequence[Bin]) -> str:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axes.set(xlabel="predicted probability", ylabel="observed share")
         return _svg(figure, "calibration")
+
+
+def roc(curve: Sequence[Point], threshold: float, name: str) -> str:
+    """Sensitivity against 1 - specificity, with the threshold's place."""
+    with _style():
+        figure, axes = _figure(3.6, 3.4)
+        axes.plot([0, 1], [0, 1], color="#9ca3af", linewidth=1, linestyle="--")
+        axes.plot(
+            [1 - p.specificity for p in curve], [p.sensitivity for p in curve], color=FEDERATED, linewidth=2
+        )
+        if place := _place(curve, threshold):
+            axes.plot(1 - place.specificity, place.sensitivity, "o", color=LOCAL, markersize=7)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axes.set(xlabel="1 - specificity", ylabel="sensitivity")
+        return _svg(figure, f"ROC curve of {name}")
+
+
+def precision_recall(curve: Sequence[Point], threshold: float, name: str) -> str:
+    """Precision against sensitivity (recall), with the threshold's place and the share of positives."""
+    with _style():
+        figure, axes = _figure(3.6, 3.4)
+        called = [p for p in curve if math.isfinite(p.precision)]
+        axes.step(
+            [p.sensitivity for p in called], [p.precision for p in called], color=FEDERATED, linewidth=2
+        )
+        if called:
+            axes.axhline(called[-1].precision, color="#9ca3af", linewidth=1, linestyle="--")
+        if (place := _place(curve, threshold)) and math.isfinite(place.precision):
+            axes.plot(place.sensitivity, place.precision, "o", color=LOCAL, markersize=7)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axes.set(xlabel="recall (sensitivity)", ylabel="precision")
+        return _svg(figure, f"precision and recall of {name}")
+
+
+def _place(curve: Sequence[Point], threshold: float) -> Point | None:
+    return min(curve, key=lambda p: abs(p.threshold - threshold), default=None)
 
 
 def variants(rows: Sequence[tuple[str, Sequence[float], float]], label: str) -> str:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from common.plan import Evaluation
+from common.scores import Predictions
 from simulation.assess import choose_threshold, matrix, versions
-from simulation.scores import Predictions
 from tests.helpers.plans import small_plan
 
 

@@ -14,6 +14,7 @@ from common.errors import RunError
 from common.files import without_nan
 from common.results.attacks import PrivacyAudit
 from common.results.card import Card
+from common.results.evaluation import EvaluationResult
 from common.results.form import parse, read, to_text, to_tree, write
 from common.results.rounds import Evaluation, RoundReport
 from common.results.run import RunResult
@@ -21,7 +22,8 @@ from common.results.status import RunRecord, Status
 from common.results.survey import Survey
 
 KINDS = {
-    kind.__name__: kind for kind in (RoundReport, RunRecord, Status, RunResult, PrivacyAudit, Survey, Card)
+    kind.__name__: kind
+    for kind in (RoundReport, RunRecord, Status, RunResult, PrivacyAudit, Survey, Card, EvaluationResult)
 }
 KEYS = Path(__file__).with_name("keys.json")
 OLDER = Path(__file__).with_name("older")

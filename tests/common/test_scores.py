@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from simulation.scores import Predictions, advice, calibrated, confusion, gain, judge, reliability, subgroups
+from common.scores import Predictions, advice, calibrated, confusion, gain, judge, reliability, subgroups
 from tests.helpers.plans import small_plan
 
 

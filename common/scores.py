@@ -3,12 +3,12 @@
 import math
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common import calibration, metrics
+from common.arrays import Reals
 from common.plan import Plan
 from common.results.form import Interval
 from common.results.run import Bin, Calibrated, Confusion, Gain, Group, Scores, Verdict
@@ -19,7 +19,7 @@ from common.seeds import numpy_generator
 class Predictions:
     """One model's probabilities on some patients, with what is true of them."""
 
-    probabilities: NDArray[np.float32]  # (N, K)
+    probabilities: Reals  # (N, K)
     labels: NDArray[np.float32]  # (N, K), NaN where unknown
     patients: NDArray[np.str_]  # (N,) pseudonyms
     attributes: dict[str, NDArray[np.str_]]  # (N,) each: client/imaging/attributes.py
@@ -46,7 +46,7 @@ def judge(predictions: Predictions, plan: Plan, threshold: float) -> Verdict:
 
     The same patients are drawn for every model, so that models judged on the same patients can be compared.
     """
-    weights = _resamples(predictions, plan)
+    weights = resamples(predictions, plan)
 
     def scores(columns: list[int]) -> Scores:
         some = predictions.probabilities[:, columns], predictions.labels[:, columns]
@@ -61,20 +61,20 @@ def judge(predictions: Predictions, plan: Plan, threshold: float) -> Verdict:
     )
 
 
-def _resamples(predictions: Predictions, plan: Plan) -> metrics.Floats:
+def resamples(predictions: Predictions, plan: Plan) -> metrics.Floats:
     """The plan's resamples of these patients; the same patients give the same ones."""
     rng = numpy_generator(plan.seed, "bootstrap")
     return metrics.resample_patients(predictions.patients, plan.evaluation.bootstrap, rng)
 
 
 def _scores(
-    probabilities: NDArray[np.float32],
+    probabilities: Reals,
     labels: NDArray[np.float32],
     weights: metrics.Floats,
     specificity: float,
     threshold: float,
 ) -> Scores:
-    values: dict[str, Any] = {}
+    values: dict[str, float | Interval] = {}
     for name, metric in {
         "auroc": metrics.auroc,
         "auprc": metrics.auprc,
@@ -85,7 +85,7 @@ def _scores(
     }.items():
         estimate = metrics.macro_estimate(metric, probabilities, labels, weights)
         values |= {name: estimate.value, f"{name}_ci": estimate.interval}
-    return Scores(**values)
+    return Scores(**values)  # type: ignore[arg-type]  # by name, as the type has them
 
 
 def gain(federated: Predictions, local: Predictions, plan: Plan) -> Gain:
@@ -97,7 +97,7 @@ def gain(federated: Predictions, local: Predictions, plan: Plan) -> Gain:
     take for independent.
     """
     assert (federated.patients == local.patients).all()
-    weights = _resamples(federated, plan)
+    weights = resamples(federated, plan)
     (better, draws), (alone, draws_alone) = (
         metrics.macro_draws(metrics.auroc, p.probabilities, p.labels, weights) for p in (federated, local)
     )
@@ -157,7 +157,7 @@ MIN_IN_GROUP = 10
 
 def _group(part: Predictions, plan: Plan) -> Group | None:
     n_patients = len(set(part.patients))
-    estimate = metrics.macro_estimate(metrics.auroc, part.probabilities, part.labels, _resamples(part, plan))
+    estimate = metrics.macro_estimate(metrics.auroc, part.probabilities, part.labels, resamples(part, plan))
     if n_patients < MIN_IN_GROUP or not math.isfinite(estimate.value):
         return None
     return Group(n_patients=n_patients, auroc=estimate.value, auroc_ci=estimate.interval)
@@ -167,7 +167,7 @@ def calibrated(predictions: Predictions, plan: Plan, temperature: float) -> Cali
     """Brier score and calibration error after temperature scaling (common/calibration.py); it changes no
     ranking."""
     scaled = calibration.calibrate(predictions.probabilities, temperature)
-    weights = _resamples(predictions, plan)
+    weights = resamples(predictions, plan)
     brier, ece = (
         metrics.macro_estimate(m, scaled, predictions.labels, weights) for m in (metrics.brier, metrics.ece)
     )

@@ -1,0 +1,1 @@
+"""`pneumofed evaluate`: a model judged on labelled patients."""

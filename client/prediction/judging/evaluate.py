@@ -1,0 +1,157 @@
+"""One model, or two, judged on a part of some labelled data."""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from client.prediction.judging.judge import (
+    Threshold,
+    difference,
+    judge_finding,
+    known_of,
+    own_thresholds,
+    predictions_of,
+    threshold_at,
+)
+from client.prediction.judging.labelled import Labelled, Part, Place, read_part
+from client.prediction.model import load_model
+from common.errors import ConfigError, DataError
+from common.handover import Handed
+from common.methods import Stays
+from common.results.evaluation import EvaluationResult, FindingResult
+from common.scores import Predictions
+from common.text import printable
+from common.versions import versions
+
+FEW = 50
+"""With fewer patients of a class an interval is wide, and may be too narrow all the same."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for beside model and data."""
+
+    part: Part = "test"
+    threshold: float | None = None
+    at: tuple[str, float] | None = None
+    """"sensitivity" or "specificity", and the rate at which the threshold is to be chosen on validation."""
+
+
+def evaluate(
+    handed: Handed, other: Handed | None, place: Place, wish: Wish, device: torch.device
+) -> EvaluationResult:
+    """Judge `handed` on the labelled patients of a place, and `other` on the same.
+
+    Raises:
+        DataError: there is no labelled patient that the model takes, or only one class of every finding.
+        ConfigError: the model is of no use without what a site keeps of its own.
+    """
+    with tempfile.TemporaryDirectory(prefix="pneumofed-evaluate-") as work:
+        judged = _Judged(handed, place, device, Path(work))
+        labelled = judged.part(wish.part)
+        found = judged.predictions(labelled)
+        thresholds = _thresholds(judged, wish)
+        findings = {
+            name: judge_finding(known_of(found, k), handed, thresholds[name])
+            for k, name in enumerate(handed.plan.findings)
+        }
+        if not any(np.isfinite(one.auroc) for one in findings.values()):
+            raise DataError(f"{place.path}: {_classes(findings)}: expected patients of both classes")
+        if other is not None:
+            findings = _against(findings, found, judged, other, wish.part)
+    return EvaluationResult(
+        model=handed.plan.name, plan_sha256=handed.plan.sha256, against=other.plan.name if other else None,
+        on=printable(place.path.name or "."), part=wish.part, n_patients=len(set(found.patients)),
+        n_sequences=len(found.patients), n_training=labelled.n_training,
+        left_out=labelled.cohort.tally.left_out(), temperature=handed.temperature,
+        warnings=_warnings(labelled, findings), findings=findings, versions=versions(),
+    )  # fmt: skip
+
+
+class _Judged:
+    """One model and the data that it is judged on; each is opened once."""
+
+    def __init__(self, handed: Handed, place: Place, device: torch.device, work: Path) -> None:
+        stays = handed.plan.strategy.method.stays
+        if place.site is None and stays is Stays.HEAD:
+            raise ConfigError(
+                f"{handed.folder}: {handed.plan.strategy.name} leaves the head at hospitals, and this one "
+                "is nobody's; judge it at a site that took part: --dir"
+            )
+        self.handed, self.place, self._device, self._work = handed, place, device, work
+        self._network = load_model(handed, device, place.site)
+
+    def part(self, part: Part) -> Labelled:
+        return read_part(self.handed, self.place, part, self._work / part)
+
+    def predictions(self, labelled: Labelled) -> Predictions:
+        return predictions_of(self.handed, self._network, labelled, self._device)
+
+    def other(self, handed: Handed) -> "_Judged":
+        return _Judged(handed, self.place, self._device, self._work / "other")
+
+
+def _thresholds(judged: _Judged, wish: Wish) -> dict[str, Threshold]:
+    names = judged.handed.plan.findings
+    if wish.threshold is not None:
+        return dict.fromkeys(names, Threshold(wish.threshold, "given"))
+    if wish.at is None:
+        return own_thresholds(judged.handed)
+    what, rate = wish.at
+    validation = judged.predictions(judged.part("validation"))
+    return {name: threshold_at(validation, k, rate, what) for k, name in enumerate(names)}
+
+
+def _against(
+    findings: dict[str, FindingResult], found: Predictions, judged: _Judged, other: Handed, part: Part
+) -> dict[str, FindingResult]:
+    """With the difference to the other model, in each finding that both know."""
+    common = [name for name in findings if name in other.plan.findings]
+    if not common:
+        raise DataError(
+            f"{other.folder}: knows {', '.join(other.plan.findings)}; the model knows {', '.join(findings)}"
+        )
+    second = judged.other(other)
+    theirs = second.predictions(second.part(part))
+    ours, columns = judged.handed.plan.findings, other.plan.findings
+    return {
+        name: replace(
+            one,
+            against=difference(
+                known_of(found, ours.index(name)), known_of(theirs, columns.index(name)), judged.handed
+            ),
+        )
+        if name in common
+        else one
+        for name, one in findings.items()
+    }
+
+
+def _classes(findings: dict[str, FindingResult]) -> str:
+    return "; ".join(
+        f"{name}: {one.n_positive} of {one.n_patients} patients have it" for name, one in findings.items()
+    )
+
+
+def _warnings(labelled: Labelled, findings: dict[str, FindingResult]) -> list[str]:
+    said = []
+    if labelled.n_training:
+        said.append(
+            f"{labelled.n_training} of the patients are training patients of this run: the numbers flatter"
+        )
+    if labelled.n_training is None:
+        said.append("whether the model was trained on any of these patients is not known here")
+    for name, one in findings.items():
+        fewer = min(one.n_positive, one.n_patients - one.n_positive)
+        if fewer == 0:
+            said.append(f"{name}: one class only: no AUROC")
+        elif fewer < FEW:
+            said.append(
+                f"{name}: {fewer} patients in the smaller class: the interval says how little that tells"
+            )
+        if one.threshold_from == "nobody chose one":
+            said.append(f"{name}: nobody chose a threshold, 0.5 is taken (see --at-sensitivity)")
+    return said

@@ -1,0 +1,151 @@
+"""A model's scores on labelled patients, finding by finding, with 95 % intervals by bootstrap over
+patients."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from client.prediction.judging.labelled import Labelled
+from client.training.evaluate import predict
+from common import metrics
+from common.calibration import calibrate
+from common.errors import DataError
+from common.handover import Handed
+from common.models import CNNLSTM
+from common.results.evaluation import Difference, FindingResult, Point
+from common.results.form import Interval
+from common.scores import Predictions, confusion, gain, reliability, resamples, subgroups
+
+MAX_POINTS = 200
+"""Of a curve: what a picture can show."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """On the probability that `predict` writes, and where it comes from."""
+
+    value: float
+    source: str
+
+
+def predictions_of(handed: Handed, network: CNNLSTM, labelled: Labelled, device: torch.device) -> Predictions:
+    """As `predict` writes them: calibrated, where the model was."""
+    cohort, indices = labelled.cohort, labelled.indices
+    found = calibrate(predict(network, cohort, indices, device), handed.temperature)
+    attributes = {name: values[indices] for name, values in cohort.attributes.items()}
+    return Predictions(found, cohort.labels[indices], cohort.patients[indices], attributes)
+
+
+def known_of(predictions: Predictions, finding: int) -> Predictions:
+    """One finding of those of whom it is known."""
+    one = predictions.where(~np.isnan(predictions.labels[:, finding]))
+    columns = slice(finding, finding + 1)
+    return Predictions(one.probabilities[:, columns], one.labels[:, columns], one.patients, one.attributes)
+
+
+def own_thresholds(handed: Handed) -> dict[str, Threshold]:
+    """The model's: chosen on its validation patients for the first finding, before calibration; 0.5 for all
+    others, which nobody chose for."""
+    chosen = {finding: Threshold(0.5, "nobody chose one") for finding in handed.plan.findings}
+    if handed.threshold is not None:
+        moved = float(calibrate(np.array([handed.threshold]), handed.temperature)[0])
+        chosen[handed.plan.findings[0]] = Threshold(moved, "the model's validation patients")
+    return chosen
+
+
+def threshold_at(predictions: Predictions, finding: int, rate: float, what: str) -> Threshold:
+    """The one at which `what` ("sensitivity" or "specificity") is at least `rate` and the other largest.
+
+    Raises:
+        DataError: these patients have one class only.
+    """
+    points = curve_of(known_of(predictions, finding), most=None)
+    if not points:
+        raise DataError(f"a threshold at a {what} of {rate:g} needs validation patients of both classes")
+    other = "specificity" if what == "sensitivity" else "sensitivity"
+    fit = [p for p in points if getattr(p, what) >= rate - 1e-12]
+    best = max(fit, key=lambda p: (getattr(p, other), getattr(p, what)))
+    return Threshold(best.threshold, f"a {what} of {rate:g} on the validation patients")
+
+
+def judge_finding(one: Predictions, handed: Handed, threshold: Threshold) -> FindingResult:
+    """Everything about one finding; `one` holds its column alone, of those of whom it is known."""
+    plan = handed.plan
+    values: dict[str, float | Interval] = {}
+    for name, metric in _METRICS(threshold.value).items():
+        estimate = metrics.macro_estimate(metric, one.probabilities, one.labels, resamples(one, plan))
+        values |= {name: estimate.value, f"{name}_ci": estimate.interval}
+    positive = set(one.patients[one.labels[:, 0] == 1])
+    return FindingResult(
+        **values,  # type: ignore[arg-type]  # by name, as the type has them
+        threshold=threshold.value,
+        threshold_from=threshold.source,
+        n_patients=len(set(one.patients)),
+        n_positive=len(positive),
+        n_sequences=len(one.patients),
+        confusion=confusion(one, threshold.value),
+        curve=curve_of(one),
+        calibration=reliability(one),
+        subgroups=subgroups(one, plan),
+    )
+
+
+def _METRICS(threshold: float) -> Mapping[str, metrics.Metric]:  # noqa: N802 - a table
+    return {
+        "auroc": metrics.auroc, "auprc": metrics.auprc, "brier": metrics.brier, "ece": metrics.ece,
+        "accuracy": metrics.accuracy_at(threshold), "sensitivity": metrics.rate_at(threshold, 1),
+        "specificity": metrics.rate_at(threshold, 0),
+    }  # fmt: skip
+
+
+def curve_of(one: Predictions, most: int | None = MAX_POINTS) -> list[Point]:
+    """Each threshold that parts the sequences differently, from nobody called to all, at most `most` of them;
+    empty where only one class is there."""
+    scores, labels = one.probabilities[:, 0].astype(np.float64), one.labels[:, 0] == 1
+    if not 0 < labels.sum() < len(labels):
+        return []
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.r_[np.diff(scores[order]) < 0, True])
+    true, called = np.cumsum(labels[order])[ends], ends + 1
+    lower = np.r_[scores[order][ends[:-1] + 1], 0.0]
+    thresholds = (scores[order][ends] + lower) / 2
+    points = [_point(1.0 + 1e-9, 0, 0, labels)]
+    points += [
+        _point(t, int(hit), int(n), labels) for t, hit, n in zip(thresholds, true, called, strict=True)
+    ]
+    if most is None or len(points) <= most:
+        return points
+    kept = np.unique(np.linspace(0, len(points) - 1, most).round().astype(int))
+    return [points[i] for i in kept]
+
+
+def _point(threshold: float, true: int, called: int, labels: NDArray[np.bool_]) -> Point:
+    n_positive, n = int(labels.sum()), len(labels)
+    return Point(
+        threshold=float(threshold),
+        sensitivity=true / n_positive,
+        specificity=1.0 - (called - true) / (n - n_positive),
+        precision=true / called if called else math.nan,
+    )
+
+
+def difference(one: Predictions, other: Predictions, handed: Handed) -> Difference:
+    """Of the AUROC, on the same patients.
+
+    Raises:
+        DataError: the two models did not judge the same sequences.
+    """
+    if not np.array_equal(one.patients, other.patients):
+        raise DataError(
+            f"the two models take different sequences ({len(one.patients)} and {len(other.patients)}): their "
+            "input contracts differ; judge them one by one"
+        )
+    gained = gain(one, other, handed.plan)
+    return Difference(
+        auroc=metrics.evaluate(metrics.auroc, other.probabilities[:, 0], other.labels[:, 0]),
+        value=gained.value, ci=gained.ci, p=gained.p,
+    )  # fmt: skip

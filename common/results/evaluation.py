@@ -1,0 +1,87 @@
+"""What `pneumofed evaluate` finds, evaluation.json: one model on some labelled patients, each finding by
+itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from common.results.form import IF_KNOWN, Interval, Number, Result, write
+from common.results.run import Bin, Confusion, Group
+
+FILE = "evaluation.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point(Result):
+    """One threshold of a curve; between them it is a line (ROC) or a step (precision and recall)."""
+
+    threshold: Number
+    sensitivity: Number
+    specificity: Number
+    precision: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(Result):
+    """AUROC of the model less that of the other one, on the same patients."""
+
+    auroc: Number  # of the other model
+    value: Number
+    ci: Interval  # paired bootstrap over patients
+    p: Number  # DeLong's; undefined where a patient has several sequences
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingResult(Result):
+    """One finding. Probabilities are those that `predict` writes: after calibration, if there is one."""
+
+    auroc: Number
+    auroc_ci: Interval
+    auprc: Number
+    auprc_ci: Interval
+    brier: Number
+    brier_ci: Interval
+    ece: Number
+    ece_ci: Interval
+    threshold: Number
+    threshold_from: str
+    accuracy: Number  # at the threshold, as the next two
+    accuracy_ci: Interval
+    sensitivity: Number
+    sensitivity_ci: Interval
+    specificity: Number
+    specificity_ci: Interval
+    n_patients: int
+    n_positive: int  # of the patients
+    n_sequences: int
+    confusion: Confusion
+    curve: Sequence[Point]
+    calibration: Sequence[Bin]
+    subgroups: Mapping[str, Mapping[str, Group]]  # attribute -> group
+    against: Annotated[Difference | None, IF_KNOWN] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult(Result):
+    """evaluation.json."""
+
+    format: Literal["pneumofed-evaluation-1"] = "pneumofed-evaluation-1"
+    model: str
+    plan_sha256: str
+    against: Annotated[str | None, IF_KNOWN] = None
+    on: str  # the name of the file or folder
+    part: str
+    n_patients: int
+    n_sequences: int
+    n_training: int | None  # of the patients, in the run's training; None where nobody can know
+    left_out: Mapping[str, int]  # by reason
+    temperature: Number
+    warnings: Sequence[str]
+    findings: Mapping[str, FindingResult]
+    versions: Mapping[str, str]
+
+
+def write_evaluation(folder: Path, result: EvaluationResult) -> None:
+    """Raises OSError."""
+    write(folder / FILE, result)

@@ -1,0 +1,136 @@
+"""Numbers against scikit-learn and by hand; thresholds on the probability that `predict` writes."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+    roc_curve,
+)
+
+from client.prediction.judging.judge import (
+    Threshold,
+    curve_of,
+    difference,
+    judge_finding,
+    known_of,
+    own_thresholds,
+    threshold_at,
+)
+from common.errors import DataError
+from common.scores import Predictions
+from tests.helpers.plans import small_plan
+
+
+def handed(threshold=None, temperature=float("nan")):
+    from pathlib import Path
+
+    from common.handover import Handed
+
+    return Handed(Path(), small_plan(), {}, "", temperature, threshold)
+
+
+def made(n=120, skill=1.0, seed=1, decimals=None):
+    rng = np.random.default_rng(seed)
+    truth = np.random.default_rng(0).integers(0, 2, (n, 1)).astype(np.float32)
+    scores = 1 / (1 + np.exp(-(skill * (truth - 0.5) * 2 + rng.normal(0, 1, truth.shape))))
+    scores = scores if decimals is None else scores.round(decimals)
+    patients = np.array([f"p{i}" for i in range(n)])
+    return Predictions(scores, truth, patients, {"sex": np.array(["F", "M"] * (n // 2))})
+
+
+@pytest.mark.parametrize("decimals", [None, 1])
+def test_every_number_is_scikit_learn_s(decimals):
+    one = made(decimals=decimals)
+    found = judge_finding(one, handed(), Threshold(0.45, "given"))
+    y, p = one.labels[:, 0], one.probabilities[:, 0]
+    assert found.auroc == pytest.approx(roc_auc_score(y, p))
+    assert found.auprc == pytest.approx(average_precision_score(y, p))
+    assert found.brier == pytest.approx(brier_score_loss(y, p))
+    assert found.sensitivity == pytest.approx(recall_score(y, p >= 0.45))
+    assert found.specificity == pytest.approx(recall_score(1 - y, p < 0.45))
+    assert found.accuracy == pytest.approx(np.mean((p >= 0.45) == y))
+    for name in ("auroc", "auprc", "brier", "sensitivity", "specificity", "accuracy"):
+        low, high = getattr(found, f"{name}_ci")
+        assert low <= getattr(found, name) <= high
+    assert (found.n_patients, found.n_positive, found.n_sequences) == (120, int(y.sum()), 120)
+    assert sorted(found.subgroups) == ["sex"]
+
+
+@pytest.mark.parametrize("decimals", [None, 1])
+def test_the_curve_is_scikit_learn_s(decimals):
+    one = made(decimals=decimals)
+    y, p = one.labels[:, 0], one.probabilities[:, 0]
+    points = curve_of(one, most=None)
+    false, true, _ = roc_curve(y, p, drop_intermediate=False)
+    assert [1 - point.specificity for point in points] == pytest.approx(false.tolist())
+    assert [point.sensitivity for point in points] == pytest.approx(true.tolist())
+    for point in points[1:]:
+        assert point.precision == pytest.approx(precision_score(y, p >= point.threshold))
+        assert point.sensitivity == pytest.approx(recall_score(y, p >= point.threshold))
+    few = curve_of(made(n=2000), most=50)
+    assert len(few) <= 50
+    assert (few[0].sensitivity, few[-1].sensitivity) == (0, 1)
+
+
+def test_one_class_has_no_curve_and_no_auroc():
+    one = made()
+    one = one.where(one.labels[:, 0] == 1)
+    assert curve_of(one) == []
+    found = judge_finding(one, handed(), Threshold(0.5, "given"))
+    assert np.isnan(found.auroc)
+    assert np.isnan(found.specificity)
+    assert found.sensitivity > 0
+
+
+@pytest.mark.parametrize("what", ["sensitivity", "specificity"])
+@pytest.mark.parametrize("rate", [0.5, 0.9, 1.0])
+def test_a_threshold_at_a_rate_is_the_best_that_keeps_it(what, rate):
+    one = made()
+    y, p = one.labels[:, 0] == 1, one.probabilities[:, 0]
+    chosen = threshold_at(one, 0, rate, what).value
+
+    def rates(t):
+        return {"sensitivity": (p[y] >= t).mean(), "specificity": (p[~y] < t).mean()}
+
+    other = "specificity" if what == "sensitivity" else "sensitivity"
+    assert rates(chosen)[what] >= rate
+    candidates = [t for t in np.r_[0, np.sort(p) + 1e-9, 2] if rates(t)[what] >= rate]
+    assert rates(chosen)[other] == max(rates(t)[other] for t in candidates)
+
+
+def test_a_threshold_needs_both_classes():
+    one = made()
+    with pytest.raises(DataError, match="needs validation patients of both classes"):
+        threshold_at(one.where(one.labels[:, 0] == 0), 0, 0.9, "sensitivity")
+
+
+def test_the_model_s_threshold_moves_with_its_calibration():
+    chosen = own_thresholds(handed(0.7, 2.0))["pneumonia"]
+    assert chosen.value == pytest.approx(1 / (1 + np.exp(-np.log(0.7 / 0.3) / 2)))
+    assert own_thresholds(handed(0.7))["pneumonia"].value == 0.7
+    assert own_thresholds(handed())["pneumonia"].source == "nobody chose one"
+
+
+def test_unknown_labels_do_not_count():
+    one = made()
+    one.labels[:7] = np.nan
+    assert len(known_of(one, 0).patients) == 113
+
+
+def test_a_difference_is_that_of_the_same_patients():
+    good, poor = made(skill=2.0), made(skill=0.5, seed=2)
+    found = difference(good, poor, handed())
+    y = good.labels[:, 0]
+    aurocs = [roc_auc_score(y, one.probabilities[:, 0]) for one in (good, poor)]
+    assert found.value == pytest.approx(aurocs[0] - aurocs[1])
+    assert found.auroc == pytest.approx(aurocs[1])
+    assert found.ci[0] > 0
+    assert found.p < 0.05
+    none = difference(good, good, handed())
+    assert (none.value, none.ci) == (0, (0, 0))
+    with pytest.raises(DataError, match="take different sequences"):
+        difference(good, poor.where(np.arange(120) > 3), handed())
