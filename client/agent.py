@@ -19,6 +19,7 @@ from client.governance.audit import AuditLog
 from client.governance.gate import Admitted, Gate
 from client.governance.ledger import Budget
 from client.link import FleetLink, OverError, UnreadableError
+from client.pieces import clear_pieces
 from client.provision import take_in
 from client.settings import Hospital, SiteFolder
 from client.site_config import SiteConfig
@@ -305,6 +306,7 @@ def serve(path: Path) -> None:
         set_up_logs(folder.logs, "agent")
         monitoring = Monitoring("pneumofed.client", settings.health_port, settings.metrics_port)
         link = FleetLink(settings.server, tls, read_key(folder.key), settings.proxy, folder.node)
+        clear_pieces(folder)
         agent = Agent(folder, link, monitoring)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.ended.set())

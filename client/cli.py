@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ SHOWN = 2000  # characters of one line of a plan
 
 if TYPE_CHECKING:
     from client.governance.approval import Approvals
+    from client.imaging.quality import Quality
     from common.plan import Plan
 
 app = typer.Typer(
@@ -183,30 +184,35 @@ def ingest(
     from client.ingest import ingest_site
     from client.settings import SiteFolder
     from common.files import write_atomically
+    from common.progress import reporting
 
     folder, given = SiteFolder(dir_), _given_plan(plan, dir_)
-    place = ingest_site(folder, given)
+    with reporting():
+        place = ingest_site(folder, given)
     cohort = Cohort.open(place)
     cohort_quality = describe(cohort, given)
     page = place.with_name(f"{place.name}.html")
     write_atomically(page, render_page(cohort_quality, cohort, given.name).encode())
     typer.echo(
-        json.dumps(cohort_quality, indent=2) if as_json else _quality_summary(cohort_quality, place, page)
+        json.dumps(asdict(cohort_quality), indent=2)
+        if as_json
+        else _quality_summary(cohort_quality, place, page)
     )
 
 
-def _quality_summary(cohort_quality: dict[str, Any], place: Path, page: Path) -> str:
-    lines = [f"{cohort_quality['sequences']} sequences, {cohort_quality['images']} images in {place}"]
-    lines += [f"  left out, {row['words']}: {row['count']} {row['of']}" for row in cohort_quality["left_out"]]
-    lines += [f"  used, look at them: {row['words']}: {row['count']}" for row in cohort_quality["notes"]]
-    if shared := cohort_quality["same_pixels_under_two_patients"]:
+def _quality_summary(quality: "Quality", place: Path, page: Path) -> str:
+    lines = [f"{quality.sequences} sequences, {quality.images} images in {place}"]
+    lines += [f"  left out, {row.words}: {row.count} {row.of}" for row in quality.left_out]
+    lines += [f"  used, look at them: {row.words}: {row.count}" for row in quality.notes]
+    if shared := quality.same_pixels_under_two_patients:
         lines.append(f"  look at them: {shared} images with the same pixels under two patients")
-    if cohort_quality["removed"]:
-        names = sorted(cohort_quality["removed"], key=cohort_quality["removed"].__getitem__, reverse=True)
+    if quality.removed:
+        names = sorted(quality.removed, key=quality.removed.__getitem__, reverse=True)
         lines.append(
             f"  left behind at the door: "
             f"{', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"
         )
+    lines.append(quality.verdict.line)
     return "\n".join([*lines, f"What it is like, with pictures: {page}"])
 
 
@@ -217,21 +223,16 @@ def pull(
 ) -> None:
     """Fetch the images that the labels are about from the PACS. What is there already is not fetched
     again."""
-    from rich.progress import BarColumn, Progress, TextColumn
-
     from client.pacs.pull import Outcome
     from client.pacs.site import pulling
     from client.settings import SiteFolder
+    from common.progress import reporting
 
     folder = SiteFolder(dir_)
     given = _given_plan(plan, dir_)
-    with (
-        pulling(folder, given) as (work, wanted),
-        Progress(TextColumn("{task.description}"), BarColumn(), transient=True) as bar,
-    ):
-        task = bar.add_task("studies", total=None)
+    with reporting(), pulling(folder, given) as (work, wanted):
         for _ in work.run(wanted):
-            bar.update(task, advance=1, description=f"{work.outcomes.total()} studies")
+            pass
     for outcome in Outcome:
         typer.echo(f"{work.outcomes[outcome]:>6} {outcome.value}")
     if work.outcomes[Outcome.FAILED]:
@@ -265,8 +266,10 @@ def forget(
     """Remove a patient from everything that this site keeps for learning, for ever."""
     from client.forgetting import forget_patient
     from client.settings import SiteFolder
+    from common.progress import reporting
 
-    gone = forget_patient(SiteFolder(dir_), patient)
+    with reporting():
+        gone = forget_patient(SiteFolder(dir_), patient)
     typer.echo(
         f"Removed {gone.sequences} sequences with {gone.frames} images from {gone.cohorts} cohorts, and "
         "their pages."

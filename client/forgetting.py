@@ -6,7 +6,6 @@ What stays is a tombstone: the patient's keyed pseudonym, which pull, receive an
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydicom import dcmread
 
 from client.imaging.cohort import pseudonym, remove_patient
 from client.imaging.facts.text import text
+from client.pieces import clear_pieces
 from client.settings import SiteFolder
 from common.credentials import require_private
 from common.errors import ConfigError
@@ -74,7 +74,7 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
     hidden = pseudonym(patient, tombstones.key)
     write_atomically(folder.forgotten, json.dumps(sorted(tombstones.pseudonyms | {hidden})).encode())
     folder.forgotten.chmod(0o600)
-    _clear_pieces(folder)
+    clear_pieces(folder, age_s=0.0)
     removed = [remove_patient(cohort, hidden) for cohort in _cohorts(folder)]
     for page in folder.cohorts.glob("*.html"):
         page.unlink()
@@ -91,13 +91,6 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
 
 def _cohorts(folder: SiteFolder) -> list[Path]:
     return sorted(path.parent for path in folder.cohorts.glob("*/cohort.json"))
-
-
-def _clear_pieces(folder: SiteFolder) -> None:
-    """Of ingests that were cut off: nobody goes on with them."""
-    for piece in folder.cohorts.glob(".*"):
-        if piece.is_dir():
-            shutil.rmtree(piece, ignore_errors=True)
 
 
 def _names(paths: Iterable[Path]) -> set[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from client.forgetting import Tombstones
 from client.imaging.cohort import build_cohort, is_current, stamp_of
 from client.imaging.sources import DicomFolder, fingerprint
+from client.pieces import clear_pieces
 from client.settings import SiteFolder
 from common.errors import ConfigError
 from common.logs import log_to
@@ -21,6 +22,7 @@ def ingest_site(folder: SiteFolder, plan: Plan) -> Path:
         ConfigError: hospital.yaml does not say where the images are, or the secret can be read by others.
         DataError: the images or labels cannot be used.
     """
+    clear_pieces(folder)
     source, cohort, tombstones = images_of(folder), folder.cohort(plan), Tombstones.read(folder)
     key, forgotten = tombstones.key, tombstones.pseudonyms
     stamp = stamp_of(fingerprint(source), plan.input, plan.findings, key.hex(), *sorted(forgotten))

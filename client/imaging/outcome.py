@@ -103,6 +103,8 @@ class Tally:
     only."""
 
     counts: Counter[Reason] = field(default_factory=Counter)
+    noted: dict[Path, set[Reason]] = field(default_factory=dict, compare=False)
+    """What is used and to be looked at, while a cohort is built: no path stands in it."""
 
     def add(self, reason: Reason, n: int = 1) -> None:
         self.counts[reason] += n
@@ -112,6 +114,10 @@ class Tally:
         files = list(paths)
         self.counts[reason] += len(files)
         log_files(reason, files)
+        if reason in NOTES:
+            for path in files:
+                if path is not None:
+                    self.noted.setdefault(path, set()).add(reason)
 
     @property
     def skipped_files(self) -> int:

@@ -23,6 +23,7 @@ from client.imaging.sequence import Collection, Sequence, choose, episodes, orde
 from client.imaging.tables import Table, parse_day, parse_number, read_table
 from common.errors import DataError
 from common.plan import Input
+from common.progress import follow
 
 
 class Source(Protocol):
@@ -92,7 +93,8 @@ def _headers_in(path: Path, contract: Input, tally: Tally) -> Iterator[HeadersOf
     """What the DICOM files of a folder (or one file) say, those of the contract's modality; the others are
     counted, too."""
     paths = [path] if path.is_file() else [p for p in _walk(path) if not _is_beside(p)]
-    for file, found in zip(paths, headers_of(paths, contract.modality), strict=True):
+    read = follow(headers_of(paths, contract.modality), "reading headers", len(paths))
+    for file, found in zip(paths, read, strict=True):
         if isinstance(found, Skipped):
             tally.add_files(found.reason, [file])
         else:
@@ -353,7 +355,8 @@ def _patient_ids(ids: NDArray[np.generic], n: int, path: Path) -> NDArray[np.str
 def files_of_patient(folder: Path, patient: str, hidden: bool = False) -> list[Path]:
     """The DICOM files below `folder` with this Patient ID, of whatever modality; also `hidden` ones."""
     paths = [p for p in _walk(folder, hidden) if not _is_beside(p)]
-    return [path for path, found in zip(paths, patients_of(paths), strict=True) if found == patient]
+    owners = follow(patients_of(paths), "looking for the patient", len(paths))
+    return [path for path, found in zip(paths, owners, strict=True) if found == patient]
 
 
 def _is_beside(path: Path) -> bool:

@@ -4,7 +4,7 @@ itself alone."""
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
@@ -12,6 +12,7 @@ from typing import TypeVar
 from client.pacs.archive import Archive, Refused, Series, Unreachable
 from client.pacs.inbox import Inbox, LeftOut
 from common.errors import LinkError
+from common.progress import follow
 
 log = logging.getLogger("pneumofed.pull")
 """The site's own log: the only place where a study's UID is written."""
@@ -38,7 +39,7 @@ class Wanted:
     """What to fetch: the studies behind these labels."""
 
     key: str  # "patient", "study" or "accession"
-    values: Iterable[str]
+    values: Sequence[str]
     modalities: tuple[str, ...]
     history: bool  # also all other studies of the same patients
 
@@ -76,7 +77,7 @@ class Pull:
         """Each study once, in the order of the labels."""
         seen: set[str] = set()
         asked: set[str] = set()
-        for value in wanted.values:
+        for value in follow(wanted.values, f"labels ({wanted.key})", len(wanted.values)):
             answer = self._find(wanted.key, value)
             if wanted.history and wanted.key != "patient":
                 patients = {patient for _, patient in answer if patient} - asked

@@ -112,6 +112,20 @@ def _place(curve: Sequence[Point], threshold: float) -> Point | None:
     return min(curve, key=lambda p: abs(p.threshold - threshold), default=None)
 
 
+def greys(histograms: Mapping[str, Sequence[float]]) -> str:
+    """Shares of pixels by grey value, a line a scanner."""
+    with _style():
+        figure, axes = _figure(6.8, 3.0)
+        for number, (name, shares) in enumerate(histograms.items()):
+            middles = [(i + 0.5) / len(shares) for i in range(len(shares))]
+            style, label = ("-", "--", ":", "-.")[number % 4], " " + name[:40].replace("$", r"\$")
+            axes.plot(middles, shares, linewidth=1.8, linestyle=style, label=label)
+        axes.set(xlim=(0, 1), xlabel="grey value", ylabel="share of pixels", yscale="log")
+        if histograms:
+            axes.legend(frameon=False, fontsize=8)
+        return _svg(figure, "grey values by scanner")
+
+
 def variants(rows: Sequence[tuple[str, Sequence[float], float]], label: str) -> str:
     """A study's variants below each other: (name, one value a seed, their mean)."""
     with _style():

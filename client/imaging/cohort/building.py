@@ -25,6 +25,7 @@ from client.imaging.pixels import DicomPixels, Pixels
 from client.imaging.sequence import Collection, Sequence
 from common.errors import DataError
 from common.plan import Input, canonical_json
+from common.progress import follow
 
 
 def build_cohort(
@@ -53,9 +54,10 @@ def build_cohort(
         with (building / "frames.bin").open("wb") as file:
             writer = _Writer(file, contract, tokens, tally)
             decoded = decode(list(patients.values()), contract, tally, known)
-            for patient, one in zip(patients, decoded, strict=True):
+            for patient, one in zip(patients, follow(decoded, "patients", len(patients)), strict=True):
                 writer.add(patient, one)
-        _write_tables(building, writer.gaps, writer.tokens, _sequence_table(writer.rows, findings))
+        frames = _frame_table(writer.gaps, writer.tokens, writer.notes)
+        _write_tables(building, frames, _sequence_table(writer.rows, findings))
         state = {
             "format": FORMAT,
             "input": contract.model_dump(mode="json"),
@@ -96,6 +98,7 @@ class _Writer:
     tally: Tally
     gaps: list[float] = field(default_factory=list)
     tokens: list[bytes] = field(default_factory=list)
+    notes: list[list[str]] = field(default_factory=list)
     rows: list[_Row] = field(default_factory=list)
 
     def add(self, patient: str, decoded: Decoded) -> None:
@@ -120,6 +123,8 @@ class _Writer:
             numbers[frame] = len(self.gaps)
             self.gaps.append(0.0 if previous is None else frame.position - previous)
             self.tokens.append(self.token_of[frame.image])
+            noted = self.tally.noted.get(frame.path, ()) if frame.path else ()
+            self.notes.append(sorted(reason.name.lower() for reason in noted))
             self.file.write(pixels[frame.image].tobytes())
             previous = frame.position
         return numbers
@@ -182,8 +187,11 @@ def remove_patient(folder: Path, patient: str) -> tuple[int, int]:
         table = part.table.set_column(
             part.table.column_names.index("first"), "first", pa.array(moved, pa.int64())
         )
-        tokens = [token for token, gone in zip(part.tokens, goes, strict=True) if not gone]
-        _write_tables(building, part.gaps[~goes].tolist(), tokens, table.filter(pa.array(~belongs)))
+        kept = np.flatnonzero(~goes).tolist()
+        frames = _frame_table(
+            part.gaps[~goes].tolist(), [part.tokens[k] for k in kept], [part.notes[k] for k in kept]
+        )
+        _write_tables(building, frames, table.filter(pa.array(~belongs)))
         _write_state(building, {**part.description, "n_frames": int((~goes).sum())})
 
     _replace(folder, write)
@@ -204,8 +212,16 @@ def _replace(folder: Path, write: Callable[[Path], None]) -> None:
     os.replace(building, folder)
 
 
-def _write_tables(building: Path, gaps: list[float], tokens: list[bytes], sequences: pa.Table) -> None:
-    frames = pa.table({"gap": pa.array(gaps, pa.float32()), "source": pa.array(tokens, pa.binary())})
+def _frame_table(gaps: list[float], tokens: list[bytes], notes: list[list[str]]) -> pa.Table:
+    columns = {
+        "gap": pa.array(gaps, pa.float32()),
+        "source": pa.array(tokens, pa.binary()),
+        "notes": pa.array(notes, pa.list_(pa.string())),
+    }
+    return pa.table(columns)
+
+
+def _write_tables(building: Path, frames: pa.Table, sequences: pa.Table) -> None:
     feather.write_feather(frames, building / "frames.arrow", compression="uncompressed")
     feather.write_feather(sequences, building / "sequences.arrow", compression="uncompressed")
 

@@ -40,7 +40,7 @@ class Part:
 
     frames: Pixels  # (F, size, size), memory-mapped
     gaps: NDArray[np.float32]  # (F,) since the frame before in the file
-    sources: pa.ChunkedArray
+    about_frames: pa.Table
     table: pa.Table
     description: dict[str, Any]
 
@@ -67,13 +67,21 @@ class Part:
             table = feather.read_table(folder / "sequences.arrow", memory_map=True)
         except (OSError, ValueError, KeyError, pa.ArrowInvalid) as e:
             raise DataError(f"{folder}: not a whole cohort ({type(e).__name__}); ingest it again") from None
-        return cls(frames, about_frames["gap"].to_numpy(), about_frames["source"], table, description)
+        return cls(frames, about_frames["gap"].to_numpy(), about_frames, table, description)
 
     @property
     def tokens(self) -> list[bytes]:
         """(F,) which file each frame came from, see `_token`."""
-        tokens: list[bytes] = self.sources.to_pylist()
+        tokens: list[bytes] = self.about_frames["source"].to_pylist()
         return tokens
+
+    @property
+    def notes(self) -> list[list[str]]:
+        """(F,) why each frame is to be looked at: names of outcome.NOTES; nothing in cohorts of before."""
+        if "notes" not in self.about_frames.column_names:
+            return [[]] * len(self.gaps)
+        notes: list[list[str]] = self.about_frames["notes"].to_pylist()
+        return notes
 
 
 class Cohort:
@@ -99,6 +107,7 @@ class Cohort:
                 "cohorts of different input contracts or findings cannot be used together; ingest them again"
             )
         self._parts = parts
+        self._notes: dict[int, list[list[str]]] = {}
         self._part = np.repeat(np.arange(len(parts)), [p.table.num_rows for p in parts])
         self._first = _column(parts, "first").astype(np.int64)
         self.lengths: NDArray[np.int64] = _column(parts, "n_frames").astype(np.int64)
@@ -141,6 +150,13 @@ class Cohort:
         gaps: NDArray[np.float32] = part.gaps[self._first[i] : self._first[i] + self.lengths[i]].copy()
         gaps[:1] = 0.0  # the frame before may be one that only another sequence of the patient has
         return gaps
+
+    def notes(self, i: int) -> list[list[str]]:
+        """(T,) why each frame of sequence `i` is to be looked at."""
+        number = int(self._part[i])
+        if number not in self._notes:
+            self._notes[number] = self._parts[number].notes
+        return self._notes[number][self._first[i] : self._first[i] + self.lengths[i]]
 
     def padded(self, indices: NDArray[np.intp]) -> tuple[Pixels, NDArray[np.float32]]:
         """Frames (B, T, size, size) and gaps (B, T) of several sequences, zeros behind the end of each."""

@@ -49,7 +49,9 @@ def evaluate(
         DataError: there is no labelled patient that the model takes, or only one class of every finding.
         ConfigError: the model is of no use without what a site keeps of its own.
     """
-    with tempfile.TemporaryDirectory(prefix="pneumofed-evaluate-") as work:
+    # At a site where every start clears what was left of pixels (client/pieces.py).
+    beside = place.site.cohorts if place.site and place.site.cohorts.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix=".evaluate-", dir=beside) as work:
         judged = _Judged(handed, place, device, Path(work))
         labelled = judged.part(wish.part)
         found = judged.predictions(labelled)
