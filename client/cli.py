@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 audit_app = typer.Typer(help="What came in, what was decided, and what left.", invoke_without_command=True)
 app.add_typer(audit_app, name="audit")
-for command in (prediction_cli.predict, prediction_cli.explain, prediction_cli.verify):
+for command in (prediction_cli.predict, prediction_cli.explain, prediction_cli.gain, prediction_cli.verify):
     app.command()(command)
 
 Dir = Annotated[Path, typer.Option("--dir", help="The site's folder.", envvar="PNEUMOFED_CLIENT_DIR")]

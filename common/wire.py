@@ -45,7 +45,7 @@ DEVICE = "device"  # what the site trains on: "cpu", "cuda:0 (NVIDIA H200)"
 
 # training (validation) patients behind the numbers; the name that Flower's strategies read
 N_EXAMPLES = "num-examples"
-MAX_EXAMPLES = 2**24  # no hospital has more patients; bounds the exact sum in server/aggregate.py
+MAX_EXAMPLES = 2**24  # no hospital has more patients; bounds the exact sum in common/aggregate.py
 LOSS = "loss"  # mean binary cross-entropy per patient and finding
 STEPS = "steps"  # optimiser steps taken
 SECONDS = "seconds"  # wall time of the training alone

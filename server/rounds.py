@@ -15,6 +15,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common import wire
+from common.aggregate import WeightedMean, apply_update
 from common.arrays import Reals
 from common.calibration import NUMBERS, fit_temperature
 from common.errors import RunError, WireError
@@ -22,7 +23,6 @@ from common.plan import Plan, evaluates
 from common.results.rounds import UPDATE_NORM, Evaluation, RoundReport
 from common.results.survey import Survey, write_survey
 from common.seeds import derive_seed
-from server.aggregate import WeightedMean, apply_update
 from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from server.roster import POLL_S, Deployment, Members, Roster, collect, objection
 from server.strategies import (

@@ -97,10 +97,7 @@ def evaluate(
     from client.prediction.judging.labelled import Place
     from client.settings import SiteFolder
     from common.errors import ConfigError
-    from common.files import write_atomically
     from common.handover import read_model
-    from common.report.evaluation import render_evaluation
-    from common.results.evaluation import write_evaluation
     from common.results.form import to_text
 
     asked = {"sensitivity": at_sensitivity, "specificity": at_specificity}
@@ -109,13 +106,11 @@ def evaluate(
         raise ConfigError("expected one of --threshold, --at-sensitivity and --at-specificity")
     set_up_process()
     place = Place(on, labels, SiteFolder(dir_) if dir_ else None)
-    wish = Wish(part.value, threshold, rates[0] if rates else None)
+    wish = Wish(part.value, threshold, at=rates[0] if rates else None)
     other = read_model(against) if against else None
     result = judge(read_model(model), other, place, wish, choose_device(device))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        write_evaluation(out, result)
-        write_atomically(out / "evaluation.html", render_evaluation(result).encode())
+        _write(result, out)
     typer.echo(to_text(result) if as_json else "\n".join(_table(result, out)), nl=not as_json)
 
 
@@ -135,11 +130,44 @@ def _table(result: "EvaluationResult", out: Path | None) -> list[str]:
         if one.against:
             lines.append(
                 f"  AUROC less that of {result.against} ({number(one.against.auroc)}): "
-                f"{number(one.against.value, '+.3f')}  {interval(one.against.ci)}"
+                f"{number(one.against.value, '+.3f')}  {interval(one.against.ci)}: {one.against.advice}"
             )
     lines += [f"  left out: {n} {reason.replace('_', ' ')}" for reason, n in result.left_out.items()]
     lines += [f"note: {one}" for one in result.warnings]
     return [*lines, *([f"{out / 'evaluation.html'}"] if out else []), RESEARCH_USE]
+
+
+def gain(
+    model: Annotated[Path, typer.Argument(help="The folder that was handed over.")],
+    out: Annotated[Path, typer.Option(help="Folder for evaluation.html and evaluation.json.")] = Path("gain"),
+    pretrained: Annotated[
+        Path | None, typer.Option(help="The file that the plan's model.pretrained names.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print evaluation.json.")] = False,
+    dir_: Annotated[
+        Path, typer.Option("--dir", help="This site's folder.", envvar="PNEUMOFED_CLIENT_DIR")
+    ] = Path(),
+) -> None:
+    """What the federation gained this hospital: its model against the one that the hospital trains alone."""
+    from client.gain import gain_of
+    from client.settings import SiteFolder
+    from common.progress import reporting
+    from common.results.form import to_text
+
+    with reporting():
+        result = gain_of(SiteFolder(dir_), model, pretrained)
+    _write(result, out)
+    typer.echo(to_text(result) if as_json else "\n".join(_table(result, out)), nl=not as_json)
+
+
+def _write(result: "EvaluationResult", out: Path) -> None:
+    from common.files import write_atomically
+    from common.report.evaluation import render_evaluation
+    from common.results.evaluation import write_evaluation
+
+    out.mkdir(parents=True, exist_ok=True)
+    write_evaluation(out, result)
+    write_atomically(out / "evaluation.html", render_evaluation(result).encode())
 
 
 def explain(

@@ -30,6 +30,7 @@ class Difference(Result):
     value: Number
     ci: Interval  # paired bootstrap over patients
     p: Number  # DeLong's; undefined where a patient has several sequences
+    advice: str  # what the interval says to who has the other model
 
 
 @dataclass(frozen=True, kw_only=True)

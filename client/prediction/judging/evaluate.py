@@ -15,12 +15,12 @@ from client.prediction.judging.judge import (
     own_thresholds,
     predictions_of,
     threshold_at,
+    youden,
 )
 from client.prediction.judging.labelled import Labelled, Part, Place, read_part
 from client.prediction.model import load_model
-from common.errors import ConfigError, DataError
+from common.errors import DataError
 from common.handover import Handed
-from common.methods import Stays
 from common.results.evaluation import EvaluationResult, FindingResult
 from common.scores import Predictions
 from common.text import printable
@@ -36,6 +36,8 @@ class Wish:
 
     part: Part = "test"
     threshold: float | None = None
+    own: bool = False
+    """The threshold is this hospital's: chosen on its validation patients."""
     at: tuple[str, float] | None = None
     """"sensitivity" or "specificity", and the rate at which the threshold is to be chosen on validation."""
 
@@ -47,7 +49,7 @@ def evaluate(
 
     Raises:
         DataError: there is no labelled patient that the model takes, or only one class of every finding.
-        ConfigError: the model is of no use without what a site keeps of its own.
+        ConfigError: as load_model does.
     """
     # At a site where every start clears what was left of pixels (client/pieces.py).
     beside = place.site.cohorts if place.site and place.site.cohorts.is_dir() else None
@@ -77,12 +79,6 @@ class _Judged:
     """One model and the data that it is judged on; each is opened once."""
 
     def __init__(self, handed: Handed, place: Place, device: torch.device, work: Path) -> None:
-        stays = handed.plan.strategy.method.stays
-        if place.site is None and stays is Stays.HEAD:
-            raise ConfigError(
-                f"{handed.folder}: {handed.plan.strategy.name} leaves the head at hospitals, and this one "
-                "is nobody's; judge it at a site that took part: --dir"
-            )
         self.handed, self.place, self._device, self._work = handed, place, device, work
         self._network = load_model(handed, device, place.site)
 
@@ -100,10 +96,12 @@ def _thresholds(judged: _Judged, wish: Wish) -> dict[str, Threshold]:
     names = judged.handed.plan.findings
     if wish.threshold is not None:
         return dict.fromkeys(names, Threshold(wish.threshold, "given"))
-    if wish.at is None:
+    if wish.at is None and not wish.own:
         return own_thresholds(judged.handed)
-    what, rate = wish.at
     validation = judged.predictions(judged.part("validation"))
+    if wish.at is None:
+        return {name: youden(validation, k) for k, name in enumerate(names)}
+    what, rate = wish.at
     return {name: threshold_at(validation, k, rate, what) for k, name in enumerate(names)}
 
 

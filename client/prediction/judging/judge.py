@@ -72,6 +72,14 @@ def threshold_at(predictions: Predictions, finding: int, rate: float, what: str)
     return Threshold(best.threshold, f"a {what} of {rate:g} on the validation patients")
 
 
+def youden(predictions: Predictions, finding: int) -> Threshold:
+    """The one with the largest sensitivity + specificity on these validation patients."""
+    one = known_of(predictions, finding)
+    n = len(set(one.patients))
+    chosen = metrics.youden_threshold(one.probabilities[:, 0], one.labels[:, 0])
+    return Threshold(chosen, f"{n} validation patients of this hospital (Youden)")
+
+
 def judge_finding(one: Predictions, handed: Handed, threshold: Threshold) -> FindingResult:
     """Everything about one finding; `one` holds its column alone, of those of whom it is known."""
     plan = handed.plan
@@ -147,5 +155,5 @@ def difference(one: Predictions, other: Predictions, handed: Handed) -> Differen
     gained = gain(one, other, handed.plan)
     return Difference(
         auroc=metrics.evaluate(metrics.auroc, other.probabilities[:, 0], other.labels[:, 0]),
-        value=gained.value, ci=gained.ci, p=gained.p,
+        value=gained.value, ci=gained.ci, p=gained.p, advice=gained.advice,
     )  # fmt: skip

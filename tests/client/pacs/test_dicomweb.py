@@ -1,6 +1,7 @@
 """DICOMweb services as they are: capped pages, refused limits, ignored offsets, padding, and answers that are none."""
 
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -15,6 +16,9 @@ from client.pacs import dicomweb
 from client.pacs.archive import Refused, Series, Unreachable
 from client.pacs.dicomweb import DicomwebArchive
 from tests.helpers.dicom import image
+
+FUZZ = int(os.environ.get("PNEUMOFED_FUZZ", "150"))
+"""Random answers of an archive; 2,000 before a release."""
 
 
 class Service:
@@ -189,7 +193,7 @@ rows = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=FUZZ, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.one_of(
         rows.map(lambda tree: json.dumps(tree).encode()), st.binary(max_size=50), st.just(b"[" * 100_000)

@@ -22,9 +22,11 @@ def test_a_hospital_s_own_tensors_are_used_where_it_took_part(tmp_path):
     site, cpu = SiteFolder(tmp_path / "site"), torch.device("cpu")
     own = {n: np.full_like(w, 0.5) for n, w in handed.weights.items() if n.startswith("head.")}
     SiteMemory(site.memory(plan.sha256) / "abc123").keep(plan.rounds, own)
-    with_own, without = load_model(handed, cpu, site), load_model(handed, cpu)
+    with_own = load_model(handed, cpu, site)
     assert all((p == 0.5).all() for n, p in with_own.named_parameters() if n.startswith("head."))
-    assert not any((p == 0.5).all() for n, p in without.named_parameters() if n.startswith("head."))
+    for nobody in (None, SiteFolder(tmp_path / "elsewhere")):
+        with pytest.raises(ConfigError, match="FedPer leaves the head at the hospitals, untrained elsewhere"):
+            load_model(handed, cpu, nobody)
     (handed.folder / "plan.yaml").write_text(
         dump_yaml(plan.model_copy(update={"model": Model(width=8, embedding=8, hidden=8)}))
     )

@@ -18,7 +18,7 @@ ONE = FindingResult(
     confusion=Confusion(threshold=0.6, true_positive=10, false_positive=0, false_negative=10, true_negative=20),
     curve=CURVE, calibration=[Bin(predicted=0.2, observed=0.3, n=40)],
     subgroups={"sex": {"F": Group(n_patients=20, auroc=0.9, auroc_ci=(0.8, 1.0))}},
-    against=Difference(auroc=0.8, value=0.076, ci=(0.01, 0.14), p=0.03),
+    against=Difference(auroc=0.8, value=0.076, ci=(0.01, 0.14), p=0.03, advice="adopt"),
 )  # fmt: skip
 RESULT = EvaluationResult(
     model="small", plan_sha256="0" * 64, against="other", on="<script>x", part="test", n_patients=40, n_sequences=40,
@@ -30,7 +30,7 @@ RESULT = EvaluationResult(
 def test_it_says_what_was_found_and_what_is_not_known():
     page = render_evaluation(RESULT)
     for words in (
-        "0.876", "0.800 – 0.950", "+0.076", "0.030", "Whether the model was trained on any of them is not known",
+        "0.876", "0.800 – 0.950", "+0.076", "<strong>adopt</strong>", "0.030", "Whether the model was trained on any of them is not known",
         "no patient", "few", "ROC curve of pneumonia", "precision and recall of pneumonia",
     ):  # fmt: skip
         assert words in page, words

@@ -101,7 +101,7 @@ def test_bad_input_is_one_line(here, simulated, tmp_path):
             str(tmp_path / "one.npz"),
         ): "9 of 9 patients have it: expected patients of both classes",
         (model, "--on", site, "--threshold", "0.5", "--at-sensitivity", "0.5"): "expected one of",
-        (str(headless), "--on", site): "leaves the head at hospitals",
+        (str(headless), "--on", site): "leaves the head at the hospitals, untrained elsewhere",
     }
     for command, said in cases.items():
         refused(here("evaluate", *command), said)

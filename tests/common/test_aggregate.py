@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.aggregate import WeightedMean, apply_update
 from common.errors import WireError
-from server.aggregate import WeightedMean, apply_update
 
 updates = st.lists(
     st.tuples(st.lists(st.floats(-100, 100, width=32), min_size=3, max_size=3), st.integers(1, 100_000)),

@@ -1,0 +1,91 @@
+"""The hospital's own model is the simulation's, to the last bit, however often it was cut off."""
+
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from client import alone as module
+from client.alone import alone_plan, train_alone
+from common.config import load_yaml
+from common.errors import RunError
+from common.plan import Plan, Privacy
+from server.checkpoint import load_checkpoint
+from server.provision import init_server
+from server.settings import ServerFolder, ServerSettings
+from simulation.scenario import Machine
+from tests.helpers.local_sites import make_site
+from tests.helpers.plans import small_plan
+from tests.helpers.simulated import run, scenario_of
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    out = tmp_path_factory.mktemp("alone") / "run"
+    run(scenario_of("FedAvg", simulation=Machine(threads=1, arms=("local_only",))), out)
+    return out
+
+
+@pytest.fixture
+def site(simulated, tmp_path):
+    """The simulation's first hospital, as a real one has its folder."""
+    server = ServerFolder(tmp_path / "server")
+    init_server(server, ServerSettings(host="127.0.0.1"))
+    (cohort,) = sorted((simulated / "cohorts").glob("*-a"))
+    site = make_site(tmp_path, cohort.name, server)
+    plan = load_yaml(simulated / "plan.yaml", Plan)
+    shutil.copytree(cohort, site.cohort(plan))
+    site.settings_file.write_text("server: localhost:443\ndevice: cpu\npolicy:\n  min_patients: 4\n")
+    return site
+
+
+def expected(simulated, site):
+    plan = load_yaml(simulated / "plan.yaml", Plan)
+    return load_checkpoint(simulated / "arms" / f"local-{site.path.name}", plan.sha256).weights
+
+
+def same(folder, weights):
+    found = load_file(folder / "model.safetensors")
+    return found.keys() == weights.keys() and all(np.array_equal(found[k], weights[k]) for k in weights)
+
+
+def test_it_is_what_the_simulation_trains(simulated, site):
+    plan = load_yaml(simulated / "plan.yaml", Plan)
+    folder = train_alone(site, plan)
+    assert same(folder, expected(simulated, site))
+    assert {p.name for p in folder.iterdir()} == {"model.safetensors", "plan.yaml"}
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    assert train_alone(site, plan) == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_it_stops_outside_the_hours_and_goes_on_where_it_was(simulated, site, monkeypatch):
+    plan, answers = load_yaml(simulated / "plan.yaml", Plan), iter([None, "closed until 18:00"])
+    monkeypatch.setattr("client.governance.policy.Policy.closed", lambda self, now: next(answers, None))
+    with pytest.raises(RunError, match="closed until 18:00; 1 of 3 rounds are trained alone"):
+        train_alone(site, plan)
+    rounds = []
+    real = module._round
+
+    def counted(config, plan, number, weights):
+        rounds.append(number)
+        return real(config, plan, number, weights)
+
+    monkeypatch.setattr(module, "_round", counted)
+    assert same(train_alone(site, plan), expected(simulated, site))
+    assert rounds == [2, 3]
+
+
+def test_what_cannot_be_trained_is_said(simulated, site):
+    plan = load_yaml(simulated / "plan.yaml", Plan)
+    site.settings_file.write_text("server: localhost:443\ndevice: cpu\npolicy:\n  min_patients: 900\n")
+    with pytest.raises(RunError, match=r"round 1 alone: .*training patients"):
+        train_alone(site, plan)
+
+
+def test_a_hospital_alone_needs_no_noise_and_no_method():
+    plan = small_plan(privacy=Privacy(epsilon=1.0, delta=1e-3), strategy={"name": "FedAvg"})
+    assert alone_plan(plan).privacy is None
+    assert alone_plan(small_plan(strategy={"name": "FedBN"})).strategy.name == "FedAvg"
+    assert alone_plan(plan).split == plan.split
