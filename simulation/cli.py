@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -148,14 +148,32 @@ def phantom(
     sites: Annotated[int, typer.Option(min=1, max=1000, help="Number of hospitals.")] = 3,
     patients: Annotated[int, typer.Option(min=1, help="Patients at each hospital.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same files.")] = 0,
+    *,
+    kind: Annotated[
+        Literal["growth", "trend", "relapse"],
+        typer.Option(help="What ambiguous patients do. Of trend and relapse the best readers are known."),
+    ] = "growth",
+    ambiguous: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of ambiguous patients.")] = 0.5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the best readers' AUROCs as JSON.")] = False,
 ) -> None:
     """Write synthetic hospitals: serial chest X-rays as DICOM, labels and the truth behind them."""
-    from simulation.phantom import write_phantom
+    from common.files import without_nan
+    from common.report.template import number
+    from simulation.phantom import READS, optima_of, write_phantom
 
     if out.exists():
         raise RunError(f"{out}: exists already; choose another --out")
-    for folder in write_phantom(out, sites, patients, seed):
+    folders = write_phantom(out, sites, patients, seed, ambiguous, kind)
+    best = optima_of(folders, kind)
+    if as_json:
+        typer.echo(json.dumps(without_nan({"bayes": best})))
+        return
+    for folder in folders:
         typer.echo(f"{folder}: {len(list(folder.glob('*.dcm')))} images of {patients} patients")
+    if best is not None:
+        typer.echo("The best AUROC on the ambiguous patients, by what a reader sees:")
+        for reader, value in best.items():
+            typer.echo(f"  {READS[reader]:<34} {number(value)}")
 
 
 def audit_privacy(

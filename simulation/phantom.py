@@ -4,17 +4,22 @@ Two kinds of patients, as in the source document. *Obvious*: one image suffices,
 chest. *Ambiguous*: each patient has one small opacity, and only its evolution tells. In pneumonia it grows; a
 scar stays as it is; a healing one shrinks. Sizes in the last image overlap, and a shrinking opacity read
 backwards is a growing one, so neither the last image nor any summary that forgets the order can tell them
-apart surely (see `bounds` in the tests).
+apart surely (see `bounds` in the tests). This kind (*growth*) does not prove that time is used: those that
+grow begin small, and a reader of the *first* image knows it. *Trend* and *relapse* do (simulation/course.py):
+their best readers are known, and who forgets the order knows nothing.
 
 Lengths are in units of the image's side, times in days.
 """
 
 import csv
 import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -23,6 +28,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from common.seeds import derive_seed, numpy_generator
+from simulation.course import COURSES, Reader, optima
 
 Image = NDArray[np.float32]
 
@@ -35,10 +41,18 @@ class Kind(StrEnum):
     GROWING = "ambiguous-positive"
     STABLE = "ambiguous-stable"
     HEALING = "ambiguous-healing"
+    FORWARDS = "course-positive"
+    BACKWARDS = "course-negative"
 
     @property
     def positive(self) -> bool:
-        return self in (Kind.CONSOLIDATED, Kind.GROWING)
+        return self in (Kind.CONSOLIDATED, Kind.GROWING, Kind.FORWARDS)
+
+
+Evolution = Literal["growth", "trend", "relapse"]
+"""What the ambiguous patients' opacities do."""
+RADIUS, DENSITY = (0.085, 0.6), (0.34, 0.4)
+"""Of an opacity of log severity 0, and the power of severity that each is: both tell it."""
 
 
 HEALING_SHARE = 0.45
@@ -81,13 +95,20 @@ class Opacity:
     density: float
 
 
-def write_phantom(out: Path, n_sites: int, n_patients: int, seed: int, ambiguous: float = 0.5) -> list[Path]:
+def write_phantom(
+    out: Path,
+    n_sites: int,
+    n_patients: int,
+    seed: int,
+    ambiguous: float = 0.5,
+    evolution: Evolution = "growth",
+) -> list[Path]:
     """Write one folder a hospital: `*.dcm`, `labels.csv` (patient, pneumonia) and `truth.csv`. Whole or not
     there.
 
     Args:
         n_patients: at each hospital.
-        ambiguous: share of ambiguous patients.
+        ambiguous: share of ambiguous patients; `evolution`, what theirs do.
 
     Returns:
         The hospitals' folders. The same arguments give the same files, byte for byte.
@@ -96,7 +117,8 @@ def write_phantom(out: Path, n_sites: int, n_patients: int, seed: int, ambiguous
     shutil.rmtree(building, ignore_errors=True)
     names = [site_name(i, n_sites) for i in range(n_sites)]
     for i, name in enumerate(names):
-        _write_site(building / name, name, SCANNERS[i % len(SCANNERS)], n_patients, seed, ambiguous)
+        who = Population(name, SCANNERS[i % len(SCANNERS)], n_patients, ambiguous, evolution)
+        _write_site(building / name, who, seed)
     shutil.rmtree(out, ignore_errors=True)
     building.rename(out)
     return [out / name for name in names]
@@ -107,9 +129,19 @@ def site_name(i: int, n_sites: int) -> str:
     return f"hospital-{chr(ord('a') + i)}" if n_sites <= 26 else f"hospital-{i + 1:0{len(str(n_sites))}d}"
 
 
-def _write_site(
-    folder: Path, name: str, scanner: Scanner, n_patients: int, seed: int, ambiguous: float
-) -> None:
+@dataclass(frozen=True)
+class Population:
+    """One hospital's patients."""
+
+    name: str
+    scanner: Scanner
+    n_patients: int
+    ambiguous: float
+    evolution: Evolution
+
+
+def _write_site(folder: Path, who: Population, seed: int) -> None:
+    name, scanner = who.name, who.scanner
     folder.mkdir(parents=True)
     with (
         (folder / "labels.csv").open("w", newline="") as labels_file,
@@ -121,25 +153,34 @@ def _write_site(
         )
         labels.writerow(["patient", "pneumonia"])
         truth.writerow(["patient", "kind", "file", "day", "x", "y", "radius", "density"])
-        for i in range(n_patients):
+        for i in range(who.n_patients):
             rng = numpy_generator(seed, "phantom", name, i)
-            patient, kind = f"{name.upper()}-{i + 1:04d}", draw_kind(rng, scanner.prevalence, ambiguous)
+            patient, kind = (
+                f"{name.upper()}-{i + 1:04d}",
+                draw_kind(rng, scanner.prevalence, who.ambiguous, who.evolution),
+            )
             labels.writerow([patient, int(kind.positive)])
-            for row in _write_patient(folder, patient, kind, scanner, seed, rng):
+            for row in _write_patient(folder, (patient, kind, who), seed, rng):
                 truth.writerow([patient, kind.value, *row])
 
 
-def draw_kind(rng: np.random.Generator, prevalence: float, ambiguous: float) -> Kind:
+def draw_kind(
+    rng: np.random.Generator, prevalence: float, ambiguous: float, evolution: Evolution = "growth"
+) -> Kind:
     """One patient's truth; positives and negatives are ambiguous equally often."""
     positive, hard = rng.random() < prevalence, rng.random() < ambiguous
     if not hard:
         return Kind.CONSOLIDATED if positive else Kind.CLEAR
+    if evolution != "growth":
+        return Kind.FORWARDS if positive else Kind.BACKWARDS
     if positive:
         return Kind.GROWING
     return Kind.HEALING if rng.random() < HEALING_SHARE else Kind.STABLE
 
 
-def evolve(kind: Kind, days: NDArray[np.float64], rng: np.random.Generator) -> list[Opacity | None]:
+def evolve(
+    kind: Kind, days: NDArray[np.float64], rng: np.random.Generator, evolution: Evolution = "growth"
+) -> list[Opacity | None]:
     """The patient's opacity at each image; None in a clear chest."""
     side = rng.choice([-1.0, 1.0])
     x, y = 0.5 + side * rng.uniform(0.13, 0.25), rng.uniform(0.34, 0.66)
@@ -148,6 +189,12 @@ def evolve(kind: Kind, days: NDArray[np.float64], rng: np.random.Generator) -> l
     density = rng.uniform(0.30, 0.45)
     if kind == Kind.CLEAR:
         return [None] * len(days)
+    if kind in (Kind.FORWARDS, Kind.BACKWARDS):
+        severity = COURSES[evolution].draw(1.0 if kind.positive else -1.0, len(days), rng)
+        (size, by), (grey, with_) = RADIUS, DENSITY
+        return [
+            Opacity(x, y, float(size * np.exp(by * v)), float(grey * np.exp(with_ * v))) for v in severity
+        ]
     if kind == Kind.CONSOLIDATED:
         radii = rng.uniform(0.13, 0.19) * (0.85 + 0.15 * progress)
     elif kind == Kind.GROWING:
@@ -161,15 +208,17 @@ def evolve(kind: Kind, days: NDArray[np.float64], rng: np.random.Generator) -> l
 
 
 def _write_patient(
-    folder: Path, patient: str, kind: Kind, scanner: Scanner, seed: int, rng: np.random.Generator
+    folder: Path, whom: tuple[str, Kind, Population], seed: int, rng: np.random.Generator
 ) -> list[tuple[str, ...]]:
     """One patient's files; their names say nothing of the order. Returns rows of the truth table."""
-    n = int(rng.integers(scanner.frames[0], scanner.frames[1] + 1))
+    patient, kind, who = whom
+    scanner, least = who.scanner, COURSES[who.evolution].least if who.evolution in COURSES else 0
+    n = max(least, int(rng.integers(scanner.frames[0], scanner.frames[1] + 1)))
     days = np.cumsum(np.r_[0.0, rng.uniform(1.0, 6.0, n - 1)])
     start = datetime(2020, 1, 1) + timedelta(
         days=float(rng.integers(0, 1500)), hours=float(rng.uniform(0, 24))
     )
-    chest, opacities = draw_chest(scanner.side, rng), evolve(kind, days, rng)
+    chest, opacities = draw_chest(scanner.side, rng), evolve(kind, days, rng, who.evolution)
     person = numpy_generator(seed, "person", patient)  # of their own: who somebody is changes no image
     sex, age = str(person.choice(["F", "M"])), f"{int(person.integers(18, 95)):03d}Y"
     rows = []
@@ -183,6 +232,27 @@ def _write_patient(
         spot = (opacity.x, opacity.y, opacity.radius, opacity.density) if opacity else ()
         rows.append((name, f"{days[k]:.4f}", *(f"{v:.4f}" for v in spot), *[""] * (4 - len(spot))))
     return rows
+
+
+READS: Mapping[Reader, str] = {
+    "first": "the first image", "last": "the last image", "unordered": "all images, in no order",
+    "difference": "the last image less the first", "ordered": "all images in order",
+}  # fmt: skip
+
+
+def optima_of(folders: Sequence[Path], evolution: Evolution) -> Mapping[Reader, float] | None:
+    """The best AUROC of each kind of reader on the ambiguous patients that were written, all hospitals
+    together; None where nobody knows it."""
+    if evolution not in COURSES:
+        return None
+    lengths: dict[Kind, Counter[str]] = {Kind.FORWARDS: Counter(), Kind.BACKWARDS: Counter()}
+    for folder in folders:
+        with (folder / "truth.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                if row["kind"] in lengths:
+                    lengths[Kind(row["kind"])][row["patient"]] += 1
+    positive, negative = (list(lengths[kind].values()) for kind in (Kind.FORWARDS, Kind.BACKWARDS))
+    return optima(COURSES[evolution], positive, negative)
 
 
 def draw_chest(side: int, rng: np.random.Generator) -> Image:

@@ -37,6 +37,11 @@ class PhantomData(Settings):
     source: Literal["phantom"] = "phantom"
     sites: int = Field(default=3, ge=1, le=1000)
     patients: int = Field(default=100, ge=1, le=1_000_000, description="at each hospital")
+    evolution: Literal["growth", "trend", "relapse"] = Field(
+        default="growth",
+        description="what theirs does; of trend and relapse the best reader is known",
+        exclude_if=lambda value: value == "growth",  # scenarios of before keep their hash
+    )
     ambiguous: float = Field(
         default=0.5, ge=0.0, le=1.0, description="share of patients that only time tells apart"
     )

@@ -56,7 +56,7 @@ def _phantom_sources(scenario: Scenario, out: Path) -> dict[str, Source]:
     assert isinstance(data, PhantomData)
     folder = out / "dicom"
     if not folder.is_dir():
-        write_phantom(folder, data.sites, data.patients, scenario.seed, data.ambiguous)
+        write_phantom(folder, data.sites, data.patients, scenario.seed, data.ambiguous, data.evolution)
     return {
         site_name(i, data.sites): DicomFolder(folder / site_name(i, data.sites)) for i in range(data.sites)
     }

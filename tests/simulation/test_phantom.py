@@ -7,12 +7,19 @@ import pytest
 from pydicom import dcmread
 
 from client.imaging.pixels import read_pixels
+from simulation.course import COURSES, optima
 from simulation.phantom import (
+    DENSITY,
+    RADIUS,
     SCANNERS,
     Kind,
+    Opacity,
+    Scanner,
+    acquire,
     draw_chest,
     draw_kind,
     evolve,
+    optima_of,
     site_name,
     to_dicom,
     write_phantom,
@@ -126,3 +133,61 @@ def test_shares_are_as_asked():
 def test_names():
     assert [site_name(i, 3) for i in range(3)] == ["hospital-a", "hospital-b", "hospital-c"]
     assert site_name(0, 100) == "hospital-001"
+
+
+@pytest.mark.parametrize(("evolution", "least"), [("trend", 3), ("relapse", 4)])
+def test_what_is_written_follows_the_course(tmp_path, evolution, least):
+    (folder,) = write_phantom(tmp_path / "p", 1, 60, seed=1, ambiguous=1.0, evolution=evolution)
+    patients = {}
+    for row in rows(folder / "truth.csv"):
+        patients.setdefault((row["patient"], row["kind"]), []).append(row)
+    changes = {"course-positive": [], "course-negative": []}
+    for (_, kind), images in patients.items():
+        images.sort(key=lambda r: float(r["day"]))
+        x = np.log([float(r["radius"]) for r in images])
+        assert len(images) >= least
+        shape = COURSES[evolution].shape(len(images))
+        changes[kind].append(float(shape @ x) / float(shape @ shape) / RADIUS[1])
+    assert np.mean(changes["course-positive"]) == pytest.approx(COURSES[evolution].gain, rel=0.25)
+    assert np.mean(changes["course-negative"]) == pytest.approx(-COURSES[evolution].gain, rel=0.25)
+
+
+def test_the_pixels_tell_the_severity():
+    """What an opacity adds to the image is its density times its area."""
+    clear = Scanner("x", "y", 256, 12, False, 0.0, 1.0, 0.0, 0.5, (3, 3))
+    chest = np.full((256, 256), 0.2, np.float32)
+    without = acquire(chest, None, clear, np.random.default_rng(0))
+    added = []
+    for x in (-0.5, 0.0, 0.5):
+        radius, density = (start * np.exp(power * x) for start, power in (RADIUS, DENSITY))
+        opacity = Opacity(0.5, 0.5, float(radius), float(density))
+        added.append((acquire(chest, opacity, clear, np.random.default_rng(0)) - without).sum())
+    per_unit = 2 * RADIUS[1] + DENSITY[1]
+    assert np.diff(np.log(added)) == pytest.approx([per_unit / 2] * 2, rel=0.02)
+
+
+def test_the_best_readers_are_those_of_the_patients_that_were_written(tmp_path):
+    folders = write_phantom(tmp_path / "p", 2, 30, seed=2, evolution="relapse")
+    found = optima_of(folders, "relapse")
+    lengths = Counter((r["patient"], r["kind"]) for f in folders for r in rows(f / "truth.csv"))
+    by_kind = [
+        [n for (_, kind), n in lengths.items() if kind == f"course-{c}"] for c in ("positive", "negative")
+    ]
+    assert found == optima(COURSES["relapse"], *by_kind)
+    assert optima_of(folders, "growth") is None
+
+
+def test_the_command_prints_the_best_readers(here):
+    import json
+
+    done = here("phantom", "--out", "p", "--kind", "relapse", "--patients", "20", "--sites", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["bayes"]
+    assert list(found) == ["first", "last", "unordered", "difference", "ordered"]
+    assert (
+        "all images, in no order            0.500"
+        in here("phantom", "--out", "q", "--kind", "trend", "--patients", "9").stdout
+    )
+    assert json.loads(here("phantom", "--out", "r", "--patients", "2", "--sites", "1", "--json").stdout) == {
+        "bayes": None
+    }
