@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from common import wire
 from common.handover import RESEARCH_USE
+from common.methods import Stays
 from common.plan import Plan
 from common.results.card import Card, DeployedSite, OnTest, OnValidation, Privacy, TestedSite
 from common.results.form import Interval
@@ -76,6 +77,12 @@ def _limits(plan: Plan, simulated: bool) -> list[str]:
     ]
     if simulated:
         limits.append("Trained in a simulation: no hospital took part.")
+    stays = plan.strategy.method.stays
+    if stays in (Stays.HEAD, Stays.NORMS):
+        limits.append(
+            f"{plan.strategy.name} leaves {stays} at the hospitals: it is used there, with theirs, and the "
+            "scores above are with theirs; elsewhere these tensors are untrained."
+        )
     if plan.privacy is None:
         limits.append(
             "Trained without differential privacy: it may tell something of its training patients "
