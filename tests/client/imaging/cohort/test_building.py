@@ -1,5 +1,15 @@
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom import dcmread
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from client.imaging.cohort import (
     Cohort,
@@ -11,9 +21,12 @@ from client.imaging.cohort import (
 from client.imaging.frames import Frame, ImageFile
 from client.imaging.outcome import Reason, Tally
 from client.imaging.sequence import Collection, Sequence
+from client.imaging.sources import DicomFolder
 from common.plan import Input
+from simulation.phantom import write_phantom
 from tests.helpers.cohorts import make_cohort, make_sequences
 from tests.helpers.dicom import image, save
+from tests.helpers.plans import small_plan
 
 
 def test_a_cohort_holds_what_went_in(tmp_path):
@@ -138,3 +151,49 @@ def test_a_patient_who_is_removed_leaves_no_trace_and_the_others_as_they_were(tm
     assert without.fingerprint == after.fingerprint
     assert without.tally.counts[Reason.FORGOTTEN] == 1
     assert remove_patient(tmp_path / "c", gone) == (0, 0)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_the_same_images_give_the_same_cohort_whatever_their_files_are_called_and_packed(
+    tmp_path_factory, data
+):
+    """Names, folders, the order in which a disk lists them, and lossless transfer syntaxes say nothing."""
+    plan, base = small_plan(), tmp_path_factory.mktemp("same")
+    (phantom,) = write_phantom(base / "phantom", 1, 4, seed=1)
+    expected = _fingerprint(phantom, base / "expected", plan)
+    other = base / "other"
+    other.mkdir()
+    files = data.draw(st.permutations(sorted(phantom.glob("*.dcm"))))
+    names = data.draw(
+        st.lists(
+            st.text("abcxyz0189 _-", min_size=1, max_size=12),
+            min_size=len(files),
+            max_size=len(files),
+            unique=True,
+        )
+    )
+    for file, name in zip(files, names, strict=True):
+        ds = dcmread(file)
+        syntax = data.draw(
+            st.sampled_from([None, RLELossless, JPEG2000Lossless, JPEGLSLossless, "deflated", "implicit"])
+        )
+        if syntax in ("deflated", "implicit"):
+            uid = DeflatedExplicitVRLittleEndian if syntax == "deflated" else ImplicitVRLittleEndian
+            ds.file_meta.TransferSyntaxUID = uid
+        elif syntax:
+            ds.compress(syntax, generate_instance_uid=False)
+        folder = other / data.draw(st.sampled_from(["", "a", "a/b", "z"]))
+        folder.mkdir(parents=True, exist_ok=True)
+        ds.save_as(
+            folder
+            / f"{name.strip() or 'x'}{data.draw(st.sampled_from(['', '.dcm', '.IMA']))}~{len(list(other.rglob('*')))}"
+        )
+    (other / "labels.csv").write_text((phantom / "labels.csv").read_text())
+    assert _fingerprint(other, base / "found", plan) == expected
+
+
+def _fingerprint(images, folder, plan):
+    source = DicomFolder(images)
+    build_cohort(folder, source.read(plan.input, plan.findings), plan.input, plan.findings, b"key", "stamp")
+    return Cohort.open(folder).fingerprint
