@@ -212,3 +212,53 @@ class Distracted(Shelf):
 def test_a_list_is_believed_when_it_is_given_twice(tmp_path):
     outcomes = run(Distracted(TWO), tmp_path)
     assert (outcomes[Outcome.WHOLE], outcomes[Outcome.EMPTY]) == (3, 0)
+
+
+class Faulty(Shelf):
+    """Of each hundred studies one is refused, one lacks an image for ever, one has a list that is shorter
+    than is said, one sends what nobody asked for, one breaks the connection once, and one is empty."""
+
+    KINDS = ("refused", "lacking", "short", "stranger", "broken", "empty")
+
+    def __init__(self, n):
+        super().__init__({f"P{k}": {f"s{k}": {f"s{k}.a", f"s{k}.b"}} for k in range(n)})
+        self.kind = {f"s{k}": self.KINDS[k % 100] for k in range(n) if k % 100 < len(self.KINDS)}
+        self.once = {study for study, kind in self.kind.items() if kind == "broken"}
+
+    def series(self, study, modalities):
+        kind = self.kind.get(study)
+        if kind == "refused":
+            raise Refused("the archive has lost it")
+        if kind == "empty":
+            return []
+        (one,) = super().series(study, modalities)
+        return [replace(one, announced=3)] if kind == "short" else [one]
+
+    def fetch(self, series, missing, store):
+        study = series.study
+        if study in self.once:
+            self.once.discard(study)
+            raise Unreachable("the connection broke")
+        if self.kind.get(study) == "stranger":
+            store("of somebody else", b"file")
+        lacking = {f"{study}.b"} if self.kind.get(study) == "lacking" else set()
+        super().fetch(series, frozenset(missing - lacking), store)
+
+
+def test_of_a_thousand_studies_with_faults_of_every_kind_all_that_can_be_had_is_here(tmp_path, caplog):
+    caplog.set_level("INFO", "pneumofed.pull")
+    archive = Faulty(1000)
+    found = run(archive, tmp_path, values=[f"P{k}" for k in range(1000)])
+    assert found == {
+        Outcome.FAILED: 20,  # refused, and a list that is shorter than is said
+        Outcome.PARTIAL: 10,
+        Outcome.EMPTY: 10,
+        Outcome.WHOLE: 960,
+    }
+    assert len(list(tmp_path.glob("[!.]*/*.dcm"))) == 2 * 960 + 10
+    for study, kind in archive.kind.items():
+        if kind in ("refused", "short", "lacking"):
+            assert f"{study}" in caplog.text, kind  # which, and why, stands in the site's log
+    again = Faulty(1000)
+    assert run(again, tmp_path, values=[f"P{k}" for k in range(1000)])[Outcome.ALREADY] == 960
+    assert len(again.sent) == 0
