@@ -1,9 +1,8 @@
 """Keys and certificates: made where they are used, written so that only their owner reads them, checked
 before use.
 
-One key pair a site serves both TLS and Flower's node authentication, which ties the two together: a
-certificate of one site is worthless with the key of another. Curve P-384, as Flower's node authentication
-wants it.
+One key pair a site serves both TLS and as Flower's node key, which ties the two together: a certificate of
+one site is worthless with the key of another. Curve P-384, as Flower wants it of node keys.
 """
 
 import datetime

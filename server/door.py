@@ -90,7 +90,10 @@ class Door:
                 await self._pass_on(scope, receive, send, int(length))
 
     def _elsewhere(self, site: str, instance: str) -> bool:
-        """Whether another machine spoke for the site a moment ago."""
+        """Whether another machine spoke for the site a moment ago. An agent of before says nothing of its
+        machine, and is not asked: a copied folder is a mistake, not an attack."""
+        if not instance:
+            return False
         last, now = self._instances.get(site), time.monotonic()
         if last is not None and last[0] != instance and now - last[1] < MOVES_IN_S:
             return True

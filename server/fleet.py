@@ -1,8 +1,8 @@
-"""The one port that sites reach: Flower's Fleet service alone, under TLS 1.3 with mutual TLS and node
-authentication.
+"""The one port that sites reach: Flower's Fleet service alone, under TLS 1.3 with mutual TLS.
 
 No Control API, no Runtime API, no registration, no bundles: those paths are not there. A request is let in
-only if the certificate of its connection, its node key and `sites.json` name the same site.
+only if the certificate of its connection, its node key and `sites.json` name the same site (server/door.py),
+and speaks for that site's node alone. What it brings goes into our own parcels (server/parcels.py).
 
 Uses Flower's internals (Fleet router, middleware, link state): held to one version by pyproject.toml and by
 tests/server/test_fleet.py.

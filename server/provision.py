@@ -38,7 +38,7 @@ class SiteEntry:
 
     name: str
     public_key: str
-    """PEM; the same key for TLS and for node authentication."""
+    """PEM; the same key for TLS and as node key."""
     admitted: str
     revoked: str | None = None
 

@@ -13,7 +13,7 @@ SEEN = 200
 """Images of one scanner that are counted, evenly over the cohort: enough for a histogram."""
 FAR = 0.15
 """Mean distance of grey values, of the whole range, from which a scanner is called unlike the others: a
-window of another kind moves them by a quarter, another detector by a twentieth."""
+judgement, not a measurement."""
 CUT_OFF = 0.5
 """Share of the pixels of an image at both ends of the range together from which it is called cut off: a
 chest beside air and table leaves less at them; a soft-tissue window of a lung leaves most."""
