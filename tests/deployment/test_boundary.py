@@ -25,11 +25,11 @@ class HostileServer:
         from server import door
 
         more = dict.fromkeys(("get-run", "get-fab", "register-node", "unregister-node"), 2**20)
-        with pytest.MonkeyPatch.context() as patch:
-            for call, most in more.items():
-                patch.setitem(door.CALLS, call, most)
-            self.service = FleetService(d.server, d.server.settings())
-        door.MAX_BODY_BYTES.update({f"/v1/fleet/{call}": most for call, most in more.items()})
+        self._opened = pytest.MonkeyPatch()
+        for call, most in more.items():
+            self._opened.setitem(door.CALLS, call, most)
+            self._opened.setitem(door.MAX_BODY_BYTES, f"/v1/fleet/{call}", most)
+        self.service = FleetService(d.server, d.server.settings())
         self.service.start()
         self.grid = FleetGrid(self.service.state, self.service.parcels)
         from flwr.supercore.fab import Fab
@@ -119,3 +119,4 @@ def test_code_in_a_bundle_never_runs_and_only_approved_work_is_done(deployment, 
     finally:
         server.grid.close()
         server.service.stop()
+        server._opened.undo()
