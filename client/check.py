@@ -1,11 +1,8 @@
 """The self-test of a site: in plain words what works, what does not, and what to do."""
 
 import os
-import shutil
 import socket
-import stat
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 
@@ -15,7 +12,7 @@ from client.governance.ledger import Ledger
 from client.governance.witness import require_known, seen_by
 from client.link import MAX_SKEW_S, clock_skew, describe_skew, explain
 from client.settings import Hospital, Pacs, SiteFolder
-from common.checkup import Finding, Outcome
+from common.checkup import Finding, Outcome, check_disk, check_mode
 from common.credentials import (
     EXPIRES_SOON_DAYS,
     client_tls,
@@ -25,8 +22,6 @@ from common.credentials import (
     sha256_fingerprint,
 )
 from common.errors import PneumofedError
-
-MIN_FREE_GB = 5.0
 
 
 def check_site(folder: SiteFolder) -> Iterator[Finding]:
@@ -39,7 +34,7 @@ def check_site(folder: SiteFolder) -> Iterator[Finding]:
     yield Finding("ok", "settings", f"{folder.settings_file} is in order")
     yield from _check_files(folder)
     yield from _check_network(folder, settings)
-    yield _check_disk(folder.path)
+    yield check_disk(folder.path)
     if settings.data.pacs is not None:
         yield _check_pacs(folder, settings.data.pacs)
     yield _check_device(settings)
@@ -49,13 +44,7 @@ def check_site(folder: SiteFolder) -> Iterator[Finding]:
 
 
 def _check_files(folder: SiteFolder) -> Iterator[Finding]:
-    mode = stat.S_IMODE(folder.path.stat().st_mode)
-    if mode & 0o077:
-        yield Finding(
-            "fails",
-            "folder",
-            f"{folder.path}: its mode is {mode:o}, others can look inside; run: chmod 700 {folder.path}",
-        )
+    yield from check_mode(folder.path)
     try:
         ca = read_certificate(folder.ca)
         yield Finding("ok", "CA", f"compare by telephone: {sha256_fingerprint(ca)}")
@@ -174,15 +163,6 @@ def _check_pacs(folder: SiteFolder, pacs: Pacs) -> Finding:
         known = f"; does the PACS know {pacs.own_title}?" if pacs.retrieve != "dicomweb" else ""
         return Finding("fails", "pacs", f"{where} refuses a question ({e}){known}")
     return Finding("ok", "pacs", f"{where} answers questions")
-
-
-def _check_disk(path: Path) -> Finding:
-    free = shutil.disk_usage(path).free / 1e9
-    if free < MIN_FREE_GB:
-        return Finding(
-            "note", "disk", f"{free:.1f} GB free in {path}; {MIN_FREE_GB:.0f} GB or more are advisable"
-        )
-    return Finding("ok", "disk", f"{free:.0f} GB free in {path}")
 
 
 def _check_device(settings: Hospital) -> Finding:

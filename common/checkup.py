@@ -1,13 +1,17 @@
 """A self-test's lines: what works, what does not, and what to do; for a person and as JSON."""
 
 import json
-from collections.abc import Iterable
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 import typer
 
 Outcome = Literal["ok", "note", "fails"]
+MIN_FREE_GB = 5.0
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,22 @@ class Finding:
     outcome: Outcome
     what: str
     text: str
+
+
+def check_mode(folder: Path) -> Iterator[Finding]:
+    """A finding if others can look inside."""
+    if (mode := stat.S_IMODE(folder.stat().st_mode)) & 0o077:
+        advice = f"its mode is {mode:o}, others can look inside; run: chmod 700 {folder}"
+        yield Finding("fails", "folder", f"{folder}: {advice}")
+
+
+def check_disk(path: Path) -> Finding:
+    """Whether there is room for runs and cohorts."""
+    free = shutil.disk_usage(path).free / 1e9
+    if free < MIN_FREE_GB:
+        advice = f"{MIN_FREE_GB:.0f} GB or more are advisable"
+        return Finding("note", "disk", f"{free:.1f} GB free in {path}; {advice}")
+    return Finding("ok", "disk", f"{free:.0f} GB free in {path}")
 
 
 def show(found: Iterable[Finding], *, as_json: bool) -> None:

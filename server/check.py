@@ -1,12 +1,10 @@
 """The self-test of a server: in plain words what works, what does not, and what to do."""
 
-import shutil
 import socket
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.checkup import Finding, Outcome
+from common.checkup import Finding, Outcome, check_disk, check_mode
 from common.credentials import (
     EXPIRES_SOON_DAYS,
     days_left,
@@ -23,7 +21,6 @@ from server.provision import came_back, read_sites
 from server.renewal import sites_behind
 from server.settings import ServerFolder, ServerSettings
 
-MIN_FREE_GB = 5.0
 RENEWALS = {
     "CA": "ca",
     "server": "server",
@@ -40,13 +37,11 @@ def check_server(folder: ServerFolder) -> Iterator[Finding]:
         yield Finding("fails", "settings", str(e))
         return
     yield Finding("ok", "settings", f"{folder.settings_file} is in order")
-    if (mode := stat.S_IMODE(folder.path.stat().st_mode)) & 0o077:
-        advice = f"its mode is {mode:o}, others can look inside; run: chmod 700 {folder.path}"
-        yield Finding("fails", "folder", f"{folder.path}: {advice}")
+    yield from check_mode(folder.path)
     yield from check_certificates(folder)
     yield from _check_keys(folder)
     yield from _check_sites(folder)
-    yield _check_disk(folder.path)
+    yield check_disk(folder.path)
     yield from _check_running(folder, settings)
 
 
@@ -126,13 +121,6 @@ def _check_sites(folder: ServerFolder) -> Iterator[Finding]:
     if behind:
         advice = "did not take in the renewed CA yet; keep the old one until they did"
         yield Finding("note", "renewal", f"{', '.join(behind)} {advice}")
-
-
-def _check_disk(path: Path) -> Finding:
-    free = shutil.disk_usage(path).free / 1e9
-    if free < MIN_FREE_GB:
-        return Finding("note", "disk", f"{free:.1f} GB free in {path}; {MIN_FREE_GB:.0f} GB are advisable")
-    return Finding("ok", "disk", f"{free:.0f} GB free in {path}")
 
 
 def _check_running(folder: ServerFolder, settings: ServerSettings) -> Iterator[Finding]:

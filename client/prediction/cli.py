@@ -98,7 +98,6 @@ def evaluate(
     from client.settings import SiteFolder
     from common.errors import ConfigError
     from common.handover import read_model
-    from common.results.form import to_text
 
     asked = {"sensitivity": at_sensitivity, "specificity": at_specificity}
     rates = [(what, rate) for what, rate in asked.items() if rate is not None]
@@ -108,10 +107,7 @@ def evaluate(
     place = Place(on, labels, SiteFolder(dir_) if dir_ else None)
     wish = Wish(part.value, threshold, at=rates[0] if rates else None)
     other = read_model(against) if against else None
-    result = judge(read_model(model), other, place, wish, choose_device(device))
-    if out is not None:
-        _write(result, out)
-    typer.echo(to_text(result) if as_json else "\n".join(_table(result, out)), nl=not as_json)
+    _tell(judge(read_model(model), other, place, wish, choose_device(device)), out, as_json=as_json)
 
 
 def _table(result: "EvaluationResult", out: Path | None) -> list[str]:
@@ -152,22 +148,24 @@ def gain(
     from client.gain import gain_of
     from client.settings import SiteFolder
     from common.progress import reporting
-    from common.results.form import to_text
 
     with reporting():
         result = gain_of(SiteFolder(dir_), model, pretrained)
-    _write(result, out)
-    typer.echo(to_text(result) if as_json else "\n".join(_table(result, out)), nl=not as_json)
+    _tell(result, out, as_json=as_json)
 
 
-def _write(result: "EvaluationResult", out: Path) -> None:
+def _tell(result: "EvaluationResult", out: Path | None, *, as_json: bool) -> None:
+    """To the folder, if there is one, and to whoever reads the output."""
     from common.files import write_atomically
     from common.report.evaluation import render_evaluation
     from common.results.evaluation import write_evaluation
+    from common.results.form import to_text
 
-    out.mkdir(parents=True, exist_ok=True)
-    write_evaluation(out, result)
-    write_atomically(out / "evaluation.html", render_evaluation(result).encode())
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_evaluation(out, result)
+        write_atomically(out / "evaluation.html", render_evaluation(result).encode())
+    typer.echo(to_text(result) if as_json else "\n".join(_table(result, out)), nl=not as_json)
 
 
 def explain(

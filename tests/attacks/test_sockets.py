@@ -2,11 +2,12 @@
 
 import socket
 import time
+from base64 import b64encode
 from contextlib import ExitStack, suppress
 
 import pytest
 
-from common.credentials import client_tls
+from common.credentials import client_tls, public_pem, read_key
 from server import door, porch
 from server.provision import revoke
 from tests.helpers.deployment import wait_for
@@ -29,6 +30,15 @@ def connect_as(place, name):
     site = place[2][name]
     tls = client_tls(site.ca, site.certificate, site.key)
     return tls.wrap_socket(connect(place), server_hostname="127.0.0.1")
+
+
+def head_of(place, name, call):
+    """The head of a site's request whose body of 900 bytes is still to come."""
+    key = b64encode(public_pem(read_key(place[2][name].key))).decode()
+    return (
+        f"POST /v1/fleet/{call} HTTP/1.1\r\nhost: x\r\n{door.FLEET_HTTP_PUBLIC_KEY_HEADER}: {key}\r\n"
+        "content-length: 900\r\ncontent-type: application/x-protobuf\r\n\r\n"
+    ).encode()
 
 
 def ended(connection):
@@ -87,18 +97,9 @@ def test_an_endless_head_ends(place):
 
 
 def test_a_slow_body_is_given_up(place, monkeypatch):
-    from base64 import b64encode
-
-    from common.credentials import public_pem, read_key
-
     monkeypatch.setattr(door, "BODY_S", 0.3)
-    key = b64encode(public_pem(read_key(place[2]["north"].key))).decode()
-    head = (
-        f"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\n{door.FLEET_HTTP_PUBLIC_KEY_HEADER}: {key}\r\n"
-        "content-length: 900\r\ncontent-type: application/x-protobuf\r\n\r\nten bytes!"
-    )
     with connect_as(place, "north") as slow:
-        slow.sendall(head.encode())
+        slow.sendall(head_of(place, "north", "pull-messages") + b"ten bytes!")
         assert slow.recv(12) == b"HTTP/1.1 408"
         assert ended(slow)
 
@@ -115,19 +116,11 @@ def test_one_certificate_has_so_many_connections(place):
 
 def test_the_body_of_one_site_waits_while_those_of_others_go_on(place, monkeypatch):
     """One that fills all its places with bodies that do not come holds up itself alone."""
-    from base64 import b64encode
-
-    from common.credentials import public_pem, read_key
-
     monkeypatch.setattr(door, "BODY_S", 3.0)
-    key = b64encode(public_pem(read_key(place[2]["north"].key))).decode()
-    head = (
-        f"POST /v1/fleet/push-object HTTP/1.1\r\nhost: x\r\n{door.FLEET_HTTP_PUBLIC_KEY_HEADER}: {key}\r\n"
-        "content-length: 900\r\ncontent-type: application/x-protobuf\r\n\r\n"
-    )
+    head = head_of(place, "north", "push-object")
     with ExitStack() as stack:
         for _ in range(door.AT_ONCE + 2):
-            stack.enter_context(connect_as(place, "north")).sendall(head.encode())
+            stack.enter_context(connect_as(place, "north")).sendall(head)
         assert gets_in(place) < 2.5
 
 

@@ -83,9 +83,10 @@ def youden(predictions: Predictions, finding: int) -> Threshold:
 def judge_finding(one: Predictions, handed: Handed, threshold: Threshold) -> FindingResult:
     """Everything about one finding; `one` holds its column alone, of those of whom it is known."""
     plan = handed.plan
+    weights = resamples(one, plan)
     values: dict[str, float | Interval] = {}
-    for name, metric in _METRICS(threshold.value).items():
-        estimate = metrics.macro_estimate(metric, one.probabilities, one.labels, resamples(one, plan))
+    for name, metric in _metrics_at(threshold.value).items():
+        estimate = metrics.macro_estimate(metric, one.probabilities, one.labels, weights)
         values |= {name: estimate.value, f"{name}_ci": estimate.interval}
     positive = set(one.patients[one.labels[:, 0] == 1])
     return FindingResult(
@@ -102,7 +103,7 @@ def judge_finding(one: Predictions, handed: Handed, threshold: Threshold) -> Fin
     )
 
 
-def _METRICS(threshold: float) -> Mapping[str, metrics.Metric]:  # noqa: N802 - a table
+def _metrics_at(threshold: float) -> Mapping[str, metrics.Metric]:
     return {
         "auroc": metrics.auroc, "auprc": metrics.auprc, "brier": metrics.brier, "ece": metrics.ece,
         "accuracy": metrics.accuracy_at(threshold), "sensitivity": metrics.rate_at(threshold, 1),
