@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from contextlib import suppress
 
 from client.settings import SiteFolder
 
@@ -12,6 +13,7 @@ ABANDONED_S = 3600.0
 def clear_pieces(folder: SiteFolder, age_s: float = ABANDONED_S) -> None:
     """Remove what cut-off ingests and evaluations left of patients' pixels: nobody goes on with it."""
     for piece in folder.cohorts.glob(".*"):
-        touched = max((p.stat().st_mtime for p in (piece, *piece.rglob("*"))), default=0.0)
-        if piece.is_dir() and time.time() - touched >= age_s:
-            shutil.rmtree(piece, ignore_errors=True)
+        with suppress(FileNotFoundError):  # whoever writes it has just renamed it into place
+            touched = max(path.stat().st_mtime for path in (piece, *piece.rglob("*")))
+            if piece.is_dir() and time.time() - touched >= age_s:
+                shutil.rmtree(piece, ignore_errors=True)
