@@ -15,7 +15,7 @@ from common.plan import Federation, Training
 from tests.helpers.deployment import wait_for
 from tests.helpers.plans import deployed_plan
 from tests.helpers.runs import simulated
-from tests.helpers.tools import require_tool
+from tests.helpers.tools import require_faketime, require_tool
 
 pytestmark = pytest.mark.slow
 
@@ -215,9 +215,8 @@ def test_a_full_disk_at_a_site_stops_the_site_until_there_is_space(deployment, s
     ("shift", "said"), [("-1h", r"clock is 3[56]\d\d s behind"), ("+9", r"clock is 1?\d s ahead of")]
 )
 def test_a_clock_that_is_off_is_named_by_the_agent_and_by_the_check(deployment, shift, said):
-    faketime = require_tool("faketime")
     d = deployment(1)
-    d.prefix["site-1"] = [faketime, "-f", shift]
+    d.prefix["site-1"] = ["env", f"LD_PRELOAD={require_faketime()}", f"FAKETIME={shift}"]
     d.up("site-1")
     wait_for("the complaint", lambda: re.search(said, d.log("site-1")))
     done = d.command("client", "check", "--dir", str(d.site("site-1").path), prefix=d.prefix["site-1"])

@@ -17,6 +17,12 @@ def require_tool(name: str) -> str:
     return path
 
 
+def require_faketime() -> Path:
+    """Its library, for LD_PRELOAD. The wrapper of the same name refuses to start once a killed process that had
+    its number has left a semaphore behind."""
+    return next(Path(require_tool("faketime")).parents[1].glob("lib/*/faketime/libfaketime.so.1"))
+
+
 def require_data(*parts: str) -> Path:
     """A file or folder of the real data, which is not in the repository."""
     path = SHARED.joinpath(*parts)
