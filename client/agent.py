@@ -267,6 +267,7 @@ class Agent:
             min_patients=settings.policy.min_patients,
             ledger=self._folder.ledger,
             memory=self._folder.memory(sha256),
+            alone=self._folder.alone(admitted.plan) if admitted.plan.evaluation.alone else None,
             budget=Budget(settings.policy.epsilon, settings.policy.delta),
         )
         wanted = (self._link.node, settings.threads, config)

@@ -1,5 +1,6 @@
-"""The Flower ClientApp: `query` (who is there), `train` and `evaluate`, under the one plan that the site
-approved.
+"""The Flower ClientApp: `query` (who is there), `train`, `evaluate` and at the end `evaluate.final`, under
+the one
+plan that the site approved.
 
 What it knows of its site is a `SiteConfig`.
 """
@@ -11,8 +12,11 @@ from pathlib import Path
 import torch
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from safetensors.numpy import load_file
 
+from client.alone import Alone
 from client.compute.device import choose_device, describe
+from client.final import answer_finally
 from client.governance.accounting import RoundCost
 from client.governance.ledger import Ledger, Purpose
 from client.imaging.cohort import Cohort, require_trainable
@@ -21,14 +25,17 @@ from client.methods import personal_weights, train_site
 from client.methods.memory import SiteMemory
 from client.methods.task import Task
 from client.site_config import SiteConfig
-from client.training.evaluate import numbers_for, predict_logits
+from client.training.evaluate import numbers_for, predict_logits, predictions
 from client.training.local import Trained
 from common import wire
 from common.config import load_yaml
 from common.errors import DataError, RefusedError, WireError
+from common.handover import MODEL
 from common.methods import Stays
 from common.models import CNNLSTM, build_model
 from common.plan import Plan
+from common.results.final import answer_text
+from common.scores import Predictions
 
 app = ClientApp()
 
@@ -175,9 +182,7 @@ def evaluate(message: Message, context: Context) -> Message:
         raise RefusedError(
             "scores are computed without noise: under a plan with privacy this site keeps them"
         )
-    # Judged as the site would use it: with what stays here, of this round too.
-    memory, following = site.memory_of(message.content), wire.get_round(message.content) + 1
-    wire.set_weights(site.model, {**start, **personal_weights(site.plan, site.model, memory, following)})
+    _as_used(site, message.content, start)
     indices = site.cohort.split(site.plan.split)["validation"]
     if len(indices) == 0:
         raise DataError(f"{site.config.site}: no validation patients to evaluate on")
@@ -187,3 +192,39 @@ def evaluate(message: Message, context: Context) -> Message:
     return Message(
         RecordDict({wire.METRICS: MetricRecord({wire.N_EXAMPLES: n_examples, **numbers})}), reply_to=message
     )
+
+
+def _as_used(site: Site, content: RecordDict, weights: wire.Weights) -> None:
+    """Load the weights as the site would use them: with what stays here, of this round too."""
+    memory, following = site.memory_of(content), wire.get_round(content) + 1
+    wire.set_weights(site.model, {**weights, **personal_weights(site.plan, site.model, memory, following)})
+
+
+@app.evaluate("final")
+def evaluate_finally(message: Message, context: Context) -> Message:
+    """Judge the last weights on the site's test patients, and the model that the site trains alone beside
+    them; the
+    reply holds FINAL."""
+    site = Site.of(context)
+    _as_used(site, message.content, site.weights_in(message.content))
+    validation, test = _predicted(site, "validation"), _predicted(site, "test")
+    alone = _alone(site) if site.plan.evaluation.alone else None
+    answer = answer_finally(site.plan, validation, test, alone, site.config.min_patients)
+    return Message(
+        RecordDict({wire.CONFIG: ConfigRecord({wire.FINAL: answer_text(answer)})}), reply_to=message
+    )
+
+
+def _alone(site: Site) -> Predictions:
+    """The test patients by the model that the site trains by itself, now if it has not."""
+    if site.config.alone is None:
+        raise DataError(
+            "the plan asks for a model trained alone, and the node configuration names no folder for it"
+        )
+    folder = Alone(site.config.site, site.cohort, site.config.alone, site.device).train(site.plan)
+    wire.set_weights(site.model, load_file(folder / MODEL))
+    return _predicted(site, "test")
+
+
+def _predicted(site: Site, part: str) -> Predictions:
+    return predictions(site.model, site.cohort, site.cohort.split(site.plan.split)[part], site.device)

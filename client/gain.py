@@ -4,13 +4,18 @@ patients."""
 from dataclasses import replace
 from pathlib import Path
 
-from client.alone import train_alone
+import torch
+
+from client.alone import Alone
 from client.compute.device import choose_device, set_up_process
+from client.imaging.cohort import Cohort, require_trainable
 from client.prediction.judging.evaluate import Wish, evaluate
 from client.prediction.judging.labelled import Place
 from client.settings import SiteFolder
+from common.credentials import common_name, read_certificate
 from common.errors import DataError
 from common.handover import read_model, verify_model
+from common.plan import Plan
 from common.results.evaluation import EvaluationResult
 from common.signature import SIGNATURE, Authority
 
@@ -22,7 +27,7 @@ def gain_of(site: SiteFolder, model: Path, pretrained: Path | None) -> Evaluatio
 
     Raises:
         ConfigError: the model's signature does not count, or the plan starts from a file that was not given.
-        DataError: the site has no cohort for the model's contract, or it cannot be judged on it.
+        DataError: the site has no cohort for the model's contract, or too few patients to train or judge on.
         RunError: the policy's hours are over; the same command goes on from there.
     """
     settings = site.settings()
@@ -35,6 +40,15 @@ def gain_of(site: SiteFolder, model: Path, pretrained: Path | None) -> Evaluatio
             f"{cohort}: no cohort for this model; run: pneumofed client ingest {model / 'plan.yaml'}"
         )
     set_up_process(settings.threads)
-    alone = read_model(train_alone(site, handed.plan, pretrained))
-    found = evaluate(handed, alone, Place(cohort, site=site), Wish(own=True), choose_device(settings.device))
+    device = choose_device(settings.device)
+    alone = read_model(
+        _own(site, cohort, handed.plan, device).train(handed.plan, settings.policy, pretrained)
+    )
+    found = evaluate(handed, alone, Place(cohort, site=site), Wish(own=True), device)
     return replace(found, against=ALONE)
+
+
+def _own(site: SiteFolder, folder: Path, plan: Plan, device: torch.device) -> Alone:
+    cohort, name = Cohort.open(folder), common_name(read_certificate(site.certificate))
+    require_trainable(cohort, plan.split, max(plan.min_patients, site.settings().policy.min_patients), name)
+    return Alone(name, cohort, site.alone(plan), device)

@@ -12,7 +12,7 @@ from common.errors import ConfigError
 NodeConfig = Mapping[str, str | int | float | bool]
 KEYS = (
     "site", "cohorts", "plan", "device", "min-patients", "ledger", "memory", "budget-epsilon",
-    "budget-delta", "hostile",
+    "budget-delta", "alone", "hostile",
 )  # fmt: skip
 
 
@@ -28,6 +28,9 @@ class SiteConfig:
     ledger: Path | None = None  # for plans with privacy
     memory: Path | None = None  # folder for what methods keep at the site
     budget: Budget | None = None
+    alone: Path | None = (
+        None  # folder of the model that the site trains by itself, where the plan asks for it
+    )
     hostile: float | None = None  # simulation/hostile.py's; an honest site does not look at it
 
     def to_node(self) -> dict[str, str | int | float | bool]:
@@ -39,7 +42,7 @@ class SiteConfig:
             "device": self.device,
             "min-patients": self.min_patients,
         }
-        for key, path in (("ledger", self.ledger), ("memory", self.memory)):
+        for key, path in (("ledger", self.ledger), ("memory", self.memory), ("alone", self.alone)):
             if path is not None:
                 node[key] = str(path.resolve())
         if self.budget is not None:
@@ -65,6 +68,7 @@ class SiteConfig:
             min_patients=int(node.get("min-patients", 0)),
             ledger=Path(str(node["ledger"])) if "ledger" in node else None,
             memory=Path(str(node["memory"])) if "memory" in node else None,
+            alone=Path(str(node["alone"])) if "alone" in node else None,
             budget=Budget(float(node["budget-epsilon"]), float(node["budget-delta"]))
             if "budget-epsilon" in node
             else None,

@@ -233,6 +233,22 @@ class Evaluation(Settings):
     bootstrap: int = Field(
         default=1000, ge=100, le=100_000, description="resamples of patients behind an interval"
     )
+    final: bool = Field(
+        default=False,
+        description="at the end, sites whose policy allows it tell the last model's scores on test patients",
+        exclude_if=lambda final: not final,  # plans of before keep their hash, here and below
+    )
+    alone: bool = Field(
+        default=False,
+        description="with final: each site trains by itself too, and tells what the federation gained it",
+        exclude_if=lambda alone: not alone,
+    )
+
+    @model_validator(mode="after")
+    def _alone_is_told_at_the_end(self) -> "Evaluation":
+        if self.alone and not self.final:
+            raise ValueError("alone is told with the final scores: set final too")
+        return self
 
 
 class Plan(Settings):
@@ -279,6 +295,21 @@ class Plan(Settings):
                 raise ValueError(
                     "training.class_weighting counts patients without noise; leave it out with privacy"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _final_scores_can_be_told(self) -> "Plan":
+        if self.evaluation.final and self.privacy is not None:
+            raise ValueError(
+                "evaluation.final tells scores without noise; leave it out with privacy (each hospital can "
+                "judge the model for itself: pneumofed client gain)"
+            )
+        if self.evaluation.final and self.split.validation == 0.0:
+            raise ValueError("evaluation.final needs validation patients, found split.validation 0")
+        if self.evaluation.alone and self.model.pretrained is not None:
+            raise ValueError(
+                "evaluation.alone: sites do not have the pretrained weights; leave one of them out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """The verdict: every model judged on the same test patients, with intervals."""
 
 import math
+from collections.abc import Iterable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ class Predictions:
     probabilities: Reals  # (N, K)
     labels: NDArray[np.float32]  # (N, K), NaN where unknown
     patients: NDArray[np.str_]  # (N,) pseudonyms
-    attributes: dict[str, NDArray[np.str_]]  # (N,) each: client/imaging/attributes.py
+    attributes: dict[str, NDArray[np.str_]]  # (N,) each: common/attributes.py
 
     @classmethod
     def together(cls, parts: Seq["Predictions"]) -> "Predictions":
@@ -127,12 +128,26 @@ def advice(interval: Interval) -> str:
     return ADOPT if low > 0 else KEEP_LOCAL if high < 0 else UNSURE
 
 
-ADOPT, KEEP_LOCAL, UNSURE, UNKNOWN = (
+ADVICE = ADOPT, KEEP_LOCAL, UNSURE, UNKNOWN = (
     "adopt",
     "do not adopt: keep the local model",
     "no sure difference",
     "not measurable",
 )
+
+
+def choose_threshold(validation: Predictions, plan: Plan) -> float:
+    """What the plan makes largest on the validation patients, for its first finding; NaN without both
+    classes."""
+    known = ~np.isnan(validation.labels[:, 0])
+    rule = metrics.youden_threshold if plan.evaluation.threshold == "youden" else metrics.accuracy_threshold
+    return rule(validation.probabilities[known, 0], validation.labels[known, 0])
+
+
+def mean_auroc(verdicts: Iterable[Verdict]) -> float:
+    """Mean over the hospitals in which it is defined (both classes among the test patients)."""
+    values = [verdict.auroc for verdict in verdicts if math.isfinite(verdict.auroc)]
+    return float(np.mean(values)) if values else math.nan
 
 
 def subgroups(predictions: Predictions, plan: Plan) -> dict[str, dict[str, Group]]:

@@ -2,9 +2,12 @@
 nothing."""
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # an agent and an idle server do without torch, which takes seconds and half a gigabyte
+    import torch
 
 
 def derive_seed(seed: int, *parts: str | int) -> int:
@@ -16,8 +19,10 @@ def derive_seed(seed: int, *parts: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def torch_generator(seed: int, *parts: str | int) -> torch.Generator:
+def torch_generator(seed: int, *parts: str | int) -> "torch.Generator":
     """A CPU generator for one purpose."""
+    import torch
+
     return torch.Generator().manual_seed(derive_seed(seed, *parts))
 
 

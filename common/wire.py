@@ -3,11 +3,13 @@ update.
 
 server -> site, `train` and `evaluate`:  ARRAYS   the global weights (SCAFFOLD: and its control variates)
                                          CONFIG   PLAN_SHA256, RUN, ROUND, and for training ANSWERED
-server -> site, `query`:                 CONFIG   PLAN_SHA256, RUN, PLAN (the plan itself, for somebody there
-to approve) site -> server, `train`:                 ARRAYS   the update: local - global, one float32 tensor a
-weight; of what stays, zeros
+server -> site, `evaluate.final`:        the same, of the last round
+server -> site, `query`:                 CONFIG   PLAN_SHA256, RUN, PLAN (for somebody there to approve)
+site -> server, `train`:                 ARRAYS   the update: local - global, one float32 tensor a weight;
+                                                  of what stays, zeros
                                          METRICS  N_EXAMPLES and TRAIN_NUMBERS
 site -> server, `evaluate`:              METRICS  N_EXAMPLES and EVALUATE_NUMBERS
+site -> server, `evaluate.final`:        CONFIG   FINAL: JSON, common/results/final.py
 site -> server, `query`:                 CONFIG   SITE;  METRICS  query_numbers(the plan's findings)
 """
 
@@ -40,6 +42,8 @@ PLAN = "plan"  # the plan's canonical JSON: values, never code
 RUN = "run"  # tells one run of a plan from the next; the same after a resume
 ROUND = "server-round"  # counted from 1; the name that Flower's strategies set
 ANSWERED = "answered"  # the last round of which the server has this site's update; 0 or absent: none
+FINAL = "final"  # a site's final answer
+EVALUATE_FINAL = "evaluate.final"  # the message type
 SITE = "site"  # the hospital's name
 DEVICE = "device"  # what the site trains on: "cpu", "cuda:0 (NVIDIA H200)"
 
@@ -74,7 +78,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys((LOSS, *calibration.NUMBERS), (0.0, MAX_LOSS)),
 }  # fmt: skip
 """What a number may be, where it is known; all others are counts of patients."""
-MAX_TEXT, MAX_REASON, LONGEST = 200, 400, {PLAN: 1_000_000}
+MAX_TEXT, MAX_REASON, LONGEST = 200, 400, {PLAN: 1_000_000, FINAL: 500_000}
 """Characters of a text, and of the reason in an error reply."""
 
 Weights = dict[str, NDArray[np.float32]]

@@ -12,7 +12,6 @@ from flwr.serverapp import Grid, ServerApp
 
 from common import wire
 from common.config import load_yaml
-from common.models.pretrained import starting_model
 from common.plan import Plan
 from server.roster import Deployment
 from server.rounds import Observer, RoundLoop, Silent
@@ -24,6 +23,8 @@ def build_app(observer: Observer, deployment: Deployment | None = None) -> Serve
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
+        from common.models.pretrained import starting_model  # torch: not before there is a run
+
         plan = load_yaml(Path(str(context.run_config["plan"])), Plan)
         given = context.run_config.get("pretrained")
         model = starting_model(plan, Path(str(given)) if given else None)

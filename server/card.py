@@ -16,6 +16,7 @@ from common.results.form import Interval
 from common.results.rounds import Evaluation, History, read_history
 from common.results.run import FILE as RESULT
 from common.results.run import Group, RunResult, read_result
+from common.results.status import FILE as RECORD
 from common.results.status import read_record
 from common.results.survey import FILE as SURVEY
 from common.results.survey import Survey, read_survey
@@ -41,9 +42,10 @@ def describe(run: Path, plan: Plan, files: Mapping[str, str]) -> Card:
     Raises:
         RunError: what the run left is of another version.
     """
-    simulated = (run / RESULT).is_file()
+    simulated = not (run / RECORD).is_file()
     survey = read_survey(run) if (run / SURVEY).is_file() else None
-    known = of_simulation(read_result(run)) if simulated else of_deployment(read_history(run), survey)
+    judged = simulated or (run / RESULT).is_file()
+    known = of_result(read_result(run)) if judged else of_deployment(read_history(run), survey)
     return Card(
         name=plan.name,
         run="simulation" if simulated else read_record(run).run,
@@ -83,6 +85,8 @@ def _limits(plan: Plan, simulated: bool) -> list[str]:
             f"{plan.strategy.name} leaves {stays} at the hospitals: it is used there, with theirs, and the "
             "scores above are with theirs; elsewhere these tensors are untrained."
         )
+    if plan.privacy is not None and not simulated:
+        limits.append("No hospital told test scores: under a plan with privacy they stay there.")
     if plan.privacy is None:
         limits.append(
             "Trained without differential privacy: it may tell something of its training patients "
@@ -103,8 +107,8 @@ def _privacy(plan: Plan) -> Privacy | None:
     )
 
 
-def of_simulation(result: RunResult) -> Known:
-    """All is known: the test patients of every hospital are here."""
+def of_result(result: RunResult) -> Known:
+    """Judged on test patients: those of a simulation are all here; deployed hospitals told of theirs."""
     sites = {
         name: TestedSite(
             patients=site.n_patients, split=site.split, prevalence=site.prevalence, test=site.federated

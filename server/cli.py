@@ -284,6 +284,24 @@ def survey(run: str, dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--
 
 
 @app.command()
+def report(run: str, dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """What each hospital gained in a finished run, as the hospitals told it (evaluation.final), and the
+    page."""
+    from common.report.summary import print_run
+    from common.results.form import to_text
+    from server.report import write_report
+    from server.settings import ServerFolder
+
+    folder = ServerFolder(dir_)
+    folder.settings()
+    result = write_report(folder.runs, run)
+    if as_json:
+        typer.echo(to_text(result), nl=False)
+    else:
+        print_run(result, folder.runs / run)
+
+
+@app.command()
 def stop(dir_: Dir = HERE) -> None:
     """Stop the run that is going on; it can be resumed."""
     from server.ask import ask

@@ -16,15 +16,19 @@ from common import wire
 from common.config import dump_yaml, load_yaml
 from common.errors import PneumofedError, RunError
 from common.files import next_free, write_atomically
-from common.models.pretrained import starting_model
 from common.monitoring import Monitoring
 from common.plan import Plan
+from common.results.final import write_final
 from common.results.rounds import RoundReport, write_history
+from common.results.run import write_result
 from common.results.status import FILE, Progress, RunRecord, RunState, Status, read_record, write_record
+from common.results.survey import read_survey
 from server.app import build_app
 from server.checkpoint import load_checkpoint
+from server.final import ask_finally
 from server.fleet import FleetService
 from server.grid import FleetGrid
+from server.outcome import outcome
 from server.roster import Deployment
 from server.settings import ServerFolder
 from server.strategies import require_enough_sites
@@ -83,6 +87,8 @@ class Runner:
             ConfigError: the plan's strategy needs more sites, or `pretrained` is not the file that the plan
             names.
         """
+        from common.models.pretrained import starting_model  # torch: an idle server does without
+
         with self._lock:
             self._require_idle()
             n_admitted = len(self._service.admissions.current())
@@ -219,10 +225,11 @@ class Runner:
             config["pretrained"] = str(folder / PRETRAINED)
         context = Context(grid.run.run_id, SUPERLINK_NODE_ID, {}, RecordDict(), config)  # type: ignore[arg-type]
         build_app(watch, deployment)(grid, context)
-        self._hand_over(folder)
+        self._hand_over(folder, grid, deployment)
 
-    def _hand_over(self, folder: Path) -> None:
-        """The final weights as a file of their own, and the history as JSON."""
+    def _hand_over(self, folder: Path, grid: FleetGrid, deployment: Deployment) -> None:
+        """The final weights as a file of their own, the history as JSON, and what the sites say of the last
+        model."""
         plan = load_yaml(folder / "plan.yaml", Plan)
         checkpoint = load_checkpoint(folder, plan.sha256)
         if checkpoint is None:
@@ -232,6 +239,12 @@ class Runner:
             folder / "model.safetensors", save(wire.model_part(checkpoint.weights), metadata=metadata)
         )
         write_history(folder, checkpoint.history)
+        if not plan.evaluation.final:
+            return
+        final = ask_finally(grid, plan, checkpoint.weights, deployment)
+        write_final(folder, final)
+        if final.sites:
+            write_result(folder, outcome(plan, final, checkpoint.history, read_survey(folder)))
 
 
 def _now() -> str:

@@ -2,7 +2,6 @@
 hospital."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +12,22 @@ from client.imaging.cohort import Cohort
 from client.imaging.outcome import Tally
 from client.methods import personal_weights
 from client.methods.memory import SiteMemory
-from client.training.evaluate import predict
+from client.training.evaluate import predictions
 from common import metrics, wire
 from common.models import build_model
 from common.plan import Plan
-from common.results.run import Alone, Arms, Lengths, Mean, RunResult, SiteResult, Traffic, Verdict
-from common.scores import Predictions, calibrated, confusion, gain, judge, reliability, subgroups
+from common.results.run import Alone, Arms, Lengths, Mean, RunResult, SiteResult, Traffic
+from common.scores import (
+    Predictions,
+    calibrated,
+    choose_threshold,
+    confusion,
+    gain,
+    judge,
+    mean_auroc,
+    reliability,
+    subgroups,
+)
 from common.versions import versions
 from server.checkpoint import Checkpoint
 from server.roster import Deployment
@@ -60,9 +69,7 @@ class _Judge:
         cohort = self.cohorts[site]
         indices = cohort.split(self.plan.split)[split]
         wire.set_weights(self.model, {**self.results[arm].weights, **own})
-        probabilities = predict(self.model, cohort, indices, self.device)
-        attributes = {name: values[indices] for name, values in cohort.attributes.items()}
-        return Predictions(probabilities, cohort.labels[indices], cohort.patients[indices], attributes)
+        return predictions(self.model, cohort, indices, self.device)
 
     def _own(self, arm: str, site: str) -> wire.Weights:
         """What a personalised method left at a site at the end of an arm; empty for other methods."""
@@ -119,21 +126,14 @@ def _arms(
     temperature: float,
 ) -> Arms:
     test = _together(tested[FEDERATED])
-    mean = Mean(auroc=_mean_auroc(site.federated for site in by_site.values()))
+    mean = Mean(auroc=mean_auroc(site.federated for site in by_site.values()))
     federated = judge(test, plan, threshold)
     alone = [site.local_only for site in by_site.values() if site.local_only]
     return Arms(
         federated=replace(federated, mean=mean, calibrated=calibrated(test, plan, temperature)),
-        local_only=Alone(mean=Mean(auroc=_mean_auroc(alone))) if alone else None,
+        local_only=Alone(mean=Mean(auroc=mean_auroc(alone))) if alone else None,
         centralised=judge(_together(tested[CENTRALISED]), plan, threshold) if CENTRALISED in tested else None,
     )
-
-
-def choose_threshold(validation: Predictions, plan: Plan) -> float:
-    """What the plan makes largest on the validation patients, for its first finding."""
-    known = ~np.isnan(validation.labels[:, 0])
-    rule = metrics.youden_threshold if plan.evaluation.threshold == "youden" else metrics.accuracy_threshold
-    return rule(validation.probabilities[known, 0], validation.labels[known, 0])
 
 
 def matrix(tested: dict[str, dict[str, Predictions]]) -> dict[str, dict[str, float]]:
@@ -169,9 +169,3 @@ def _assess_site(
         local_only=judge(local, plan, threshold) if local else None,
         gain=gain(federated, local, plan) if local else None,
     )
-
-
-def _mean_auroc(verdicts: Iterable[Verdict]) -> float:
-    """Mean over the hospitals in which it is defined (both classes among the test patients)."""
-    values = [verdict.auroc for verdict in verdicts if math.isfinite(verdict.auroc)]
-    return float(np.mean(values)) if values else math.nan

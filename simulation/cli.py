@@ -33,10 +33,10 @@ def simulate(
     side."""
     from common.config import load_yaml
     from common.files import next_free
+    from common.report.summary import print_run
     from common.results.form import to_text
     from simulation import runs
     from simulation.scenario import Scenario
-    from simulation.summary import print_run
 
     named = plan is not None or bool(set_)
     given = load_yaml(plan or QUICKSTART, Scenario, set_ or ()) if named or not resume else None

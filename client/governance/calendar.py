@@ -31,6 +31,10 @@ class RunRecord:
     """Hash of the weights that were evaluated then."""
     told: Mapping[str, float | None] = field(default_factory=dict)
     """What was answered then; empty until it leaves."""
+    final: str = ""
+    """Hash of the weights that were judged at the end."""
+    told_finally: str = ""
+    """What was answered then, JSON; empty until it leaves."""
     repeated: bool = False
     """Whether the server came back after that evaluation and asked for the same round's training again."""
 
@@ -104,6 +108,26 @@ class Calendar:
         if not last.told:
             self._note(run, replace(last, told=_to_json(numbers)))
         return _from_json(last.told) if last.told else numbers
+
+    def finish(self, run: str, number: int, weights: str) -> None:
+        """Note that weights with the hash `weights` are judged at the run's end, after round `number`, once
+        for ever.
+
+        Raises:
+            RefusedError: others were, or others were evaluated after that round.
+        """
+        last = self.runs()[run]
+        shown = last.final or (last.shown if last.evaluated == number else weights)
+        if weights != shown:
+            raise RefusedError("the final scores are asked for other weights than this site was shown")
+        self._note(run, replace(last, final=weights))
+
+    def tell_finally(self, run: str, text: str) -> str:
+        """What leaves as the final answer: what was told before, or else `text`, noted."""
+        last = self.runs()[run]
+        if not last.told_finally:
+            self._note(run, replace(last, told_finally=text))
+        return last.told_finally or text
 
     def greet(self, approved: str, numbers: Numbers) -> Numbers:
         """What leaves as the answer to a query: what was told since the approval of `approved` (its time), or

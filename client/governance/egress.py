@@ -12,11 +12,13 @@ from client.governance.policy import Policy
 from common import wire
 from common.errors import RefusedError, WireError
 from common.plan import Plan
+from common.results.final import answer_text, read_answer
 
 ALLOWED = {
     MessageType.QUERY: {wire.CONFIG, wire.METRICS},
     MessageType.TRAIN: {wire.ARRAYS, wire.METRICS},
     MessageType.EVALUATE: {wire.METRICS},
+    wire.EVALUATE_FINAL: {wire.CONFIG},
 }
 """Message type -> the records of its reply, all of them and no others."""
 
@@ -38,6 +40,8 @@ def check_reply(
         )
     if kind == MessageType.QUERY:
         return _query(content, policy, plan)
+    if kind == wire.EVALUATE_FINAL:
+        return _final(content, policy, plan)
     names = wire.TRAIN_NUMBERS if kind == MessageType.TRAIN else wire.EVALUATE_NUMBERS
     numbers = wire.check_numbers(content, names)
     if any(math.isinf(value) for value in numbers.values()):
@@ -95,6 +99,24 @@ def _query(content: RecordDict, policy: Policy, plan: Plan) -> RecordDict:
         raise WireError("found other texts than the site's name and device")
     metrics = MetricRecord({wire.N_EXAMPLES: n_patients, **counts})
     return RecordDict({wire.CONFIG: ConfigRecord(dict(texts)), wire.METRICS: metrics})
+
+
+def _final(content: RecordDict, policy: Policy, plan: Plan) -> RecordDict:
+    """Scores and cells; too few patients are behind none of them."""
+    if not (policy.metrics and policy.final):
+        raise RefusedError(KEEPS_FINAL)
+    answer = read_answer(wire.get_text(content, wire.FINAL), plan.findings, plan.evaluation.alone)
+    told = [answer.federated.n_patients, *(cell.n_patients for cell in answer.cells())]
+    if min(told) < policy.min_patients:
+        raise RefusedError(
+            f"fewer than {policy.min_patients} patients are behind a final number, the policy's minimum"
+        )
+    if set(content.config_records[wire.CONFIG]) != {wire.FINAL}:
+        raise WireError("found other texts than the final answer")
+    return RecordDict({wire.CONFIG: ConfigRecord({wire.FINAL: answer_text(answer)})})
+
+
+KEEPS_FINAL = "this site's policy keeps its final scores (policy.final)"
 
 
 def _without_small(counts: dict[str, float], least: int, findings: tuple[str, ...]) -> dict[str, float]:

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flwr.app import Error, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Error, Message, MessageType, MetricRecord, RecordDict
 from pydantic import JsonValue
 
 from client.governance.approval import Approvals
 from client.governance.audit import AuditLog, Fact
-from client.governance.egress import ALLOWED, check_reply, public_reason
+from client.governance.egress import ALLOWED, KEEPS_FINAL, check_reply, public_reason
 from client.governance.policy import Policy
 from client.governance.witness import Witness
 from common import wire
@@ -94,14 +94,17 @@ class Gate:
         number = wire.get_round(request.content)
         if number > plan.rounds:
             raise RefusedError(f"found round {number}, the plan has {plan.rounds}")
-        evaluation = request.metadata.message_type == MessageType.EVALUATE
-        if evaluation and not evaluates(plan, number):
+        kind = request.metadata.message_type
+        if kind == MessageType.EVALUATE and not evaluates(plan, number):
             raise RefusedError(f"the plan has no evaluation after round {number}")
+        if kind == wire.EVALUATE_FINAL and (number != plan.rounds or not plan.evaluation.final):
+            raise RefusedError(f"the plan has no final scores after round {number}")
         if plan.privacy is not None:
             self._require_ledger(plan, run, wire.get_answered(request.content))
         self._approvals.require_run(plan.sha256, run, begins=True)
         calendar, weights = self._approvals.calendar(plan.sha256), wire.get_arrays(request.content).object_id
-        (calendar.evaluate if evaluation else calendar.train)(run, number, weights)
+        noted = {MessageType.EVALUATE: calendar.evaluate, wire.EVALUATE_FINAL: calendar.finish}
+        noted.get(kind, calendar.train)(run, number, weights)
 
     def _require_ledger(self, plan: Plan, run: str, answered: int) -> None:
         try:
@@ -151,6 +154,12 @@ class Gate:
         kind = request.metadata.message_type
         if kind == MessageType.TRAIN:
             return content
+        if kind == wire.EVALUATE_FINAL:
+            run, text = wire.get_text(request.content, wire.RUN), wire.get_text(content, wire.FINAL)
+            content[wire.CONFIG] = ConfigRecord(
+                {wire.FINAL: self._approvals.calendar(sha256).tell_finally(run, text)}
+            )
+            return _checked(admitted, content, policy)
         calendar, fresh = self._approvals.calendar(sha256), content.metric_records[wire.METRICS]
         numbers = {name: value for name, value in fresh.items() if isinstance(value, (int, float))}
         if kind == MessageType.EVALUATE:
@@ -191,6 +200,8 @@ def _require_allowed(kind: str, plan: Plan, policy: Policy) -> None:
         raise RefusedError(closed)
     if kind == MessageType.EVALUATE and not policy.metrics:
         raise RefusedError("this site's policy keeps its metrics")
+    if kind == wire.EVALUATE_FINAL and not (policy.metrics and policy.final):
+        raise RefusedError(KEEPS_FINAL)
 
 
 def _checked(admitted: Admitted, content: RecordDict, policy: Policy) -> RecordDict:
@@ -213,6 +224,8 @@ def _describe(message: Message) -> dict[str, Fact]:
     facts |= {"tensors": len(arrays), "bytes": sum(len(array.data) for array in arrays)}
     for record in message.content.config_records.values():
         facts |= {_COLUMNS[k]: str(v)[:64] for k, v in record.items() if k in _COLUMNS}
+        if wire.FINAL in record:
+            facts["final"] = str(record[wire.FINAL])[: wire.LONGEST[wire.FINAL]]
     return facts | _describe_numbers(message)
 
 

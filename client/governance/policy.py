@@ -55,6 +55,10 @@ class Policy(Settings):
     metrics: bool = Field(
         default=True, description="whether losses and scores on the hospital's patients may leave"
     )
+    final: bool = Field(
+        default=False,
+        description="whether a run's final scores on test patients may leave, where the plan asks for them",
+    )
     min_patients: int = Field(
         default=10, ge=1, description="fewest patients behind any number or update that leaves"
     )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from client.imaging.frames import Frame, Image, ImageFile
 from client.imaging.outcome import Reason, Skipped, Tally
-from client.imaging.pixels import DicomPixels, Pixels, fit
+from client.imaging.pixels import DicomPixels, fit
 from client.imaging.reader import frames_of
 from client.imaging.sequence import Sequence
+from common.arrays import Pixels
 from common.plan import Input
 
 

@@ -13,7 +13,7 @@ from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
 from pydicom.tag import Tag
 
-from client.imaging.attributes import OUR_WORDS
+from common.attributes import OUR_WORDS
 
 IDENTIFYING = frozenset(Tag(*tag) for tag in ALL_TAGS if len(tag) == 2)
 """Attributes that the Basic Application Level Confidentiality Profile removes or replaces (PS3.15 table

@@ -14,7 +14,6 @@ from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from client.imaging.attributes import AGES, SEXES
 from client.imaging.deidentify import identifiers_in, removed_from
 from client.imaging.facts import body_part
 from client.imaging.facts.image_kind import Kind, kind_of
@@ -24,6 +23,7 @@ from client.imaging.facts.text import text
 from client.imaging.facts.view import view_of
 from client.imaging.functional_groups import Normal, count_frames, frame_attributes, slice_geometry
 from client.imaging.outcome import Owner, Reason, Skipped
+from common.attributes import AGES, SEXES
 
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it logs odd values too
 

@@ -15,10 +15,10 @@ from pydicom.pixels.utils import pixel_array
 from client.imaging.dicom import guarded, open_dataset, require_image
 from client.imaging.functional_groups import count_frames, frame_attributes
 from client.imaging.outcome import Reason, Skipped
+from common.arrays import Pixels
 from common.plan import Window
 
 Grey = NDArray[np.float32]
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of red, green and blue (ITU-R BT.601)."""
 

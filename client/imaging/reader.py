@@ -26,7 +26,8 @@ from pydantic import TypeAdapter
 
 from client.imaging.dicom import Header, HeadersOfFile, read_headers, read_patient
 from client.imaging.outcome import Owner, Reason, Skipped
-from client.imaging.pixels import DicomPixels, Pixels, fit, read_pixels
+from client.imaging.pixels import DicomPixels, fit, read_pixels
+from common.arrays import Pixels
 from common.malloc import keep_memory
 from common.plan import Input, Window
 

@@ -14,10 +14,10 @@ from client.imaging.decoding import decode
 from client.imaging.dicom import Header
 from client.imaging.frames import Frame
 from client.imaging.outcome import Tally
-from client.imaging.pixels import Pixels
 from client.imaging.sequence import image_of, sequence_of
 from client.imaging.sources import patients_in
 from client.prediction.sequence import Seen
+from common.arrays import Pixels
 from common.errors import DataError
 from common.handover import Handed
 from common.plan import Input

@@ -11,6 +11,7 @@ from client.compute.forward import logits_of
 from client.imaging.cohort import Cohort
 from common import calibration, metrics, wire
 from common.plan import Plan
+from common.scores import Predictions
 from common.seeds import numpy_generator
 
 
@@ -35,6 +36,15 @@ def predict(
 ) -> NDArray[np.float32]:
     """Probabilities (len(indices), K) float32 in [0, 1], in the order of `indices`."""
     return sigmoid(predict_logits(model, cohort, indices, device))
+
+
+def predictions(
+    model: nn.Module, cohort: Cohort, indices: NDArray[np.intp], device: torch.device
+) -> Predictions:
+    """Probabilities of some sequences, with what is true of them."""
+    attributes = {name: values[indices] for name, values in cohort.attributes.items()}
+    probabilities = predict(model, cohort, indices, device)
+    return Predictions(probabilities, cohort.labels[indices], cohort.patients[indices], attributes)
 
 
 def cross_entropy(probabilities: NDArray[np.float32], labels: NDArray[np.float32]) -> float:

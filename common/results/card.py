@@ -34,11 +34,11 @@ class Privacy(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class TestedSite(Result):
-    """A simulated hospital: of its test patients everything is known."""
+    """A hospital that is simulated, or told its final scores."""
 
     __test__ = False  # to pytest
 
-    patients: Count
+    patients: Count | None  # None: withheld
     split: Mapping[str, int]
     prevalence: Mapping[str, Number]
     test: Verdict
@@ -60,7 +60,8 @@ class _JudgedOn(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class OnTest(Verdict, _JudgedOn):
-    """The federated model of a simulation on all test patients."""
+    """The federated model on all test patients; those of real hospitals are rebuilt from cells
+    (common/spread.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,12 +134,12 @@ class Lengths(Result):
 class SiteResult(Result):
     """One hospital: its data, and the models on its own test patients."""
 
-    n_patients: int
-    n_sequences: int
-    n_frames: int
-    frames: Lengths
-    split: Mapping[str, int]  # patients by part
-    prevalence: Mapping[str, Number]  # by finding
+    n_patients: int | None  # None: the hospital does not tell
+    n_sequences: Annotated[int | None, IF_KNOWN] = None
+    n_frames: Annotated[int | None, IF_KNOWN] = None
+    frames: Annotated[Lengths | None, IF_KNOWN] = None
+    split: Mapping[str, int]  # patients by part, where they are told
+    prevalence: Mapping[str, Number]  # by finding; of a real hospital, among its test sequences
     scanners: Sequence[str]
     skipped: Mapping[str, int]  # by reason
     federated: Verdict
@@ -167,7 +167,7 @@ class Timing(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult(Result):
-    """metrics.json."""
+    """metrics.json: of a simulated run; of a deployed one with evaluation.final, what its hospitals tell."""
 
     format: Literal["pneumofed-result-1"] = "pneumofed-result-1"
     name: str
@@ -189,6 +189,8 @@ class RunResult(Result):
     data: Mapping[str, JsonValue]  # as the scenario has it
     versions: Mapping[str, str]
     timing: Timing = Timing()
+    silent: Annotated[Mapping[str, str] | None, IF_KNOWN] = None
+    """Hospitals of a deployed run that tell no scores -> why."""
 
     @property
     def temperature(self) -> float:

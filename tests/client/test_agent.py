@@ -1,6 +1,8 @@
 """The agent with a link that is only played: what becomes of a request whose answer its own disk does not
 take."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -84,7 +86,7 @@ def test_a_request_that_the_disk_did_not_take_is_answered_when_it_does(folder, m
     full_for(monkeypatch, 3)
     link = serve(folder, monkeypatch, ttl=60.0)
     assert [r.error.reason for r in link.sent] == [
-        "found a message of type 'train.unknown', this site answers evaluate, query, train"
+        "found a message of type 'train.unknown', this site answers evaluate, evaluate.final, query, train"
     ]
     assert [e.event for e in read_entries(folder.audit)] == ["received", "refused"]
 
@@ -96,3 +98,10 @@ def test_a_request_that_nobody_waits_for_any_more_when_there_is_space_is_given_u
     assert [(e.event, e.facts["why"]) for e in read_entries(folder.audit)] == [
         ("abandoned", "the round's deadline is over")
     ]
+
+
+def test_an_agent_does_without_torch_and_a_worker_without_pydicom():
+    """Seconds of every start, and half a gigabyte of every agent that waits."""
+    for started, spared in (("client.agent", "torch"), ("client.app", "pydicom"), ("server.serve", "torch")):
+        code = f"import sys, {started}; sys.exit({spared!r} in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0, (started, spared)

@@ -54,6 +54,15 @@ def test_a_hospital_s_gain_is_that_of_the_report(here, place, tmp_path):
     assert f": {report.gain.advice}" in said
 
 
+def test_too_few_patients_to_train_on_are_said(here, place):
+    out, site = place
+    site.settings_file.write_text("server: localhost:443\ndevice: cpu\npolicy:\n  min_patients: 900\n")
+    refused(
+        here("client", "gain", str(out), "--dir", str(site.path)),
+        "training patients, the plan's minimum is 900",
+    )
+
+
 def test_without_a_cohort_it_says_what_to_do(here, place):
     out, site = place
     shutil.rmtree(site.cohorts)

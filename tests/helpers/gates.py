@@ -8,7 +8,9 @@ from client.governance.gate import Gate
 from client.governance.policy import Policy
 from common import wire
 from common.models import build_model
+from common.results.final import answer_text
 from tests.helpers.plans import small_plan
+from tests.helpers.results import final_answer
 
 PLAN = small_plan(rounds=6, evaluation={"every": 2})
 WEIGHTS = wire.get_weights(build_model(PLAN))
@@ -80,6 +82,9 @@ def _honest(kind, changes):
     if kind == "evaluate":
         numbers = {wire.N_EXAMPLES: 50, **dict.fromkeys(wire.EVALUATE_NUMBERS, 0.25)}
         return RecordDict({wire.METRICS: MetricRecord(numbers | changes)})
+    if kind == wire.EVALUATE_FINAL:
+        answer = answer_text(final_answer(**changes))
+        return RecordDict({wire.CONFIG: ConfigRecord({wire.FINAL: answer})})
     numbers = dict.fromkeys(wire.query_numbers(PLAN.findings), 0) | {
         wire.N_EXAMPLES: 50, wire.N_TRAIN: 50, wire.N_VALIDATION: 20, "length-1": 50,
         "positive:pneumonia": 20, "negative:pneumonia": 30,

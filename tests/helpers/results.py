@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import numpy as np
+
+from common.results.final import FinalAnswer
 from common.results.run import (
     Arms,
     Bin,
@@ -16,6 +19,7 @@ from common.results.run import (
     Traffic,
     Verdict,
 )
+from common.spread import Spread
 from tests.helpers.plans import small_plan
 
 
@@ -72,4 +76,20 @@ def run_result(sites: dict[str, float], temperature: float | None = 1.4) -> RunR
         engine="sequential",
         data={"source": "phantom"},
         versions={"python": "3"},
+    )
+
+
+def final_answer(auroc: float = 0.8, n: int = 40, seed: int = 0) -> FinalAnswer:
+    """A hospital's, of `n` patients of each class whose scores overlap."""
+    rng, labels = np.random.default_rng(seed), np.repeat([1.0, 0.0], n)
+    logits = np.where(labels == 1, rng.normal(1.0, 1.0, 2 * n), rng.normal(-1.0, 1.0, 2 * n))
+    spread = Spread.of(1 / (1 + np.exp(-logits)), labels, np.arange(2 * n).astype(str), 10)
+    assert spread is not None
+    spreads = {"pneumonia": spread}
+    told = {**vars(verdict(auroc)), "n_patients": 2 * n, "n_sequences": 2 * n}
+    return FinalAnswer(
+        federated=Verdict(**told),
+        validation=spreads,
+        test=spreads,
+        subgroups={"sex": {"F": spreads, "M": spreads}},
     )

@@ -1,36 +1,14 @@
-"""What the commands say at their end: every number that is known, n/a for the others, and where the report is."""
+"""What an audit says at its end: what was promised beside what was found."""
 
 import math
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from common.metrics import Estimate
 from common.results.attacks import CanaryAttack, Inversion, Membership, PrivacyAudit
-from simulation.summary import audit_lines, print_run
-from tests.helpers.results import run_result
+from simulation.summary import audit_lines
 
 PLAIN = CanaryAttack(canaries=40, guesses=20, right=15, auroc=0.7, epsilon_at_least=0.312)
-
-
-@pytest.fixture
-def wide(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "160")
-
-
-def test_a_run_s_hospitals_and_numbers_are_said(capsys, wide):
-    result = replace(run_result({"north": 0.81, "south": math.nan}), skipped={"not_dicom": 3})
-    print_run(result, Path("runs/x"))
-    said = capsys.readouterr().out
-    north = next(line for line in said.splitlines() if "north" in line)
-    assert "0.810 (0.710–0.910)" in north
-    assert "+0.050" in north
-    assert "n/a" in next(line for line in said.splitlines() if "south" in line)
-    assert "federated, all hospitals: 0.800" in said
-    assert "left out: not dicom 3" in said
-    assert "report: runs/x/report.html" in said
-    assert "centralised:" not in said  # no such arm
 
 
 def test_an_audit_says_what_was_promised_and_what_was_found():

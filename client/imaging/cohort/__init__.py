@@ -8,8 +8,13 @@ It is written beside its place and renamed into it, so it is whole or not there;
 change are taken over from the cohort before.
 """
 
-from client.imaging.cohort.building import build_cohort, is_current, remove_patient, stamp_of
+import importlib
+from typing import TYPE_CHECKING
+
 from client.imaging.cohort.reading import Cohort, pseudonym, require_trainable, split_position
+
+if TYPE_CHECKING:
+    from client.imaging.cohort.building import build_cohort, is_current, remove_patient, stamp_of
 
 __all__ = [
     "Cohort",
@@ -21,3 +26,10 @@ __all__ = [
     "split_position",
     "stamp_of",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """What builds a cohort, once it is asked for: it brings pydicom, two seconds that training is spared."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("client.imaging.cohort.building"), name)

@@ -15,14 +15,15 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import feather
 
-from client.imaging.attributes import ATTRIBUTES
 from client.imaging.cohort.reading import FORMAT, RULES, Part, pseudonym
 from client.imaging.decoding import Decoded, decode
 from client.imaging.deidentify import scan
 from client.imaging.frames import Frame, Image
 from client.imaging.outcome import Reason, Tally
-from client.imaging.pixels import DicomPixels, Pixels
+from client.imaging.pixels import DicomPixels
 from client.imaging.sequence import Collection, Sequence
+from common.arrays import Pixels
+from common.attributes import ATTRIBUTES
 from common.errors import DataError
 from common.plan import Input, canonical_json
 from common.progress import follow

@@ -13,9 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import feather
 
-from client.imaging.attributes import ATTRIBUTES
 from client.imaging.outcome import Tally
-from client.imaging.pixels import Pixels
+from common.arrays import Pixels
+from common.attributes import ATTRIBUTES
 from common.errors import DataError
 from common.plan import Input, Split
 

@@ -9,8 +9,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from client.imaging.cohort import Cohort
-from client.imaging.pixels import Pixels
 from client.imaging.quality.facts import Quality
+from common.arrays import Pixels
 from common.plan import Input
 from common.report import charts
 from common.report.template import render

@@ -1,0 +1,62 @@
+"""What a hospital tells of a run's last model at the end (common/results/final.py)."""
+
+import numpy as np
+
+from common.attributes import GROUPS
+from common.errors import RefusedError
+from common.plan import Plan
+from common.results.final import FinalAnswer
+from common.scores import Predictions, choose_threshold, gain, judge
+from common.spread import Spread
+
+Spreads = dict[str, Spread]
+"""By finding."""
+
+
+def answer_finally(
+    plan: Plan, validation: Predictions, test: Predictions, alone: Predictions | None, least: int
+) -> FinalAnswer:
+    """From the last model's predictions, and on `test` those of the model that the hospital trained alone. No
+    number
+    has fewer than `least` patients behind it.
+
+    Raises:
+        RefusedError: it would have.
+    """
+    told = _spreads(plan, test, least)
+    if told is None or len(set(test.patients.tolist())) < least:
+        raise RefusedError(
+            f"fewer than {least} test patients are of a class: this site's final scores stay here"
+        )
+    threshold = choose_threshold(validation, plan)
+    return FinalAnswer(
+        federated=judge(test, plan, threshold),
+        alone=judge(alone, plan, threshold) if alone else None,
+        gain=gain(test, alone, plan) if alone else None,
+        validation=_spreads(plan, validation, least)
+        or {f: Spread(positive=(), negative=()) for f in plan.findings},
+        test=told,
+        subgroups={name: groups for name in GROUPS if (groups := _groups(plan, test, name, least))},
+    )
+
+
+def _spreads(plan: Plan, predictions: Predictions, least: int) -> Spreads | None:
+    """None if those of one finding cannot be told."""
+    told: Spreads = {}
+    for k, finding in enumerate(plan.findings):
+        some = predictions.probabilities[:, k], predictions.labels[:, k], predictions.patients
+        spread = Spread.of(*some, least)
+        if spread is None:
+            return None
+        told[finding] = spread
+    return told
+
+
+def _groups(plan: Plan, test: Predictions, attribute: str, least: int) -> dict[str, Spreads]:
+    """Group -> its spreads; empty if a group is too small, as what is left out could be worked out from the
+    rest."""
+    values = test.attributes[attribute]
+    names = [name for name in GROUPS[attribute] if (values == name).any()]
+    told = {name: _spreads(plan, test.where(values == name), least) for name in names}
+    whole = {name: spreads for name, spreads in told.items() if spreads is not None}
+    return whole if len(whole) == len(names) > 1 and np.isin(values, names).all() else {}

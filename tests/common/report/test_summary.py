@@ -1,0 +1,38 @@
+"""What the commands say of a run at its end: every number that is known, n/a for the others, and where the
+report is."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from common.report.summary import print_run
+from tests.helpers.results import run_result
+
+
+@pytest.fixture
+def wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+def test_a_run_s_hospitals_and_numbers_are_said(capsys, wide):
+    result = replace(run_result({"north": 0.81, "south": math.nan}), skipped={"not_dicom": 3})
+    print_run(result, Path("runs/x"))
+    said = capsys.readouterr().out
+    north = next(line for line in said.splitlines() if "north" in line)
+    assert "0.810 (0.710–0.910)" in north
+    assert "+0.050" in north
+    assert "n/a" in next(line for line in said.splitlines() if "south" in line)
+    assert "federated, all hospitals: 0.800" in said
+    assert "left out: not dicom 3" in said
+    assert "report: runs/x/report.html" in said
+    assert "centralised:" not in said  # no such arm
+
+
+def test_what_a_hospital_does_not_tell_is_a_dash(capsys, wide):
+    result = run_result({"north": 0.81})
+    print_run(
+        replace(result, sites={"north": replace(result.sites["north"], n_patients=None)}), Path("runs/x")
+    )
+    assert "–" in next(line for line in capsys.readouterr().out.splitlines() if "north" in line).split()

@@ -1,0 +1,71 @@
+"""A deployed run's result: the hospitals' own numbers as they told them, the pooled ones from their cells."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from common.results.final import FinalReport
+from common.results.rounds import RoundReport
+from common.results.survey import Survey
+from common.scores import mean_auroc
+from common.spread import Spread
+from server.outcome import outcome
+from tests.helpers.plans import small_plan
+from tests.helpers.results import final_answer
+from tests.helpers.surveys import TOLD
+
+PLAN = small_plan()
+HISTORY = [RoundReport(round=1, bytes_down=10, bytes_up=20, sites={}, failed={}, seconds=2.0)]
+NOTHING = Spread(positive=(), negative=())
+
+
+def result(sites, survey=None, silent=None):
+    return outcome(PLAN, FinalReport(sites=sites, silent=silent or {}), HISTORY, survey)
+
+
+def test_a_hospital_s_own_numbers_stand_as_they_were_told():
+    north, south = final_answer(0.9, seed=1), final_answer(0.7, seed=2)
+    found = result({"north": north, "south": south}, Survey.of(TOLD, PLAN.findings), {"west": "its policy"})
+    assert found.sites["north"].federated == replace(
+        north.federated,
+        accuracy=found.sites["north"].federated.accuracy,
+        accuracy_ci=found.sites["north"].federated.accuracy_ci,
+    )
+    assert found.test.federated.mean.auroc == pytest.approx(0.8)
+    assert found.silent == {"west": "its policy"}
+    assert found.test.federated.n_patients == 160
+    assert (found.bytes.down, found.bytes.up, found.timing.rounds_s) == (10, 20, 2.0)
+    assert found.sites["south"].prevalence == {"pneumonia": 0.5}
+    assert found.engine == "deployment"
+    c = found.confusion
+    assert c.true_positive + c.false_negative == c.true_negative + c.false_positive == 80
+    assert sum(b.n for b in found.calibration) == 160
+    assert {name: group.n_patients for name, group in found.subgroups["sex"].items()} == {"F": 160, "M": 160}
+
+
+def test_the_pairs_within_a_hospital_count_as_it_told_them():
+    answer = final_answer(0.5)
+    told = result({"north": answer}).test.federated
+    assert told.auroc == pytest.approx(0.5)  # whatever the cells say: all pairs are its own
+    both = result({"north": answer, "south": replace(answer, federated=replace(answer.federated, auroc=0.7))})
+    cells = result({"north": replace(answer, federated=replace(answer.federated, auroc=math.nan))})
+    across = cells.test.federated.auroc
+    assert both.test.federated.auroc == pytest.approx(0.25 * (0.5 + 0.7) + 0.5 * across, abs=1e-9)
+
+
+def test_a_site_s_split_is_what_it_told_of_it():
+    found = result({"south": final_answer()}, Survey.of(TOLD, PLAN.findings)).sites["south"]
+    assert "test" not in found.split
+    assert found.n_patients is None
+    assert result({"south": final_answer()}).sites["south"].split == {}
+
+
+def test_what_nobody_told_is_undefined_and_ends_nothing():
+    empty = replace(
+        final_answer(), validation={"pneumonia": NOTHING}, test={"pneumonia": NOTHING}, subgroups={}
+    )
+    found = result({"north": empty})
+    assert math.isnan(found.test.federated.auroc)
+    assert found.confusion.true_positive == 0
+    assert mean_auroc([found.sites["north"].federated]) == 0.8
