@@ -38,6 +38,7 @@ from common.files import held
 from common.flower import require_flower
 from common.logs import set_up_logs
 from common.monitoring import Monitoring
+from common.protocol import program
 
 log = logging.getLogger("pneumofed.agent")
 
@@ -311,6 +312,6 @@ def serve(path: Path) -> None:
         agent = Agent(folder, link, monitoring)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.ended.set())
-        log.info("serving for %s", settings.server)
+        log.info("serving for %s, pneumofed %s", settings.server, program())
         agent.run()
         monitoring.close()

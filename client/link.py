@@ -56,9 +56,11 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from client.bounded import BoundedTransport
 from client.instance import HEADER, instance_of
+from common import protocol
 from common.errors import LinkError, WireError
 from common.files import write_atomically
 from common.objects import SPARE_BYTES, most_objects, unfold, walk
+from common.text import printable
 from common.trust import PATH as TRUST_PATH
 from common.trust import Trust
 
@@ -126,7 +128,7 @@ class FleetLink:
         """From the next request on, connect with these certificates."""
         before = self._client._client
         transport = BoundedTransport(tls, self._proxy)
-        headers = {"accept-encoding": "identity", HEADER: self._instance}
+        headers = {"accept-encoding": "identity", HEADER: self._instance, **protocol.headers()}
         self._client._client = httpx.Client(transport=transport, timeout=TIMEOUT_S, headers=headers)
         before.close()
 
@@ -137,6 +139,8 @@ class FleetLink:
         try:
             response = self._client._client.post(url, content=b"", headers=header)
             response.raise_for_status()
+            if (why := protocol.objection(response.headers, "the server", "this site")) is not None:
+                raise LinkError(f"{self._server}: {why}")
             if (skew := clock_skew(response)) is not None and abs(skew) > MAX_SKEW_S:
                 log.warning("%s; set it right (NTP)", describe_skew(skew))
             return Trust.parse(response.json())
@@ -361,6 +365,8 @@ def _explain_status(response: httpx.Response, server: str) -> str:
             f"{server}: another machine, or a copy of this folder, uses this site's keys; stop one of "
             "the two (a site that has moved is let in within a minute)"
         )
+    if response.status_code == httpx.codes.UPGRADE_REQUIRED:
+        return f"{server}: {printable(response.text, 300)}"
     if code == 2004:
         return f"{server}: still takes this site's last session for alive; it ends within a minute"
     return f"{server}: answered {response.status_code} {response.reason_phrase}"

@@ -3,11 +3,18 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from common.config import Settings
+from common.first_plan import FIRST_KEYS
 from common.methods import METHODS, Method
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -216,7 +223,6 @@ class Federation(Settings):
         gt=0.0,
         le=1.0,
         description="largest share of the weights that one of three or more sites has; 1 is any",
-        exclude_if=lambda share: share == MAX_SHARE,  # plans of before keep their hash
     )
 
 
@@ -236,12 +242,10 @@ class Evaluation(Settings):
     final: bool = Field(
         default=False,
         description="at the end, sites whose policy allows it tell the last model's scores on test patients",
-        exclude_if=lambda final: not final,  # plans of before keep their hash, here and below
     )
     alone: bool = Field(
         default=False,
         description="with final: each site trains by itself too, and tells what the federation gained it",
-        exclude_if=lambda alone: not alone,
     )
 
     @model_validator(mode="after")
@@ -329,10 +333,34 @@ class Plan(Settings):
             raise ValueError(f"strategy {name} needs all steps of a round: leave training.early_stopping out")
         return self
 
+    @model_serializer(mode="wrap")
+    def _as_agreed(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Without the keys of later versions that say nothing new: the hash stays what hospitals approved."""
+        return _without_later(self, handler(self), self.always)
+
+    always: ClassVar[frozenset[str]] = frozenset()
+    """Keys that a plan's extension writes out, whatever they say."""
+
     @property
     def sha256(self) -> str:
-        """Hex SHA-256 of the plan's canonical JSON: sorted keys, no spaces, defaults written out."""
+        """Hex SHA-256 of the plan's canonical JSON: sorted keys, no spaces, defaults written out (but for
+        keys that
+        came after version 0.1: common/first_plan.py)."""
         return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
+
+
+def _without_later(
+    settings: Settings, tree: dict[str, object], always: frozenset[str], prefix: str = ""
+) -> dict[str, object]:
+    for name, field in type(settings).model_fields.items():
+        key, value = prefix + name, getattr(settings, name)
+        if name not in tree or key in always:
+            continue
+        if isinstance(value, Settings) and isinstance(inner := tree[name], dict):
+            _without_later(value, inner, always, f"{key}.")
+        if key not in FIRST_KEYS and value == field.get_default(call_default_factory=True):
+            del tree[name]
+    return tree
 
 
 def evaluates(plan: Plan, number: int) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Annotated
 
 # Before Flower is imported anywhere: a hospital phones nobody.
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
@@ -12,6 +13,7 @@ import typer
 from client import cli as client_cli
 from client.prediction import cli as prediction_cli
 from common.errors import PneumofedError
+from common.protocol import program
 from server import cli as server_cli
 from simulation import cli as simulation_cli
 
@@ -19,6 +21,22 @@ app = typer.Typer(
     help="Federated learning across hospitals for pneumonia detection from sequences of chest images.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pneumofed {program()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and end.")
+    ] = False,
+) -> None:
+    return
+
 
 app.add_typer(server_cli.app, name="server")
 app.add_typer(client_cli.app, name="client")

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from common import protocol
 from common.credentials import public_pem, sha256_fingerprint
 from common.logs import Sparing
 from common.trust import PATH as TRUST_PATH
@@ -61,6 +62,7 @@ class Door:
         self.connections: Counter[str] = Counter()
         """Open connections by their certificate's key."""
         self._instances: dict[str, tuple[str, float]] = {}  # site -> the machine that spoke for it, when
+        self._versions: dict[str, str] = {}  # site -> its program's
         self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,12 +81,16 @@ class Door:
             await _refuse(404, "no such call")(scope, receive, send)
         elif not length.isdecimal() or len(length) > 12 or int(length) > most:
             await _refuse(413, "request too large")(scope, receive, send)
+        elif (why := protocol.objection(headers, site, "the server")) is not None:
+            refusals.warning(why, about=site)
+            await _refuse(426, why)(scope, receive, send)
         elif self._elsewhere(site, headers.get(INSTANCE, "")):
             refusals.warning("two machines use its keys; was the site's folder copied?", about=site)
             await _refuse(409, "another machine uses this site's keys")(scope, receive, send)
         elif scope["path"] == TRUST_PATH:
             trust = self._judge.trust_answer(site, scope.get("peer_fingerprint", ""))
-            await JSONResponse(trust)(scope, receive, send)
+            self._note_version(site, protocol.version_of(headers))
+            await JSONResponse(trust, headers=protocol.headers())(scope, receive, send)
         else:
             async with self._places[site]:
                 await self._pass_on(scope, receive, send, int(length))
@@ -99,6 +105,11 @@ class Door:
             return True
         self._instances[site] = (instance, now)
         return False
+
+    def _note_version(self, site: str, version: str) -> None:
+        if self._versions.get(site) != version:
+            self._versions[site] = version
+            log.info("%s runs pneumofed %s", site, version)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, length: int) -> None:
         try:

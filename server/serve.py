@@ -15,6 +15,7 @@ from common.files import held
 from common.flower import require_flower
 from common.logs import set_up_logs
 from common.monitoring import Monitoring
+from common.protocol import program
 from server.check import certificates_of, check_certificates, days_of
 from server.control import ControlService
 from server.fleet import FleetService
@@ -47,7 +48,7 @@ def serve(folder: ServerFolder) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ended.set())
         monitoring.set_serving(True)
-        log.info("serving sites on %s:%d", settings.listen, settings.port)
+        log.info("serving sites on %s:%d, pneumofed %s", settings.listen, settings.port, program())
         days_left, told = monitoring.gauge("certificate_days_left", "until it ends", "certificate"), -math.inf
         while not ended.wait(5.0):
             service.follow_admissions()

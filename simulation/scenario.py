@@ -8,7 +8,7 @@ folders.
 import copy
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -142,6 +142,8 @@ def scenario_with(tree: dict[str, Any], values: dict[str, Any], where: str) -> "
 
 class Scenario(Plan):
     """A plan with the data and the machine to simulate it on."""
+
+    always: ClassVar[frozenset[str]] = frozenset({"data", "simulation"})
 
     data: Data = PhantomData()
     simulation: Machine = Machine()

@@ -2,12 +2,16 @@
 tests/server/test_fleet.py, test_grid.py."""
 
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from client import link as module
 from client.link import clock_skew, explain
 from common.errors import LinkError
+from common.protocol import PROTOCOL, PROTOCOL_HEADER, VERSION_HEADER, objection, version_of
+from server import door
 from tests.helpers.deployment import free_port
 from tests.helpers.local_sites import link_of, make_server, make_site
 
@@ -73,3 +77,46 @@ def test_other_answers_are_named(status, body, said):
 def test_a_missing_or_odd_date_is_no_clock():
     for headers in ({}, {"date": "yesterday"}):
         assert clock_skew(httpx.Response(200, headers=headers)) is None
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [({}, None), (PROTOCOL + 1, None), (PROTOCOL + 2, "the server must upgrade")],
+    ids=["of before", "next", "too new"],
+)
+def test_a_site_of_another_version_is_let_in_or_told_who_must_upgrade(tmp_path, monkeypatch, theirs, said):
+    folder, service = make_server(tmp_path)
+    try:
+        headers = (
+            theirs if isinstance(theirs, dict) else {PROTOCOL_HEADER: str(theirs), VERSION_HEADER: "9.0"}
+        )
+        monkeypatch.setattr(module, "protocol", SimpleNamespace(headers=lambda: headers, objection=objection))
+        link = link_of(make_site(tmp_path, "north", folder))
+        if said is None:
+            link.connect()
+            link.trust()
+            link.close()
+        else:
+            with pytest.raises(LinkError, match=rf"north runs pneumofed 9.0 \(protocol 4\).*{said}"):
+                link.connect()
+    finally:
+        service.stop()
+
+
+def test_a_server_that_is_too_new_is_named_by_the_site(tmp_path, monkeypatch):
+    folder, service = make_server(tmp_path)
+    try:
+        new = SimpleNamespace(
+            objection=lambda *_: None,
+            version_of=version_of,
+            headers=lambda: {PROTOCOL_HEADER: "7", VERSION_HEADER: "9.0"},
+        )
+        monkeypatch.setattr(door, "protocol", new)
+        link = link_of(make_site(tmp_path, "north", folder))
+        with pytest.raises(
+            LinkError,
+            match=r"the server runs pneumofed 9.0 \(protocol 7\), this site.*this site must upgrade",
+        ):
+            link.trust()
+    finally:
+        service.stop()

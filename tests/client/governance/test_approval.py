@@ -2,6 +2,7 @@ import pytest
 
 from client.governance.approval import MAX_UNDECIDED, Approvals
 from common.errors import ConfigError, RefusedError
+from common.plan import Plan
 from tests.helpers.plans import small_plan
 
 
@@ -113,3 +114,20 @@ def test_a_plan_is_found_by_the_beginning_of_its_hash(approvals):
     propose(approvals, small_plan(seed=8))
     with pytest.raises(ConfigError, match="several"):
         approvals.find("")
+
+
+def test_what_was_approved_stays_so_in_a_next_version_with_more_keys(tmp_path, monkeypatch):
+    class NextPlan(Plan):
+        budget: float | None = None
+        masks: tuple[int, ...] = (1, 2)
+
+    approvals, plan = Approvals(tmp_path), small_plan()
+    approvals.propose(plan.model_dump(mode="json"), plan.sha256)
+    approvals.approve(plan.sha256)
+    monkeypatch.setattr("client.governance.approval.Plan", NextPlan)
+    assert approvals.require(plan.sha256).sha256 == plan.sha256
+    assert approvals.approve(plan.sha256).runs == 2
+    other = small_plan(seed=9)
+    approvals.propose(other.model_dump(mode="json"), other.sha256)
+    approvals.approve(other.sha256)
+    assert approvals.compare(other.sha256)[1] == ["seed: 5 -> 9"]
