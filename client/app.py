@@ -56,15 +56,15 @@ class Site:
         config = SiteConfig.from_node(context.node_config)
         return _open_site(config, tuple(_stamp(folder) for folder in config.cohorts))
 
-    def weights_in(self, content: RecordDict) -> wire.Weights:
+    def weights_in(self, content: RecordDict, first: int = 1) -> wire.Weights:
         """The weights of a request, checked against the approved plan.
 
         Raises:
             WireError: another plan, a round that the plan does not have, or other tensors than the model's.
         """
         self.require_plan(content)
-        if wire.get_round(content) > self.plan.rounds:
-            raise WireError(f"found round {wire.get_round(content)}, the plan has {self.plan.rounds}")
+        if (number := wire.get_round(content, first)) > self.plan.rounds:
+            raise WireError(f"found round {number}, the plan has {self.plan.rounds}")
         return self.schema.unpack(wire.get_arrays(content))
 
     def memory_of(self, content: RecordDict) -> SiteMemory:
@@ -182,7 +182,7 @@ def evaluate(message: Message, context: Context) -> Message:
         raise RefusedError(
             "scores are computed without noise: under a plan with privacy this site keeps them"
         )
-    _as_used(site, message.content, start)
+    _as_used(site, message.content, start, wire.get_round(message.content))
     indices = site.cohort.split(site.plan.split)["validation"]
     if len(indices) == 0:
         raise DataError(f"{site.config.site}: no validation patients to evaluate on")
@@ -194,10 +194,11 @@ def evaluate(message: Message, context: Context) -> Message:
     )
 
 
-def _as_used(site: Site, content: RecordDict, weights: wire.Weights) -> None:
-    """Load the weights as the site would use them: with what stays here, of this round too."""
-    memory, following = site.memory_of(content), wire.get_round(content) + 1
-    wire.set_weights(site.model, {**weights, **personal_weights(site.plan, site.model, memory, following)})
+def _as_used(site: Site, content: RecordDict, weights: wire.Weights, number: int) -> None:
+    """Load the weights after round `number` as the site would use them: with what stays here, of that round
+    too."""
+    own = personal_weights(site.plan, site.model, site.memory_of(content), number + 1)
+    wire.set_weights(site.model, {**weights, **own})
 
 
 @app.evaluate("final")
@@ -206,7 +207,7 @@ def evaluate_finally(message: Message, context: Context) -> Message:
     them; the
     reply holds FINAL."""
     site = Site.of(context)
-    _as_used(site, message.content, site.weights_in(message.content))
+    _as_used(site, message.content, site.weights_in(message.content, first=0), site.plan.rounds)
     validation, test = _predicted(site, "validation"), _predicted(site, "test")
     alone = _alone(site) if site.plan.evaluation.alone else None
     answer = answer_finally(site.plan, validation, test, alone, site.config.min_patients)

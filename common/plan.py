@@ -78,7 +78,7 @@ class Model(Settings):
     pretrained: str | None = Field(
         default=None,
         pattern="^[0-9a-f]{64}$",
-        description="SHA-256 of the file of weights that the encoder starts from",
+        description="SHA-256 of the file of weights that the model, or its encoder, starts from",
     )
     frozen_stages: int = Field(
         default=0, ge=0, le=16, description="of the encoder, from the input on, that stay as they start"
@@ -264,7 +264,12 @@ class Plan(Settings):
     min_patients: int = Field(
         default=10, ge=2, description="a site with fewer training patients does not take part"
     )
-    rounds: int = Field(default=10, ge=1, le=100_000)
+    rounds: int = Field(
+        default=10,
+        ge=0,
+        le=100_000,
+        description="0: nothing is trained, the model of model.pretrained is judged",
+    )
     input: Input = Input()
     model: Model = Model()
     training: Training = Training()
@@ -310,6 +315,13 @@ class Plan(Settings):
             )
         if self.evaluation.final and self.split.validation == 0.0:
             raise ValueError("evaluation.final needs validation patients, found split.validation 0")
+        if self.rounds == 0 and (
+            not self.evaluation.final or self.model.pretrained is None or self.evaluation.alone
+        ):
+            raise ValueError(
+                "found rounds 0, which judges a finished model: expected evaluation.final, model.pretrained "
+                "(the SHA-256 of its model.safetensors), and no evaluation.alone"
+            )
         if self.evaluation.alone and self.model.pretrained is not None:
             raise ValueError(
                 "evaluation.alone: sites do not have the pretrained weights; leave one of them out"
@@ -368,7 +380,7 @@ def evaluates(plan: Plan, number: int) -> bool:
     computed without noise."""
     every = plan.evaluation.every
     due = every > 0 and (number % every == 0 or number == plan.rounds)
-    return due and plan.split.validation > 0 and plan.privacy is None
+    return due and number > 0 and plan.split.validation > 0 and plan.privacy is None
 
 
 def canonical_json(tree: object) -> str:

@@ -79,6 +79,11 @@ def _limits(plan: Plan, simulated: bool) -> list[str]:
     ]
     if simulated:
         limits.append("Trained in a simulation: no hospital took part.")
+    if plan.model.pretrained is not None:
+        limits.append(
+            f"Started from weights with the SHA-256 {plan.model.pretrained[:12]}…: on whom those were "
+            "trained, and with what privacy, their own card says."
+        )
     stays = plan.strategy.method.stays
     if stays in (Stays.HEAD, Stays.NORMS):
         limits.append(

@@ -195,7 +195,10 @@ def run(
         typer.Option("--sites", min=1, help="Sites to wait for.", show_default="all that are admitted"),
     ] = None,
     pretrained: Annotated[
-        Path | None, typer.Option(help="The file that the plan's model.pretrained names.")
+        Path | None,
+        typer.Option(
+            help="The file, or the handed-over model's folder, that the plan's model.pretrained names."
+        ),
     ] = None,
     dir_: Dir = HERE,
 ) -> None:

@@ -1,6 +1,8 @@
 """The end of a run: each site is asked once for the last model's scores on its test patients."""
 
 import logging
+import time
+from collections.abc import Callable
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -9,22 +11,33 @@ from common import wire
 from common.errors import WireError
 from common.plan import Plan
 from common.results.final import FinalAnswer, FinalReport, read_answer
-from server.roster import Deployment, Roster, collect, objection
+from server.roster import POLL_S, Roster, collect, objection
+from server.rounds import GRACE_S
 
+Gathering = Callable[[list[str], int, dict[str, str]], None]
 log = logging.getLogger("pneumofed.server")
 
 
-def ask_finally(grid: Grid, plan: Plan, weights: wire.Weights, deployment: Deployment) -> FinalReport:
-    """The answers of the sites that are there; a site that gives none costs nothing but its own numbers.
+def ask_finally(
+    grid: Grid,
+    plan: Plan,
+    weights: wire.Weights,
+    roster: Roster,
+    gathering: Gathering = lambda *_: None,
+) -> FinalReport:
+    """The answers of the sites that are there; one that gives none costs its own numbers alone. Where nothing
+    was
+    trained before, the run's sites are waited for; `gathering` is told as an Observer is.
 
     Raises:
         RunError: the run was stopped.
     """
-    roster = Roster(deployment)
-    roster.greet(grid, plan)
+    present = _gather(grid, plan, roster, gathering)
     # A site that trains alone before it answers has as long as the whole run had.
     wait_s = plan.federation.deadline_s * (plan.rounds if plan.evaluation.alone else 1)
-    config = ConfigRecord({wire.PLAN_SHA256: plan.sha256, wire.RUN: deployment.run, wire.ROUND: plan.rounds})
+    config = ConfigRecord(
+        {wire.PLAN_SHA256: plan.sha256, wire.RUN: roster.deployment.run, wire.ROUND: plan.rounds}
+    )
     packed = wire.pack(weights)
     requests = [
         Message(
@@ -32,7 +45,7 @@ def ask_finally(grid: Grid, plan: Plan, weights: wire.Weights, deployment: Deplo
             node,
             wire.EVALUATE_FINAL,
         )
-        for node in roster.present(grid)
+        for node in present
     ]
     told: dict[str, FinalAnswer] = {}
     silent = dict.fromkeys(
@@ -48,6 +61,19 @@ def ask_finally(grid: Grid, plan: Plan, weights: wire.Weights, deployment: Deplo
     for site, why in (silent := {**roster.refused, **silent}).items():
         log.warning("%s: no final scores: %s", site, why)
     return FinalReport(sites=dict(sorted(told.items())), silent=dict(sorted(silent.items())))
+
+
+def _gather(grid: Grid, plan: Plan, roster: Roster, gathering: Gathering) -> list[int]:
+    """Nodes of the sites that are there; after training, those that come within a moment."""
+    deployment = roster.deployment
+    end = time.monotonic() + (deployment.wait_s if plan.rounds == 0 else min(deployment.wait_s, GRACE_S))
+    while True:
+        roster.greet(grid, plan)
+        present = roster.present(grid)
+        if len(present) >= deployment.min_sites or time.monotonic() >= end:
+            return present
+        gathering([roster.names[node] for node in present], deployment.min_sites, dict(roster.refused))
+        time.sleep(POLL_S)
 
 
 def _read(reply: Message, plan: Plan) -> FinalAnswer:

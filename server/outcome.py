@@ -32,7 +32,7 @@ ENGINE = "deployment"
 
 def outcome(plan: Plan, final: FinalReport, history: History, survey: Survey | None) -> RunResult:
     """What metrics.json of a deployed run holds. There must be an answer."""
-    answers, last = final.sites, history[-1].evaluation
+    answers, last = final.sites, history[-1].evaluation if history else None
     temperature = last.temperature if last else math.nan
     test = {name: _rebuilt(name, answer.test, plan) for name, answer in answers.items()}
     pooled = Predictions.together(list(test.values()))

@@ -16,20 +16,21 @@ from common import wire
 from common.config import dump_yaml, load_yaml
 from common.errors import PneumofedError, RunError
 from common.files import next_free, write_atomically
+from common.handover import MODEL
 from common.monitoring import Monitoring
 from common.plan import Plan
 from common.results.final import write_final
 from common.results.rounds import RoundReport, write_history
 from common.results.run import write_result
 from common.results.status import FILE, Progress, RunRecord, RunState, Status, read_record, write_record
-from common.results.survey import read_survey
+from common.results.survey import Survey, write_survey
 from server.app import build_app
-from server.checkpoint import load_checkpoint
+from server.checkpoint import Checkpoint, load_checkpoint
 from server.final import ask_finally
 from server.fleet import FleetService
 from server.grid import FleetGrid
 from server.outcome import outcome
-from server.roster import Deployment
+from server.roster import Deployment, Roster
 from server.settings import ServerFolder
 from server.strategies import require_enough_sites
 
@@ -103,7 +104,8 @@ class Runner:
             starting_model(plan, pretrained)
             write_atomically(self._folder.runs / name / "plan.yaml", dump_yaml(plan).encode())
             if pretrained is not None:
-                write_atomically(self._folder.runs / name / PRETRAINED, pretrained.read_bytes())
+                given = pretrained / MODEL if pretrained.is_dir() else pretrained
+                write_atomically(self._folder.runs / name / PRETRAINED, given.read_bytes())
             self._launch(name, plan, RunRecord(run=uuid.uuid4().hex, min_sites=needed, started=_now()))
             return name
 
@@ -225,26 +227,31 @@ class Runner:
             config["pretrained"] = str(folder / PRETRAINED)
         context = Context(grid.run.run_id, SUPERLINK_NODE_ID, {}, RecordDict(), config)  # type: ignore[arg-type]
         build_app(watch, deployment)(grid, context)
-        self._hand_over(folder, grid, deployment)
+        self._hand_over(folder, grid, deployment, watch)
 
-    def _hand_over(self, folder: Path, grid: FleetGrid, deployment: Deployment) -> None:
+    def _hand_over(self, folder: Path, grid: FleetGrid, deployment: Deployment, watch: Watch) -> None:
         """The final weights as a file of their own, the history as JSON, and what the sites say of the last
         model."""
+        from common.models.pretrained import starting_model
+
         plan = load_yaml(folder / "plan.yaml", Plan)
         checkpoint = load_checkpoint(folder, plan.sha256)
+        if plan.rounds == 0:
+            checkpoint = Checkpoint(0, wire.get_weights(starting_model(plan, folder / PRETRAINED)))
         if checkpoint is None:
             raise RunError(f"{folder}: the run ended without a checkpoint")
         metadata = {"plan_sha256": plan.sha256, "rounds": str(checkpoint.round)}
-        write_atomically(
-            folder / "model.safetensors", save(wire.model_part(checkpoint.weights), metadata=metadata)
-        )
+        write_atomically(folder / MODEL, save(wire.model_part(checkpoint.weights), metadata=metadata))
         write_history(folder, checkpoint.history)
         if not plan.evaluation.final:
             return
-        final = ask_finally(grid, plan, checkpoint.weights, deployment)
+        roster = Roster(deployment)
+        final = ask_finally(grid, plan, checkpoint.weights, roster, watch.gathering)
+        survey = Survey.of(roster.declared, plan.findings)
+        write_survey(folder, survey)
         write_final(folder, final)
         if final.sites:
-            write_result(folder, outcome(plan, final, checkpoint.history, read_survey(folder)))
+            write_result(folder, outcome(plan, final, checkpoint.history, survey))
 
 
 def _now() -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from client.imaging.sources import DicomFolder, ImageIndex, NpzFile, Source
 from common.config import Settings, set_value, validate
@@ -147,6 +147,14 @@ class Scenario(Plan):
 
     data: Data = PhantomData()
     simulation: Machine = Machine()
+
+    @model_validator(mode="after")
+    def _trains(self) -> "Scenario":
+        if self.rounds == 0:
+            raise ValueError(
+                "found rounds 0, which judges a model at real hospitals; here, pneumofed evaluate does"
+            )
+        return self
 
     @property
     def plan(self) -> Plan:

@@ -117,7 +117,7 @@ class Calendar:
             RefusedError: others were, or others were evaluated after that round.
         """
         last = self.runs()[run]
-        shown = last.final or (last.shown if last.evaluated == number else weights)
+        shown = last.final or (last.shown if last.shown and last.evaluated == number else weights)
         if weights != shown:
             raise RefusedError("the final scores are asked for other weights than this site was shown")
         self._note(run, replace(last, final=weights))

@@ -91,10 +91,10 @@ class Gate:
         if request.metadata.message_type == MessageType.QUERY:
             self._approvals.require_run(plan.sha256, run, begins=False)
             return
-        number = wire.get_round(request.content)
+        kind = request.metadata.message_type
+        number = wire.get_round(request.content, 0 if kind == wire.EVALUATE_FINAL else 1)
         if number > plan.rounds:
             raise RefusedError(f"found round {number}, the plan has {plan.rounds}")
-        kind = request.metadata.message_type
         if kind == MessageType.EVALUATE and not evaluates(plan, number):
             raise RefusedError(f"the plan has no evaluation after round {number}")
         if kind == wire.EVALUATE_FINAL and (number != plan.rounds or not plan.evaluation.final):

@@ -1,8 +1,10 @@
-"""An encoder's first weights from a file that somebody has: checked by hash, converted from BatchNorm to
-GroupNorm.
+"""A run's first weights from a file that somebody has, checked by hash: a whole model of ours, which a run
+goes
+on with or only judges; or an encoder's, converted from BatchNorm to GroupNorm.
 
-The file is safetensors (which cannot carry code) with torchvision's names. Only who starts a run needs it:
-sites get the weights with the first round. docs/model.md tells how to make one.
+The file is safetensors (which cannot carry code), with our names or torchvision's. Only who starts a run
+needs
+it: sites get the weights with the first round. docs/model.md tells how to make one.
 """
 
 import hashlib
@@ -15,19 +17,23 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from common.errors import ConfigError
+from common.handover import MODEL
 from common.models.cnn_lstm import CNNLSTM, build_model
 from common.models.encoders import ENCODERS
 from common.plan import Plan
 
 
 def starting_model(plan: Plan, file: Path | None) -> CNNLSTM:
-    """The plan's model before the first round: by its seed alone, or with the encoder's weights from `file`.
+    """The plan's model before the first round: by its seed alone, or with the weights from `file`, a file or
+    the
+    folder of a model that was handed over.
 
     Raises:
         ConfigError: the plan names a file and none is given, or the other way round; it is another file; or
         its tensors do not fit.
     """
     model, wanted = build_model(plan), plan.model.pretrained
+    file = file / MODEL if file is not None and file.is_dir() else file
     if wanted is None and file is None:
         return model
     if wanted is None or file is None:
@@ -40,6 +46,9 @@ def starting_model(plan: Plan, file: Path | None) -> CNNLSTM:
             f"model.pretrained: found {given}; give both (pretrained: the file's SHA-256), or neither"
         )
     tensors = read_tensors(file, wanted)
+    if tensors.keys() == model.state_dict().keys():
+        load_whole(model, tensors, str(file))
+        return model
     load_encoder(model.encoder, plan.model.encoder, tensors, str(file))
     return model
 
@@ -59,6 +68,18 @@ def read_tensors(file: Path, sha256: str) -> dict[str, Tensor]:
         raise ConfigError(
             f"{file}: not a safetensors file ({type(e).__name__}); docs/model.md tells how to make one"
         ) from None
+
+
+def load_whole(model: CNNLSTM, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Copy a trained model. Raises ConfigError for another shape, or a value that is not finite; names the
+    tensor."""
+    for name, expected in model.state_dict().items():
+        if tensors[name].shape != expected.shape or not torch.isfinite(tensors[name]).all():
+            raise ConfigError(
+                f"{where}: tensor {name}: found shape {tuple(tensors[name].shape)} or values that are not "
+                f"finite, expected {tuple(expected.shape)}; is it a model of this plan?"
+            )
+    model.load_state_dict(dict(tensors))
 
 
 @torch.no_grad()

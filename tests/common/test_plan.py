@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from common.config import dump_yaml, load_yaml
 from common.models.encoders import ENCODERS
-from common.plan import Evaluation, Model, Plan, Training, Window, canonical_json, diff_plans
+from common.plan import Evaluation, Model, Plan, Training, Window, canonical_json, diff_plans, evaluates
 
 plans = st.builds(
     Plan,
@@ -117,3 +117,27 @@ def test_a_key_that_says_its_default_is_as_good_as_none():
     final = load_yaml(path, Plan, ["evaluation.final=true"])
     assert final.sha256 != OLD["configs/quickstart.yaml"]
     assert diff_plans(load_yaml(path, Plan), final) == ["evaluation.final: (absent) -> true"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rounds": 0}, "rounds 0, which judges a finished model"),
+        ({"rounds": 0, "evaluation": {"final": True}}, "rounds 0, which judges a finished model"),
+        ({"evaluation": {"alone": True}}, "set final too"),
+        ({"evaluation": {"final": True}, "split": {"validation": 0.0}}, "needs validation patients"),
+        ({"evaluation": {"final": True}, "privacy": {"epsilon": 1.0, "delta": 1e-3}}, "without noise"),
+        (
+            {"evaluation": {"final": True, "alone": True}, "model": {"pretrained": "0" * 64}},
+            "do not have the pretrained weights",
+        ),
+    ],
+)
+def test_final_scores_that_cannot_be_told_are_refused(changes, said):
+    with pytest.raises(ValidationError, match=said):
+        Plan(name="a", **changes)
+
+
+def test_a_plan_of_no_rounds_is_validated_never():
+    plan = Plan(name="a", rounds=0, evaluation={"final": True}, model={"pretrained": "0" * 64})
+    assert not any(evaluates(plan, number) for number in range(3))

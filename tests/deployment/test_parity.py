@@ -1,11 +1,16 @@
 """Simulation and deployment are one program: the same weights, bit for bit."""
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
+from common import wire
+from common.config import dump_yaml
+from common.models import build_model
 from common.plan import Plan
 from server.rounds import Silent
 from simulation import runs
@@ -95,3 +100,54 @@ def judged(d, plan, tmp_path, trained, told):
         return assess(scenario, some, results, out)
     finally:
         torch.set_num_threads(threads)
+
+
+def test_a_model_is_judged_at_three_hospitals_and_trained_further_by_its_hash(deployment, tmp_path):
+    """Rounds 0: nothing is trained, whoever approves late is waited for; then the same model goes on."""
+    trained = make_model(tmp_path / "given", deployed_plan(seed=1))
+    hash_of = hashlib.sha256((trained / "model.safetensors").read_bytes()).hexdigest()
+    judge = deployed_plan(rounds=0, model=small_model(hash_of), evaluation={"final": True})
+    d = deployment(2, judge)
+    names = ["site-1", "site-2"]
+    for name in names:
+        d.make_cohort(name, 150)
+        d.set(name, policy={"final": True, "min_patients": 5})
+    d.up(*names)
+    name = d.ask("run", str(d.write_plan()), "--pretrained", str(trained)).split()[1]
+    assert d.wait_finished(name) == []
+    told = json.loads(d.ask("report", name, "--json"))
+    assert sorted(told["sites"]) == names
+    before = load_file(trained / "model.safetensors")
+    assert all(np.array_equal(d.weights(name)[key], before[key]) for key in before)
+    assert {entry["kind"] for entry in d.audit("site-1") if entry["event"] == "sent"} == {
+        "query",
+        "evaluate.final",
+    }
+
+    further = deployed_plan(rounds=1, model=small_model(hash_of))
+    d.approve(*names, plan=further)
+    (d.path / "plan.yaml").write_text(dump_yaml(further))
+    name = d.ask(
+        "run", str(d.path / "plan.yaml"), "--pretrained", str(trained / "model.safetensors")
+    ).split()[1]
+    d.wait_finished(name)
+    moved = [np.abs(d.weights(name)[key] - before[key]).max() for key in before]
+    assert 0 < max(moved) < 0.5
+    d.ask("export", name, "--out", str(tmp_path / "model"))
+    limits = json.loads((tmp_path / "model" / "card.json").read_text())["limits"]
+    assert any(hash_of[:12] in limit for limit in limits)
+    done = d.command("server", "run", str(d.write_plan()), "--dir", str(d.server.path))
+    assert done.returncode == 2
+    assert "model.pretrained: found no file" in done.stderr
+
+
+def small_model(pretrained):
+    return {**deployed_plan().model.model_dump(), "pretrained": pretrained}
+
+
+def make_model(folder, plan):
+    """A model's folder, as it is handed over but for its card."""
+    folder.mkdir()
+    (folder / "plan.yaml").write_text(dump_yaml(plan))
+    save_file(wire.get_weights(build_model(plan)), folder / "model.safetensors", metadata={"rounds": "9"})
+    return folder

@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict
 from common import wire
 from common.results.final import answer_text
 from server.final import ask_finally
-from server.roster import Deployment
+from server.roster import Roster
 from tests.helpers.grids import START, ScriptedGrid
 from tests.helpers.plans import small_plan
 from tests.helpers.results import final_answer, verdict
@@ -44,7 +44,7 @@ def ask(answer_of, silent=()):
         )
         return Message(content, reply_to=message)
 
-    report = ask_finally(ScriptedGrid(script, 3, silent), PLAN, START, Deployment())
+    report = ask_finally(ScriptedGrid(script, 3, silent), PLAN, START, Roster())
     return report, sorted(questions)
 
 

@@ -138,3 +138,32 @@ def test_a_file_that_does_not_fit_is_refused_by_name(file, tmp_path):
     path, sha256 = file(data=b"rubbish" * 100)
     with pytest.raises(ConfigError, match="not a safetensors file"):
         starting_model(plan_with(sha256), path)
+
+
+def whole(tmp_path, **changes):
+    """A trained model's folder, and the plan that starts from it."""
+    model = starting_model(small_plan(seed=3), None)
+    tensors = {name: t.clone() for name, t in model.state_dict().items()} | changes
+    (tmp_path / "model.safetensors").write_bytes(data := save(tensors))
+    plan = small_plan(
+        model={**small_plan().model.model_dump(), "pretrained": hashlib.sha256(data).hexdigest()}
+    )
+    return plan, model.state_dict()
+
+
+def test_a_whole_model_is_gone_on_with_from_its_file_or_folder(tmp_path):
+    plan, tensors = whole(tmp_path)
+    for given in (tmp_path, tmp_path / "model.safetensors"):
+        found = starting_model(plan, given).state_dict()
+        assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
+def test_a_model_of_another_plan_is_refused_by_tensor(tmp_path):
+    name = next(iter(starting_model(small_plan(), None).state_dict()))
+    for wrong in (
+        torch.zeros(3, 3),
+        torch.full_like(starting_model(small_plan(), None).state_dict()[name], torch.nan),
+    ):
+        plan, _ = whole(tmp_path, **{name: wrong})
+        with pytest.raises(ConfigError, match=f"tensor {re.escape(name)}: .*is it a model of this plan"):
+            starting_model(plan, tmp_path)
