@@ -46,6 +46,8 @@ class Handed:
     one."""
     data: str = ""
     """Path of the data that a simulation split, as it was given; "" where that is not known."""
+    data_sha256: str = ""
+    """Of their tables (client/prediction/parts.py); "" where that is not known."""
 
 
 def read_model(folder: Path) -> Handed:
@@ -67,7 +69,7 @@ def read_model(folder: Path) -> Handed:
     except (SafetensorError, OSError, ValueError, TypeError) as e:
         raise ConfigError(f"{folder / MODEL}: not a readable safetensors file ({type(e).__name__})") from None
     known = None if math.isnan(threshold) else threshold
-    return Handed(folder, plan, weights, run, temperature, known, _data(folder))
+    return Handed(folder, plan, weights, run, temperature, known, *_data(folder))
 
 
 def _card(folder: Path) -> tuple[str, float, float]:
@@ -90,9 +92,10 @@ def _simulation(folder: Path) -> tuple[str, float, float]:
     return "simulation", result.temperature, result.confusion.threshold
 
 
-def _data(folder: Path) -> str:
-    path = read_result(folder).data.get("path") if (folder / RESULT).is_file() else None
-    return path if isinstance(path, str) else ""
+def _data(folder: Path) -> tuple[str, str]:
+    data = read_result(folder).data if (folder / RESULT).is_file() else {}
+    path, sha256 = data.get("path"), data.get("sha256")
+    return path if isinstance(path, str) else "", sha256 if isinstance(sha256, str) else ""
 
 
 def sha256_of(path: Path) -> str:

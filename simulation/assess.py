@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from pydantic import JsonValue
 
 from client.compute.device import choose_device, describe
 from client.imaging.cohort import Cohort
 from client.imaging.outcome import Tally
 from client.methods import personal_weights
 from client.methods.memory import SiteMemory
+from client.prediction.parts import content_sha256
 from client.training.evaluate import predictions
 from common import metrics, wire
 from common.models import build_model
@@ -109,9 +111,17 @@ def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpo
         skipped=tally.left_out(),
         device=describe(judge_.device),
         engine=scenario.simulation.engine,
-        data=scenario.data.model_dump(mode="json"),
+        data=_told_of(scenario),
         versions=versions(),
     )
+
+
+def _told_of(scenario: Scenario) -> dict[str, JsonValue]:
+    """The data as the scenario has it, and a hash by which they are known again
+    (prediction/parts.py)."""
+    told: dict[str, JsonValue] = scenario.data.model_dump(mode="json")
+    path = told.get("path")
+    return told | {"sha256": content_sha256(Path(path).expanduser())} if isinstance(path, str) else told
 
 
 def _together(by_site: dict[str, Predictions]) -> Predictions:

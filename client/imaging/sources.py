@@ -174,6 +174,8 @@ class ImageIndex:
 
     path: Path
     columns: Mapping[str, str] = field(default_factory=dict)
+    labelled: bool = True
+    """Whether labels are asked for; without, none is looked at."""
 
     def files(self) -> list[Path]:
         if not self.path.is_file():
@@ -214,7 +216,7 @@ class ImageIndex:
             raise DataError(
                 f"{self.path}: one patient's rows have different labels; a sequence has one label a finding"
             )
-        if np.isnan(labels).all():
+        if self.labelled and np.isnan(labels).all():
             tally.add(Reason.UNLABELLED)
             return None
         kept = [rows[i] for i in choose(len(rows), contract.max_frames, contract.modality)]
@@ -233,6 +235,8 @@ class ImageIndex:
         )
 
     def _labels(self, row: dict[str, str], findings: tuple[str, ...], where: str) -> NDArray[np.float32]:
+        if not self.labelled:
+            return np.full(len(findings), np.nan, np.float32)
         columns = [self._column(f) for f in findings]
         if len(findings) == 1 and columns[0] not in row:
             columns = [self._column("label")]

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from client.imaging.cohort import Cohort
-from client.imaging.decoding import decode
+from client.imaging.decoding import Decoded, decode
 from client.imaging.dicom import Header
 from client.imaging.frames import Frame
 from client.imaging.outcome import Tally
 from client.imaging.sequence import image_of, sequence_of
-from client.imaging.sources import patients_in
+from client.imaging.sources import ImageIndex, NpzFile, Source, patients_in
 from client.prediction.sequence import Seen
 from common.arrays import Pixels
 from common.errors import DataError
@@ -30,7 +30,8 @@ class Case:
     patient: str  # as in the files, or a cohort's pseudonym
     pixels: Pixels  # (T, size, size)
     positions: NDArray[np.float64]  # (T,) days or millimetres since the first
-    headers: tuple[Header, ...]  # of the images; empty for a cohort
+    headers: tuple[Header, ...]  # of the images; empty for what is not DICOM
+    held_out: bool = False  # no run trains on it
 
     def seen(self, device: torch.device) -> Seen:
         top = np.iinfo(self.pixels.dtype).max
@@ -63,7 +64,9 @@ def open_cohort(handed: Handed, source: Path) -> Cohort:
 
 
 def cases(handed: Handed, source: Path, tally: Tally) -> Iterator[Case | Refusal]:
-    """Every sequence of a cohort's folder, or of DICOM files.
+    """Every sequence of a cohort's folder, of images with an index, of an .npz, or of DICOM files. Labels are
+    not asked
+    for, but in an .npz.
 
     Raises:
         DataError: the cohort was made for another input contract, or there is no such file.
@@ -72,10 +75,56 @@ def cases(handed: Handed, source: Path, tally: Tally) -> Iterator[Case | Refusal
         cohort = open_cohort(handed, source)
         for i, patient in enumerate(cohort.patients):
             yield Case(str(patient), cohort.frames(i), np.cumsum(cohort.gaps(i), dtype=np.float64), ())
+    elif images := _images(source):
+        for one, held_out in images:
+            yield from _of_images(handed, one, held_out, tally)
     elif source.exists():
         yield from _of_dicom(handed.plan.input, len(handed.plan.findings), source, tally)
     else:
-        raise DataError(f"{source}: no such file or folder; expected DICOM files, or a cohort")
+        expected = "DICOM files, images with index.csv, an .npz, or a cohort"
+        raise DataError(f"{source}: no such file or folder; expected {expected}")
+
+
+def _images(source: Path) -> list[tuple[Source, bool]]:
+    """Images, and whether no run trains on them (a MedMNIST-style file's test arrays); none for DICOM
+    files."""
+    if source.suffix == ".npz" and source.is_file():
+        there = NpzFile(source).parts()
+        trained = tuple(part for part in there if part != "test")
+        parts = [(trained, False), (("test",), True)] if "test" in there else [(trained, False)]
+        return [(NpzFile(source, splits=splits), held) for splits, held in parts if splits or not there]
+    index = source / "index.csv" if (source / "index.csv").is_file() else source
+    return [(ImageIndex(index, labelled=False), False)] if index.suffix == ".csv" and index.is_file() else []
+
+
+def _of_images(handed: Handed, source: Source, held_out: bool, tally: Tally) -> Iterator[Case | Refusal]:
+    contract = handed.plan.input
+    collection = source.read(contract, handed.plan.findings)
+    for reason, n in collection.tally.counts.items():
+        tally.add(reason, n)
+    for one in decode([[sequence] for sequence in collection.sequences], contract, tally):
+        (sequence,) = one.sequences
+        if frames := one.usable(sequence, contract, tally):
+            yield _case(sequence.patient, one, frames, (), held_out=held_out)
+        else:
+            yield _refusal(sequence.patient, len(one.pixels), contract)
+
+
+def _case(
+    patient: str,
+    one: Decoded,
+    frames: tuple[Frame, ...],
+    headers: tuple[Header, ...],
+    *,
+    held_out: bool = False,
+) -> Case:
+    pixels: Pixels = np.stack([one.pixels[frame.image] for frame in frames])  # type: ignore[assignment]
+    positions = np.array([frame.position for frame in frames])
+    return Case(patient, pixels, positions - positions[0], headers, held_out)
+
+
+def _refusal(patient: str, n_usable: int, contract: Input) -> Refusal:
+    return Refusal(patient, f"{n_usable} usable image(s), the model takes at least {contract.min_frames}")
 
 
 def _of_dicom(contract: Input, n_findings: int, source: Path, tally: Tally) -> Iterator[Case | Refusal]:
@@ -91,11 +140,7 @@ def _of_dicom(contract: Input, n_findings: int, source: Path, tally: Tally) -> I
             one = next(decoded)
             frames = one.usable(one.sequences[0], contract, tally)
         if not frames:
-            n_usable = len(one.pixels) if headers else 0
-            why = f"{n_usable} usable image(s), the model takes at least {contract.min_frames}"
-            yield Refusal(patient, why)
+            yield _refusal(patient, len(one.pixels) if headers else 0, contract)
             continue
         header_of = {image_of(header, contract): header for header in headers}
-        positions = np.array([frame.position for frame in frames])
-        pixels: Pixels = np.stack([one.pixels[frame.image] for frame in frames])  # type: ignore[assignment]
-        yield Case(patient, pixels, positions - positions[0], tuple(header_of[f.image] for f in frames))  # type: ignore[index]
+        yield _case(patient, one, frames, tuple(header_of[f.image] for f in frames))  # type: ignore[index]

@@ -26,7 +26,11 @@ Model = Annotated[
     Path, typer.Option(help="The folder that was handed over (server export), or a simulated run's.")
 ]
 Input = Annotated[
-    Path, typer.Option("--input", help="A folder of DICOM files, one file, or a cohort's folder.")
+    Path,
+    typer.Option(
+        "--input",
+        help="A folder of DICOM files or with index.csv, one file (DICOM, .npz), or a cohort's folder.",
+    ),
 ]
 
 
@@ -51,9 +55,8 @@ def predict(
 
     set_up_process()
     handed, where, tally = read_model(model), choose_device(device), Tally()
-    rows = predict_source(
-        handed, load_model(handed, where, SiteFolder(dir_) if dir_ else None), source, where, tally
-    )
+    site = SiteFolder(dir_) if dir_ else None
+    rows = predict_source(handed, load_model(handed, where, site), source, where, tally, site)
     write_predictions(out, handed, rows, tally)
     refused = sum(isinstance(row, Refusal) for row in rows)
     typer.echo(

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from client.imaging.outcome import Tally
 from client.prediction.cases import Case, Refusal, cases, is_cohort, open_cohort
+from client.prediction.parts import Parts
 from client.prediction.sequence import logits
+from client.settings import SiteFolder
 from client.training.evaluate import predict_logits, sigmoid
 from common.calibration import calibrate
 from common.errors import DataError
@@ -37,6 +39,7 @@ class Prediction:
 
     patient: str
     study: str
+    part: str  # train, validation or test in the model's plan, or unknown
     images: int
     probabilities: tuple[float, ...]  # a finding each, after temperature scaling
     uncertainties: tuple[float, ...]  # in bits: 0 sure, 1 a coin
@@ -47,7 +50,7 @@ class Prediction:
     def columns(self, findings: Sequence[str]) -> dict[str, str | int | float | bool]:
         """As predictions.csv and predictions.json have it."""
         row: dict[str, str | int | float | bool] = {
-            "patient": self.patient, "study": self.study, "images": self.images,
+            "patient": self.patient, "study": self.study, "split": self.part, "images": self.images,
         }  # fmt: skip
         for finding, p, bits in zip(findings, self.probabilities, self.uncertainties, strict=True):
             row |= {f"probability_{finding}": p, f"uncertainty_{finding}": bits}
@@ -55,18 +58,25 @@ class Prediction:
 
 
 def predict_source(
-    handed: Handed, model: CNNLSTM, source: Path, device: torch.device, tally: Tally
+    handed: Handed,
+    model: CNNLSTM,
+    source: Path,
+    device: torch.device,
+    tally: Tally,
+    site: SiteFolder | None = None,
 ) -> list[Prediction | Refusal]:
     """One row a sequence, those that were refused included.
 
     Raises:
         DataError: there is no sequence that the model takes; says what there is instead.
     """
+    parts = Parts.of(handed, source, site)
     if is_cohort(source):
         cohort = open_cohort(handed, source)
         z = predict_logits(model, cohort, np.arange(len(cohort)), device)
         pairs = zip(cohort.patients, cohort.lengths, strict=True)
-        return list(_predictions(handed, [(str(patient), int(n), "") for patient, n in pairs], z))
+        found = [(str(patient), parts.of_pseudonym(str(patient)), int(n), "") for patient, n in pairs]
+        return list(_predictions(handed, found, z))
     rows: list[Prediction | Refusal] = []
     waiting: list[Case] = []
     for case in cases(handed, source, tally):
@@ -75,9 +85,9 @@ def predict_source(
             continue
         waiting.append(case)
         if len(waiting) == AT_ONCE:
-            rows += _predict(handed, model, waiting, device)
+            rows += _predict(handed, model, waiting, device, parts)
             waiting = []
-    rows += _predict(handed, model, waiting, device)
+    rows += _predict(handed, model, waiting, device, parts)
     require_some(handed, source, rows, tally)
     return sorted(rows, key=lambda row: row.patient)
 
@@ -97,26 +107,31 @@ def require_some(handed: Handed, source: Path, rows: Sequence[Prediction | Refus
 
 
 @torch.inference_mode()
-def _predict(handed: Handed, model: CNNLSTM, some: list[Case], device: torch.device) -> list[Prediction]:
+def _predict(
+    handed: Handed, model: CNNLSTM, some: list[Case], device: torch.device, parts: Parts
+) -> list[Prediction]:
     if not some:
         return []
     z = logits(model, [case.seen(device) for case in some]).cpu().numpy()
-    return _predictions(
-        handed, [(c.patient, len(c.pixels), c.headers[-1].study if c.headers else "") for c in some], z
-    )
+    studies = [c.headers[-1].study if c.headers else "" for c in some]
+    found = [
+        (c.patient, parts.of_patient(c.patient, c.held_out), len(c.pixels), study)
+        for c, study in zip(some, studies, strict=True)
+    ]
+    return _predictions(handed, found, z)
 
 
 def _predictions(
-    handed: Handed, sequences: list[tuple[str, int, str]], z: NDArray[np.float32]
+    handed: Handed, sequences: list[tuple[str, str, int, str]], z: NDArray[np.float32]
 ) -> list[Prediction]:
-    """Of each sequence's (patient, number of images, study) and its logits, (N, K)."""
+    """Of each sequence's (patient, part, number of images, study) and its logits, (N, K)."""
     before = sigmoid(z)
     p = calibrate(before, handed.temperature)
     bits = entropy_bits(p)
     called = [None] * len(z) if handed.threshold is None else (before[:, 0] >= handed.threshold).tolist()
     return [
-        Prediction(patient, study, n, _rounded(p[i]), _rounded(bits[i]), called[i])
-        for i, (patient, n, study) in enumerate(sequences)
+        Prediction(patient, study, part, n, _rounded(p[i]), _rounded(bits[i]), called[i])
+        for i, (patient, part, n, study) in enumerate(sequences)
     ]
 
 

@@ -34,6 +34,14 @@ def split_position(pseudonym: str) -> float:
     return int(hashlib.sha256(f"split:{pseudonym}".encode()).hexdigest()[:13], 16) / 16.0**13
 
 
+def part_of(pseudonym: str, split: Split) -> str:
+    """`train`, `validation` or `test`: where a plan's split puts a patient."""
+    position = split_position(pseudonym)
+    if position < split.test:
+        return "test"
+    return "validation" if position < split.test + split.validation else "train"
+
+
 @dataclass(frozen=True)
 class Part:
     """One cohort folder, open."""

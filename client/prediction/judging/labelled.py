@@ -14,10 +14,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from client.forgetting import Tombstones
 from client.imaging.cohort import Cohort, build_cohort
 from client.imaging.sources import DicomFolder, ImageIndex, NpzFile, Source
 from client.prediction.cases import is_cohort, open_cohort
+from client.prediction.parts import is_own, own_key
 from client.settings import SiteFolder
 from common.errors import DataError
 from common.handover import Handed
@@ -59,7 +59,7 @@ def read_part(handed: Handed, place: Place, part: Part, work: Path) -> Labelled:
             told, wanted = ", ".join(cohort.findings), ", ".join(handed.plan.findings)
             raise DataError(f"{place.path}: labels {told}; the model knows {wanted}")
         return _by_plan(cohort, handed, part)
-    own = _is_own(handed, place)
+    own = is_own(handed, place.path, place.site)
     source = _source(handed, place, part, own)
     cohort = _build(handed, place, source, own, work)
     if own and not _has_own_test(source):
@@ -83,16 +83,6 @@ def _some(cohort: Cohort, indices: NDArray[np.intp], n_training: int | None, pat
             f"{where}no labelled sequence of this part that the model takes; left out: {left_out or 'none'}"
         )
     return Labelled(cohort, indices, n_training)
-
-
-def _is_own(handed: Handed, place: Place) -> bool:
-    """Whether the patients are those that the run split: a site's own, or a simulation's data by their
-    name."""
-    return (
-        place.site is not None
-        or (bool(handed.data) and Path(handed.data).name == place.path.name)
-        or (handed.folder.resolve() in place.path.resolve().parents)
-    )
 
 
 def _source(handed: Handed, place: Place, part: Part, own: bool) -> Source:
@@ -133,10 +123,7 @@ def _has_own_test(source: Source) -> bool:
 
 
 def _build(handed: Handed, place: Place, source: Source, own: bool, work: Path) -> Cohort:
-    if place.site is not None:
-        key = Tombstones.read(place.site).key
-    else:
-        key = f"simulation:{handed.plan.seed}".encode() if own else secrets.token_bytes(32)
+    key = own_key(handed, place.site) if own else secrets.token_bytes(32)
     plan = handed.plan
     build_cohort(work, source.read(plan.input, plan.findings), plan.input, plan.findings, key, "")
     return Cohort.open(work)

@@ -68,5 +68,5 @@ def test_other_cohorts_and_no_folder_are_refused(handed, tmp_path):
     make_cohort(tmp_path / "c", 6)
     with pytest.raises(DataError, match="ingested for another input contract"):
         open_cohort(handed, tmp_path / "c")
-    with pytest.raises(DataError, match="no such file or folder; expected DICOM files, or a cohort"):
+    with pytest.raises(DataError, match="no such file or folder; expected DICOM files, images with index"):
         list(cases(handed, tmp_path / "absent", Tally()))

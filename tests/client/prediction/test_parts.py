@@ -1,0 +1,128 @@
+"""Which split a patient was in: the run's own, wherever the images lie; unknown of everybody else's."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from client.imaging.cohort import Cohort
+from client.prediction.parts import UNKNOWN, Parts, content_sha256, is_own
+from common.config import load_yaml
+from common.handover import read_model
+from common.plan import Plan
+from simulation.scenario import ImageData, Machine, NpzData, Partition
+from tests.helpers.images import write_index
+from tests.helpers.plans import small_scenario
+from tests.helpers.simulated import run
+
+MACHINE = Machine(threads=1, arms=())
+
+
+@pytest.fixture(scope="module")
+def of_images(tmp_path_factory):
+    """A run over a folder of PNGs, dealt out to two hospitals."""
+    folder = tmp_path_factory.mktemp("parts")
+    write_index(folder / "images", 40)
+    data = ImageData(path=str(folder / "images" / "index.csv"), partition=Partition(sites=2, alpha=5.0))
+    run(small_scenario(data=data, simulation=MACHINE, rounds=1), folder / "run")
+    return folder
+
+
+def rows_of(here, model, source, out):
+    done = here("client", "predict", "--model", str(model), "--input", str(source), "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    with (out / "predictions.csv").open(newline="") as file:
+        file.readline()
+        return {row["patient"]: row for row in csv.DictReader(file)}
+
+
+def expected_parts(run_folder):
+    """How many patients each part has, as the run says."""
+    result = json.loads((run_folder / "metrics.json").read_text())
+    parts = [site["split"] for site in result["sites"].values()]
+    return {part: sum(split[part] for split in parts) for part in ("train", "validation", "test")}
+
+
+def count(rows):
+    return {
+        part: sum(row["split"] == part for row in rows.values()) for part in ("train", "validation", "test")
+    }
+
+
+def test_images_with_an_index_are_predicted_and_each_patient_s_split_is_said(here, of_images, tmp_path):
+    rows = rows_of(here, of_images / "run", of_images / "images", tmp_path / "out")
+    assert len(rows) == 40
+    assert count(rows) == expected_parts(of_images / "run")
+    # The cohorts of the run give the same numbers, image by image.
+    for cohort in sorted((of_images / "run" / "cohorts").iterdir()):
+        found = rows_of(here, of_images / "run", cohort, tmp_path / cohort.name)
+        plan = load_yaml(of_images / "run" / "plan.yaml", Plan)
+        split = Cohort.open(cohort).split(plan.split)
+        for part, indices in split.items():
+            names = set(Cohort.open(cohort).patients[indices])
+            assert {patient for patient, row in found.items() if row["split"] == part} == names
+    by_probability = sorted(row["probability_pneumonia"] for row in rows.values())
+    cohorts = [
+        rows_of(here, of_images / "run", c, tmp_path / c.name)
+        for c in (of_images / "run" / "cohorts").iterdir()
+    ]
+    assert (
+        sorted(row["probability_pneumonia"] for found in cohorts for row in found.values()) == by_probability
+    )
+
+
+def test_labels_are_not_looked_at(here, of_images, tmp_path):
+    shutil.copytree(of_images / "images", tmp_path / "images")
+    index = tmp_path / "images" / "index.csv"
+    rows = list(csv.DictReader(index.open()))
+    with index.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["patient", "file", "day"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    found = rows_of(here, of_images / "run", index, tmp_path / "out")
+    known = rows_of(here, of_images / "run", of_images / "images", tmp_path / "known")
+    assert {p: r["probability_pneumonia"] for p, r in found.items()} == {
+        p: r["probability_pneumonia"] for p, r in known.items()
+    }
+    assert {row["split"] for row in found.values()} == {UNKNOWN}  # another table: not known to be the run's
+
+
+def test_other_data_of_the_same_name_are_not_the_run_s_and_its_own_are_under_any_name(of_images, tmp_path):
+    handed = read_model(of_images / "run")
+    write_index(tmp_path / "other" / "images", 12, seed=1)
+    assert not is_own(handed, tmp_path / "other" / "images" / "index.csv", None)
+    shutil.copytree(of_images / "images", tmp_path / "renamed")
+    assert is_own(handed, tmp_path / "renamed", None)
+    assert content_sha256(tmp_path / "other") != content_sha256(of_images / "images")
+    assert content_sha256(tmp_path / "renamed" / "nothing") == ""
+
+
+def test_arrays_are_predicted_and_those_of_test_were_in_no_training(here, tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, n in (("train", 40), ("val", 10), ("test", 12)):
+        labels = np.arange(n) % 2
+        arrays[f"{part}_images"] = (rng.integers(0, 90, (n, 16, 16)) + 100 * labels[:, None, None]).astype(
+            np.uint8
+        )
+        arrays[f"{part}_labels"] = labels.reshape(-1, 1)
+    np.savez(tmp_path / "set.npz", **arrays)
+    data = NpzData(path=str(tmp_path / "set.npz"), partition=Partition(sites=2, alpha=5.0))
+    contract = {"size": 16, "max_frames": 1}
+    run(small_scenario(data=data, simulation=MACHINE, rounds=1, input=contract), tmp_path / "run")
+    rows = rows_of(here, tmp_path / "run", tmp_path / "set.npz", tmp_path / "out")
+    assert len(rows) == 62
+    there = expected_parts(tmp_path / "run")
+    assert count(rows) == there | {"test": there["test"] + 12}
+    np.savez(tmp_path / "else.npz", **{k: v[:6] for k, v in arrays.items()})
+    other = rows_of(here, tmp_path / "run", tmp_path / "else.npz", tmp_path / "else")
+    assert {row["split"] for row in other.values()} == {UNKNOWN}
+
+
+def test_a_site_s_key_tells_the_split_and_nobody_else_s(of_images):
+    plan = load_yaml(of_images / "run" / "plan.yaml", Plan)
+    told = [Parts(plan.split, key).of_patient("patient-1") for key in (b"a", b"a", None)]
+    assert told[0] == told[1] in ("train", "validation", "test")
+    assert told[2] == UNKNOWN
