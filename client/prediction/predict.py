@@ -162,12 +162,11 @@ def write_predictions(out: Path, handed: Handed, rows: Sequence[Prediction | Ref
         {"patient": r.patient, "refused": r.why} if isinstance(r, Refusal) else r.columns(findings)
         for r in rows
     ]
-    names = [*dict.fromkeys(name for row in table for name in row if name != "refused"), "refused"]
+    names = [*dict.fromkeys(name for row in table for name in row if name != "refused"), "refused", "use"]
     text = io.StringIO()
-    text.write(f"# {RESEARCH_USE}\r\n")
     writer = csv.DictWriter(text, names, restval="")
     writer.writeheader()
-    writer.writerows({name: _inert(value) for name, value in row.items()} for row in table)
+    writer.writerows({**{k: _inert(value) for k, value in row.items()}, "use": RESEARCH_USE} for row in table)
     write_atomically(out / "predictions.csv", text.getvalue().encode())
     content = {
         "use": RESEARCH_USE, "model": handed.plan.name, "plan_sha256": handed.plan.sha256, "run": handed.run,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from client.prediction.cases import Case
@@ -21,12 +22,24 @@ class Explained:
     case: Case
     finding: str
     probability: float  # calibrated
+    threshold: float  # on that probability
+    threshold_chosen: bool
+    """On validation patients; otherwise it is 0.5."""
+    called: bool
+    """Whether the model says that the finding is there. Then the maps show what speaks for it, otherwise what
+    speaks
+    against it."""
     when: When
     where: Where
     trust: Trust
-    speaks_for: bool
-    """Whether the maps show what speaks for the finding, or, where the model says no, what speaks against
-    it."""
+    model: str
+    plan: str  # its SHA-256
+    unit: str  # of positions: day or mm
+
+    @property
+    def side(self) -> str:
+        """What the maps' places do."""
+        return "supports" if self.called else "opposes"
 
 
 def explain_case(handed: Handed, model: CNNLSTM, case: Case, finding: str, device: torch.device) -> Explained:
@@ -34,11 +47,19 @@ def explain_case(handed: Handed, model: CNNLSTM, case: Case, finding: str, devic
     seen, k = case.seen(device), handed.plan.findings.index(finding)
     when = explain_when(model, seen, k)
     score = when.running[-1:]
-    sign = 1.0 if float(score) >= 0 else -1.0
+    before = float(score.float().sigmoid())
+    chosen = handed.threshold is not None and k == 0  # for the first finding alone: common/scores.py
+    threshold = handed.threshold if chosen and handed.threshold is not None else 0.5
+    called = before >= threshold
+    sign = 1.0 if called else -1.0
     where = explain_where(model, seen, k, sign)
     trust = examine(model, seen, k, where, sign)
-    probability = float(calibrate(score.float().sigmoid().numpy(), handed.temperature)[0])
-    return Explained(case, finding, probability, when, where, trust, sign > 0)
+    moved = calibrate(np.array([before, threshold]), handed.temperature).tolist()
+    return Explained(
+        case=case, finding=finding, probability=moved[0], threshold=moved[1], threshold_chosen=chosen,
+        called=called, when=when, where=where, trust=trust, model=handed.plan.name, plan=handed.plan.sha256,
+        unit="mm" if handed.plan.input.modality == "ct" else "day",
+    )  # fmt: skip
 
 
 def numbers(explained: Explained) -> dict[str, Any]:
@@ -53,8 +74,13 @@ def numbers(explained: Explained) -> dict[str, Any]:
     return {
         "use": RESEARCH_USE,
         "finding": explained.finding,
+        "model": explained.model,
+        "plan_sha256": explained.plan,
         "probability": explained.probability,
-        "maps_show": "what speaks for it" if explained.speaks_for else "what speaks against it",
+        "threshold": explained.threshold,
+        "threshold_chosen": explained.threshold_chosen,
+        "called": explained.called,
+        "maps_show": "what speaks for it" if explained.called else "what speaks against it",
         "visits": visits,
         "turning_visit": when.turning + 1,
         "trust": {

@@ -1,16 +1,13 @@
 """An explanation as DICOM, for the viewers that a department has: a structured report, and the heat maps as
-secondary captures.
+secondary captures (captures.py).
 
-By highdicom. Both are new series of the last image's study and refer to the images that were looked at.
+By highdicom. All are new series of the study that was judged last, and refer to the images that were looked
+at.
 """
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
-import cv2
-import numpy as np
-from highdicom.sc import SCImage
 from highdicom.sr import (
     AlgorithmIdentification,
     ComprehensiveSR,
@@ -20,28 +17,29 @@ from highdicom.sr import (
     MeasurementsAndQualitativeEvaluations,
     ObservationContext,
     ObserverContext,
+    QualitativeEvaluation,
     SourceImageForMeasurementGroup,
     TrackingIdentifier,
 )
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, generate_uid
 
 from client.imaging.dicom import open_dataset
+from client.prediction.explain.captures import MAKER, MAPS, SERIES, label, make_captures
 from client.prediction.explain.case import Explained
-from client.prediction.explain.pictures import overlay
 from common.errors import DataError
 from common.handover import RESEARCH_USE
+from common.protocol import program
 
-MAKER = "pneumofed"
-SIDE = 512
-SERIES = 9700
-"""Number of our first series in a study: far behind a modality's own."""
 FINDINGS = {"pneumonia": Code("233604007", "SCT", "Pneumonia")}
 """Findings with a code of SNOMED CT; others get one of ours."""
 OURS = "99PNEUMOFED"
+PRESENT, ABSENT = Code("52101004", "SCT", "Present"), Code("2667000", "SCT", "Absent")
+PROCEDURES = {"CT": Code("24627-2", "LN", "CT Chest"), "": Code("30745-4", "LN", "XR Chest Views")}
 PROBABILITY = Code("probability", OURS, "Probability of the finding, calibrated")
+THRESHOLD = Code("threshold", OURS, "Probability from which the finding is called present")
 ATTENTION = Code("attention", OURS, "Share of the pooling's attention")
 INFLUENCE = Code("influence", OURS, "Fall of the logit without the image")
 SCORE_AFTER = Code("score-after", OURS, "Logit after this image")
@@ -62,9 +60,8 @@ def write_dicom(explained: Explained, folder: Path) -> list[Path]:
     images = [open_dataset(header.path, headers_only=True) for header in explained.case.headers]
     for image in images:
         _complete(image)
-    heat = _heat(explained, images)
     paths = []
-    for k, ds in enumerate(heat, start=1):
+    for k, ds in enumerate(make_captures(explained, images), start=1):
         paths.append(folder / f"heat-{k:02d}.dcm")
         ds.save_as(paths[-1], enforce_file_format=True)
     report = folder / "sr.dcm"
@@ -88,87 +85,63 @@ def _complete(image: Dataset) -> None:
             setattr(image, keyword, "")
 
 
-def _heat(explained: Explained, images: Sequence[Dataset]) -> list[SCImage]:
-    """Occlusion over each frame, in one series of the last study. Square as the model saw it."""
-    series, last = generate_uid(), images[-1]
-    pictures = []
-    for k in range(len(images)):
-        rgb = cv2.cvtColor(overlay(explained, "occlusion", k, SIDE), cv2.COLOR_BGR2RGB)
-        ds = SCImage.from_ref_dataset(
-            ref_dataset=last, pixel_array=np.ascontiguousarray(rgb), photometric_interpretation="RGB",
-            bits_allocated=8,
-            coordinate_system="PATIENT", series_instance_uid=series, series_number=SERIES,
-            sop_instance_uid=generate_uid(),
-            instance_number=k + 1, manufacturer=MAKER, patient_orientation=("L", "F"),
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-        )  # fmt: skip
-        ds.SeriesDescription = f"Heat map: {explained.finding}. {RESEARCH_USE}"
-        ds.ImageType = ["DERIVED", "SECONDARY"]
-        ds.BodyPartExamined = "CHEST"
-        ds.DerivationDescription = "Occlusion by the mirror image, over the image as the model saw it"
-        ds.BurnedInAnnotation = "NO"
-        ds.ImageComments = f"image {k + 1} of {len(images)}; {RESEARCH_USE}"
-        pictures.append(ds)
-    return pictures
-
-
 def _report(explained: Explained, images: Sequence[Dataset]) -> ComprehensiveSR:
-    """TID 1500: one group for the sequence, one for each image."""
+    """TID 1500: one group for the sequence, one for each image. It lies in the study of its first evidence:
+    of the
+    last image."""
     observer = ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
             uid=generate_uid(), name=MAKER, manufacturer_name=MAKER
         ),
     )
-    algorithm = AlgorithmIdentification(
-        name=f"{MAKER} CNN-LSTM ({RESEARCH_USE})", version=version("pneumofed")
-    )
-    code = FINDINGS.get(explained.finding, Code(explained.finding[:16], OURS, explained.finding))
-    groups = [
-        _group(
-            f"{explained.finding}, all images",
-            code,
-            algorithm,
-            images,
-            [(PROBABILITY, explained.probability)],
-        )
-    ]
-    when = explained.when
-    for k, image in enumerate(images):
-        values = [
-            (ATTENTION, float(when.attention[k])), (INFLUENCE, float(when.influence[k])), (SCORE_AFTER,
-            float(when.running[k])),
-        ]  # fmt: skip
-        groups.append(_group(f"image {k + 1}", code, algorithm, [image], values))
     content = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=observer),
-        procedure_reported=codes.LN.CTUnspecifiedBodyRegion
-        if images[-1].Modality == "CT"
-        else Code("36643-5", "LN", "Chest X-ray 2 views"),
-        imaging_measurements=groups,
+        procedure_reported=PROCEDURES.get(images[-1].Modality, PROCEDURES[""]),
+        imaging_measurements=_groups(explained, images),
         title=codes.DCM.ImagingMeasurementReport,
     )
     report = ComprehensiveSR(
-        evidence=list(images), content=content, series_instance_uid=generate_uid(), series_number=SERIES + 1,
-        sop_instance_uid=generate_uid(), instance_number=1, manufacturer=MAKER, is_complete=True,
-        is_final=False,
+        evidence=[images[-1], *images[:-1]], content=content, series_instance_uid=generate_uid(),
+        series_number=SERIES + len(MAPS), sop_instance_uid=generate_uid(), instance_number=1,
+        manufacturer=MAKER, is_complete=True, is_final=False,
     )  # fmt: skip
-    report.SeriesDescription = f"Measurements: {explained.finding}. {RESEARCH_USE}"
+    label(report, f"Measurements: {explained.finding}"[:40])
     return report
 
 
+def _groups(explained: Explained, images: Sequence[Dataset]) -> list[MeasurementsAndQualitativeEvaluations]:
+    """What the model says is said once, of all images; an image has numbers, and no finding of its own."""
+    finding, when = explained.finding, explained.when
+    code = FINDINGS.get(finding, Code(finding[:16], OURS, finding))
+    values = [(PROBABILITY, explained.probability), (THRESHOLD, explained.threshold)]
+    said = QualitativeEvaluation(name=code, value=PRESENT if explained.called else ABSENT)
+    groups = [_group(explained, f"{finding}, all images", images, values, [said])]
+    for k, image in enumerate(images):
+        values = [
+            (ATTENTION, float(when.attention[k])),
+            (INFLUENCE, float(when.influence[k])),
+            (SCORE_AFTER, float(when.running[k])),
+        ]
+        groups.append(_group(explained, f"image {k + 1}", [image], values, []))
+    return groups
+
+
 def _group(
+    explained: Explained,
     name: str,
-    finding: Code,
-    algorithm: AlgorithmIdentification,
     images: Sequence[Dataset],
     values: Sequence[tuple[Code, float]],
+    said: Sequence[QualitativeEvaluation],
 ) -> MeasurementsAndQualitativeEvaluations:
+    about = f"{explained.model}, plan {explained.plan[:12]}"
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=generate_uid(), identifier=name),
-        finding_type=finding,
-        algorithm_id=algorithm,
+        algorithm_id=AlgorithmIdentification(
+            name=f"{MAKER} CNN-LSTM ({RESEARCH_USE})", version=program(), parameters=[about]
+        ),
         measurements=[Measurement(name=code, value=round(value, 6), unit=RATIO) for code, value in values],
+        qualitative_evaluations=list(said) or None,
         source_images=[
             SourceImageForMeasurementGroup(UID(i.SOPClassUID), UID(i.SOPInstanceUID)) for i in images
         ],

@@ -8,15 +8,15 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from client.prediction.explain.case import Explained, numbers
-from client.prediction.explain.pictures import METHODS, data_address, grey, overlay
+from client.prediction.explain.pictures import METHODS, colours, data_address, grey, overlay
 from common.handover import RESEARCH_USE
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 SIDE = 360
 
 
-def render_page(explained: Explained, unit: str) -> str:
-    """`unit` of the positions: "day" or "mm"."""
+def render_page(explained: Explained) -> str:
+    """A page of HTML."""
     n = len(explained.case.pixels)
     pictures = {"image": [data_address(grey(explained, t, SIDE)) for t in range(n)]}
     pictures |= {
@@ -28,10 +28,26 @@ def render_page(explained: Explained, unit: str) -> str:
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         about=numbers(explained),
         n=n,
-        unit=unit,
+        unit=explained.unit,
+        turning=_turning(explained),
+        scale=data_address(colours()),
+        patient=explained.case.patient,
         methods=METHODS,
         use=RESEARCH_USE,
         curves=[explained.trust.deletion.tolist(), explained.trust.insertion.tolist()],
         first={name: some[-1] for name, some in pictures.items()},
         data=Markup(json.dumps({"pictures": pictures, "visits": numbers(explained)["visits"]})),  # noqa: S704 - numbers and our own pictures
+    )
+
+
+def _turning(explained: Explained) -> str:
+    """In a sentence: at which image the model's mind was made up."""
+    scores = [float(score) for score in explained.when.running]
+    if len(scores) == 1:
+        return "There is one image: nothing is compared over time."
+    at = explained.when.turning
+    day = f"{explained.unit} {explained.case.positions[at]:.0f}"
+    return (
+        f"The score moved most toward its end at image {at + 1} ({day}): from {scores[at - 1]:+.1f} to "
+        f"{scores[at]:+.1f}; at the end it is {scores[-1]:+.1f}."
     )

@@ -47,13 +47,19 @@ def overlay(explained: Explained, method: str, frame: int, side: int = TILE) -> 
     return np.asarray((1 - cover) * grey(explained, frame, side) + cover * colour, np.uint8)
 
 
+def colours() -> Picture:
+    """(12, 256, 3) BGR: the scale of `overlay`, from nothing to the most in the sequence."""
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (12, 1))
+    return np.asarray(cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO), np.uint8)
+
+
 def montage(explained: Explained) -> bytes:
     """PNG: a column a visit, a row for the frame and one for each method; the turning visit is framed."""
     n = len(explained.case.pixels)
     rows = [[grey(explained, t) for t in range(n)]] + [
         [overlay(explained, m, t) for t in range(n)] for m in METHODS
     ]
-    head, foot = 30, 26
+    head, foot = 30, 44
     width = n * (TILE + MARGIN) + MARGIN
     canvas = np.full((head + len(rows) * (TILE + MARGIN) + foot, width, 3), 255, np.uint8)
     for i, row in enumerate(rows):
@@ -71,6 +77,8 @@ def montage(explained: Explained) -> bytes:
             MARGIN + t * (TILE + MARGIN),
             20,
         )
+    said = f"{explained.finding} {explained.probability:.3f}: bright {explained.side} it"
+    _write(canvas, said, MARGIN, canvas.shape[0] - 27)
     _write(canvas, RESEARCH_USE, MARGIN, canvas.shape[0] - 9)
     return cv2.imencode(".png", canvas)[1].tobytes()
 

@@ -51,7 +51,7 @@ def explain_source(
         elif request.patient in (None, case.patient):
             folder = out / f"case-{len(written) + 1:03d}"
             explained = explain_case(handed, model, case, request.finding, device)
-            _write(folder, explained, handed, dicom=request.dicom)
+            _write(folder, explained, dicom=request.dicom)
             written.append((folder, explained))
             if len(written) == request.most:
                 break
@@ -62,11 +62,10 @@ def explain_source(
     return written
 
 
-def _write(folder: Path, explained: Explained, handed: Handed, *, dicom: bool) -> None:
-    unit = "mm" if handed.plan.input.modality == "ct" else "day"
+def _write(folder: Path, explained: Explained, *, dicom: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "montage.png", montage(explained))
-    write_atomically(folder / "page.html", render_page(explained, unit).encode())
+    write_atomically(folder / "page.html", render_page(explained).encode())
     content = {**numbers(explained), "patient": explained.case.patient}
     write_atomically(
         folder / "explanation.json", (json.dumps(without_nan(content), indent=2) + "\n").encode()

@@ -34,7 +34,6 @@ def rows_of(here, model, source, out):
     done = here("client", "predict", "--model", str(model), "--input", str(source), "--out", str(out))
     assert done.returncode == 0, done.stderr
     with (out / "predictions.csv").open(newline="") as file:
-        file.readline()
         return {row["patient"]: row for row in csv.DictReader(file)}
 
 

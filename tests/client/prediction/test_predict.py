@@ -22,8 +22,9 @@ from tests.helpers.handed import PLAN
 
 def rows_of(path):
     with path.open(newline="") as file:
-        assert file.readline().startswith(f"# {RESEARCH_USE}")
-        return {row["patient"]: row for row in csv.DictReader(file)}
+        rows = list(csv.DictReader(file))
+    assert {row["use"] for row in rows} == {RESEARCH_USE}
+    return {row["patient"]: row for row in rows}
 
 
 def test_dicom_and_cohort_give_the_model_s_own_probabilities(here, tmp_path, exported, images):

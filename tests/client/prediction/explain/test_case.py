@@ -29,10 +29,10 @@ def test_the_probability_is_the_calibrated_one_of_the_last_score():
 
 def test_maps_show_what_speaks_for_the_answer_that_was_given():
     yes = explained()
-    assert yes.speaks_for
+    assert yes.called
     assert numbers(yes)["maps_show"] == "what speaks for it"
     no = explained(upside_down=True)
-    assert not no.speaks_for
+    assert not no.called
     assert numbers(no)["maps_show"] == "what speaks against it"
 
 

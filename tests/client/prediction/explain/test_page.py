@@ -19,13 +19,15 @@ def test_the_page_works_in_a_browser(here, tmp_path, exported, images, width):
     <script>
       window.errors = []; window.onerror = (m) => { window.errors.push(m); };
       window.addEventListener("load", () => {
-        const slider = document.getElementById("visit"), images = [...document.querySelectorAll("img[data-method]")];
+        const slider = document.getElementById("visit"), images =
+        [...document.querySelectorAll("img[data-method]")];
         const before = images.map(i => i.src);
         slider.value = 1; slider.dispatchEvent(new Event("input"));
         setTimeout(() => {
           const moved = images.every((img, k) => img.dataset.method === "occlusion" || img.src !== before[k]);
           document.title = JSON.stringify({
-            loaded: images.every(i => i.complete && i.naturalWidth > 0), moved, which: document.getElementById("which").textContent,
+            loaded: images.every(i => i.complete && i.naturalWidth > 0), moved, which:
+            document.getElementById("which").textContent,
             on: document.querySelectorAll("#visits tr.on").length, errors: window.errors,
             wide: document.documentElement.scrollWidth > window.innerWidth,
           });

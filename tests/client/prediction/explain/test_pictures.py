@@ -39,7 +39,7 @@ def test_the_montage_has_a_column_a_visit_and_frames_the_turning_one(known):
     picture = decoded(montage(known))
     n = len(known.case.pixels)
     assert picture.shape[1] == n * (TILE + 6) + 6
-    assert picture.shape[0] == 30 + (1 + len(METHODS)) * (TILE + 6) + 26
+    assert picture.shape[0] == 30 + (1 + len(METHODS)) * (TILE + 6) + 44
     blue = (picture == (153, 110, 11)).all(2)
     columns = {int(x) // (TILE + 6) for x in np.flatnonzero(blue.sum(0) > 100)}
     assert known.when.turning in columns
