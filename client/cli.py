@@ -1,5 +1,6 @@
 """`pneumofed client …`: the hospital's commands."""
 
+import datetime
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -119,12 +120,15 @@ def pending(dir_: Dir = HERE) -> None:
 
 
 def _show(dir_: Path, sha256: str) -> None:
+    from client.forecast import forecast
     from client.settings import SiteFolder
     from common.config import dump_yaml
 
     approvals = _approvals(dir_)
     plan = approvals.plan(sha256)
     typer.echo(f"{printable(plan.name)}  {sha256}")
+    if approvals.awaits_again(sha256):
+        typer.echo("  Approved before, and those runs are done: the coordinator asks for one more.")
     before, changes = approvals.compare(sha256)
     if before is None:
         typer.echo("  No plan was approved before. The whole of it:")
@@ -136,13 +140,21 @@ def _show(dir_: Path, sha256: str) -> None:
             typer.echo(f"    {printable(change, SHOWN)}")
     for objection in SiteFolder(dir_).settings().policy.objections(plan):
         typer.echo(f"  Against this site's policy: {printable(objection, SHOWN)}")
+    if expected := forecast(SiteFolder(dir_), plan):
+        typer.echo(f"  Privacy: a run {expected}")
 
 
 @app.command()
 def approve(
-    plan: Annotated[str, typer.Argument(help="The plan's hash, or its beginning.")], dir_: Dir = HERE
+    plan: Annotated[str, typer.Argument(help="The plan's hash, or its beginning.")],
+    runs: Annotated[int, typer.Option(min=1, max=1000, help="How many runs, or how many more.")] = 1,
+    until: Annotated[
+        datetime.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last day on which it holds.")
+    ] = None,
+    dir_: Dir = HERE,
 ) -> None:
-    """Allow one run of a plan (or one more)."""
+    """Allow a run of a plan (or one more)."""
+    from client.forecast import forecast
     from client.settings import SiteFolder
     from common.errors import ConfigError
 
@@ -154,8 +166,15 @@ def approve(
             f"{sha256[:12]}: against this site's policy: {'; '.join(objections)}; change hospital.yaml first"
         )
     _show(dir_, sha256)
-    decision = approvals.approve(sha256)
-    typer.echo(f"Approved by {decision.by} for {decision.runs} run{'s' * (decision.runs != 1)} in all.")
+    expected = forecast(SiteFolder(dir_), approvals.plan(sha256), runs)
+    if expected is not None and expected.too_much:
+        raise ConfigError(
+            f"{sha256[:12]}: {expected}: approve fewer runs, ask for a plan that costs less, or raise "
+            "epsilon in hospital.yaml"
+        )
+    decision = approvals.approve(sha256, runs, until.date() if until else None)
+    last = f", until {decision.until}" if decision.until else ""
+    typer.echo(f"Approved by {decision.by} for {decision.runs} run{'s' * (decision.runs != 1)} in all{last}.")
     cohort = SiteFolder(dir_).cohort(approvals.plan(sha256))
     if not cohort.is_dir():
         typer.echo(f"There is no cohort for it yet: pneumofed client ingest {sha256[:12]}")

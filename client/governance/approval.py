@@ -21,6 +21,7 @@ from common.files import write_atomically
 from common.plan import Plan, diff_plans
 from common.wire import Schema
 
+ASKED = "asked"  # file with the run that was asked for and not allowed, last
 MAX_UNDECIDED = 20  # a server must not fill the disk with proposals
 
 
@@ -35,6 +36,8 @@ class Decision:
     """How many runs of the plan are allowed in all."""
     shapes: dict[str, list[int]]
     """Tensor -> shape, as worked out from the plan at the approval: what may leave under it."""
+    until: str = ""
+    """The last day on which it holds, as in 2027-01-31; empty: for ever."""
 
 
 class Approvals:
@@ -58,7 +61,7 @@ class Approvals:
             raise RefusedError(f"{str(e)[:300]}; is the server's pneumofed of another version?") from None
         if proposed.sha256 != sha256:
             raise RefusedError(f"the plan sent has the hash {proposed.sha256[:12]}, claimed is {sha256[:12]}")
-        if len(self.pending()) >= MAX_UNDECIDED:
+        if sum(self.decision(known) is None for known in self.known()) >= MAX_UNDECIDED:
             raise RefusedError(f"{MAX_UNDECIDED} plans wait for a decision at this site already")
         write_atomically(self._folder / sha256 / "plan.yaml", dump_yaml(proposed).encode())
 
@@ -93,6 +96,8 @@ class Approvals:
             raise RefusedError(f"plan {sha256[:12]} awaits approval at this site")
         if not decision.approved:
             raise RefusedError(f"plan {sha256[:12]} was denied by this site")
+        if decision.until and datetime.date.today().isoformat() > decision.until:
+            raise RefusedError(f"plan {sha256[:12]} was approved until {decision.until}: approve it again")
         try:
             return self.plan(sha256)
         except ConfigError:
@@ -110,6 +115,7 @@ class Approvals:
         if run in runs:
             return
         if len(runs) >= allowed:
+            self._note_asked(sha256, run)
             raise RefusedError(
                 f"plan {sha256[:12]} was approved for {allowed} run(s), this is another one: approve it again"
             )
@@ -120,9 +126,24 @@ class Approvals:
         """Note that round `number` of `run` is trained from weights with the hash `request`; see Calendar."""
         self.calendar(sha256).train(run, number, request)
 
+    def _note_asked(self, sha256: str, run: str) -> None:
+        asked = self._folder / sha256 / ASKED
+        if not asked.is_file() or asked.read_text(encoding="utf-8") != run:
+            write_atomically(asked, run.encode())
+
     def pending(self) -> list[str]:
-        """Hashes of the plans that nobody has decided about."""
-        return [sha256 for sha256 in self.known() if self.decision(sha256) is None]
+        """Hashes of the plans that nobody has decided about, or of which a further run was asked for."""
+        return [
+            sha256 for sha256 in self.known() if self.decision(sha256) is None or self.awaits_again(sha256)
+        ]
+
+    def awaits_again(self, sha256: str) -> bool:
+        """Whether the server asked for a run beyond those that were approved, and none was allowed since."""
+        decision, asked = self.decision(sha256), self._folder / sha256 / ASKED
+        if decision is None or not decision.approved or not asked.is_file():
+            return False
+        runs = self.calendar(sha256).runs()
+        return len(runs) >= decision.runs and asked.read_text(encoding="utf-8") not in runs
 
     def known(self) -> list[str]:
         """Hashes of all plans that were ever shown, oldest first."""
@@ -141,8 +162,8 @@ class Approvals:
             raise ConfigError(f"{start}: {problem}; known are: {known}")
         return matches[0]
 
-    def approve(self, sha256: str) -> Decision:
-        """Allow a run, or a further one."""
+    def approve(self, sha256: str, runs: int = 1, until: datetime.date | None = None) -> Decision:
+        """Allow `runs` runs, or as many more, to the end of the day `until`."""
         from common.models import build_model  # takes seconds: the agent, which only asks, goes without
 
         plan = self.plan(sha256)
@@ -150,9 +171,8 @@ class Approvals:
             name: list(shape) for name, shape in Schema.exchanged(plan, build_model(plan)).shapes.items()
         }
         before = self.decision(sha256)
-        return self._decide(
-            sha256, Decision(True, _user(), _now(), (before.runs if before else 0) + 1, shapes)
-        )
+        allowed, last = (before.runs if before else 0) + runs, until.isoformat() if until else ""
+        return self._decide(sha256, Decision(True, _user(), _now(), allowed, shapes, last))
 
     def deny(self, sha256: str) -> Decision:
         """Refuse a plan, or take every approval of it back."""

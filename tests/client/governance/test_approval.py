@@ -1,3 +1,6 @@
+import datetime
+from types import SimpleNamespace
+
 import pytest
 
 from client.governance.approval import MAX_UNDECIDED, Approvals
@@ -131,3 +134,43 @@ def test_what_was_approved_stays_so_in_a_next_version_with_more_keys(tmp_path, m
     approvals.propose(other.model_dump(mode="json"), other.sha256)
     approvals.approve(other.sha256)
     assert approvals.compare(other.sha256)[1] == ["seed: 5 -> 9"]
+
+
+def test_a_further_run_of_an_approved_plan_awaits_a_word_and_is_listed(approvals, tmp_path):
+    sha = propose(approvals, small_plan())
+    approvals.approve(sha)
+    approvals.require_run(sha, "a", begins=True)
+    assert approvals.pending() == []
+    with pytest.raises(RefusedError, match="approve it again"):
+        approvals.require_run(sha, "b", begins=False)
+    assert Approvals(tmp_path).pending() == [sha]
+    assert approvals.awaits_again(sha)
+    approvals.approve(sha)
+    assert approvals.pending() == []
+    approvals.require_run(sha, "b", begins=True)
+    assert approvals.pending() == []
+    with pytest.raises(RefusedError):
+        approvals.require_run(sha, "c", begins=True)
+    approvals.deny(sha)
+    assert approvals.pending() == []
+
+
+def test_an_approval_may_be_for_several_runs_and_until_a_day(approvals, monkeypatch):
+    sha = propose(approvals, small_plan())
+    assert approvals.approve(sha, 3, datetime.date(2027, 1, 31)).runs == 3
+    for run in ("a", "b", "c"):
+        approvals.require_run(sha, run, begins=True)
+
+    class Day(datetime.date):
+        @classmethod
+        def today(cls):
+            return cls(2027, 2, 1)
+
+    assert approvals.require(sha)
+    monkeypatch.setattr(
+        "client.governance.approval.datetime", SimpleNamespace(**{**vars(datetime), "date": Day})
+    )
+    with pytest.raises(RefusedError, match="was approved until 2027-01-31: approve it again"):
+        approvals.require(sha)
+    approvals.approve(sha)
+    assert approvals.require(sha)
