@@ -31,9 +31,16 @@ def number(value: float | None, form: str = ".3f") -> str:
 
 
 def interval(ends: Interval) -> str:
-    """0.870 – 0.944, or nothing."""
+    """0.870 – 0.944; nothing, if it is not defined. No resample of a few patients who are all ranked right
+    differs
+    from another: that is no certainty."""
     low, high = ends
-    return f"{low:.3f} – {high:.3f}" if is_known(low) and is_known(high) else ""
+    if not (is_known(low) and is_known(high)):
+        return ""
+    return f"{low:.3f} – {high:.3f}" if high > low else TOO_FEW
+
+
+TOO_FEW = "too few to say"
 
 
 def percent(value: float) -> str:

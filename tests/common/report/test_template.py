@@ -27,6 +27,7 @@ NAN = math.nan
     [
         (number, 0.9116, "0.912"), (number, NAN, "n/a"), (number, None, "n/a"), (number, math.inf, "n/a"),
         (interval, (0.87, 0.9441), "0.870 – 0.944"), (interval, (NAN, 0.9), ""), (interval, (0.9, NAN), ""),
+        (interval, (1.0, 1.0), "too few to say"),
         (percent, 0.349, "35 %"), (percent, NAN, "n/a"), (p_value, 0.0312, "0.031"), (p_value, 0.0004, "< 0.001"),
         (p_value, NAN, ""), (duration, 45.04, "45.0 s"), (duration, 192, "3.2 min"), (duration, 9000, "2.5 h"),
         (human_bytes, 999, "999 B"), (human_bytes, 12_300_000, "12.3 MB"), (human_bytes, 5e15, "5000.0 TB"),
