@@ -285,10 +285,16 @@ def forget(
     """Remove a patient from everything that this site keeps for learning, for ever."""
     from client.forgetting import forget_patient
     from client.settings import SiteFolder
+    from common.errors import DataError
     from common.progress import reporting
 
     with reporting():
         gone = forget_patient(SiteFolder(dir_), patient)
+    if gone.nothing:
+        raise DataError(
+            "nothing of this patient was found here: is the Patient ID right? It is on the list all the "
+            "same: later pulls, pushes and ingests leave it out"
+        )
     typer.echo(
         f"Removed {gone.sequences} sequences with {gone.frames} images from {gone.cohorts} cohorts, and "
         "their pages."

@@ -60,6 +60,11 @@ class Forgotten:
     elsewhere: list[Path]  # in a folder that is not ours: still there
     lines: int  # of logs, deleted
 
+    @property
+    def nothing(self) -> bool:
+        """Whether nobody of that ID was here: perhaps it was mistyped."""
+        return not (self.sequences or self.files or self.elsewhere or self.lines)
+
 
 def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
     """Remove a patient from every cohort, with the pages that show them, from images that were fetched or

@@ -13,13 +13,14 @@ from client.prediction.judging.evaluate import Wish, evaluate
 from client.prediction.judging.labelled import Place
 from client.settings import SiteFolder
 from common.credentials import common_name, read_certificate
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.handover import read_model, verify_model
 from common.plan import Plan
 from common.results.evaluation import EvaluationResult
 from common.signature import SIGNATURE, Authority
 
 ALONE = "this hospital alone"
+UNSIGNED = "the model is not signed: nobody says that it is the federation's"
 
 
 def gain_of(site: SiteFolder, model: Path, pretrained: Path | None) -> EvaluationResult:
@@ -34,6 +35,10 @@ def gain_of(site: SiteFolder, model: Path, pretrained: Path | None) -> Evaluatio
     if (model / SIGNATURE).is_file():
         verify_model(model, Authority.read(site.ca, site.revoked))
     handed = read_model(model)
+    if handed.foreign is not None:
+        raise ConfigError(
+            f"{model}: others made it: no hospital would have trained it alone; pneumofed evaluate judges it"
+        )
     cohort = site.cohort(handed.plan)
     if not cohort.is_dir():
         raise DataError(
@@ -45,7 +50,8 @@ def gain_of(site: SiteFolder, model: Path, pretrained: Path | None) -> Evaluatio
         _own(site, cohort, handed.plan, device).train(handed.plan, settings.policy, pretrained)
     )
     found = evaluate(handed, alone, Place(cohort, site=site), Wish(own=True), device)
-    return replace(found, against=ALONE)
+    unsigned = [] if (model / SIGNATURE).is_file() else [UNSIGNED]
+    return replace(found, against=ALONE, warnings=[*found.warnings, *unsigned])
 
 
 def _own(site: SiteFolder, folder: Path, plan: Plan, device: torch.device) -> Alone:

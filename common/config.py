@@ -21,6 +21,8 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+KIND = "source"
+"""The key that tells the members of a union apart."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -90,8 +92,11 @@ def load_yaml(path: Path, model: type[S], overrides: Iterable[str] = ()) -> S:
     tree = parse_yaml(text, str(path))
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: found {_kind(tree)} at the top, expected `key: value` lines")
-    for key, value in parse_overrides(overrides).items():
-        set_value(tree, key, value, "--set")
+    given = parse_overrides(overrides)
+    for key in sorted(
+        given, key=lambda key: key.rpartition(".")[2] != KIND
+    ):  # first what the others are keys of
+        set_value(tree, key, given[key], "--set")
     return validate(tree, model, str(path))
 
 
@@ -135,6 +140,8 @@ def set_value(tree: dict[str, object], key: str, value: object, where: str) -> N
         if not isinstance(branch, dict):
             raise ConfigError(f"{where} {key}: {name} holds {_kind(branch)}, not further keys")
         tree = branch
+    if leaf == KIND and tree.get(leaf, value) != value:
+        tree.clear()  # the keys of another kind of thing, which nobody typed
     tree[leaf] = value
 
 

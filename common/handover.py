@@ -17,6 +17,8 @@ from safetensors.numpy import load
 
 from common.config import load_yaml
 from common.errors import ConfigError
+from common.foreign import FILE as CONTRACT
+from common.foreign import Contract
 from common.plan import Plan
 from common.results.card import FILE as CARD
 from common.results.card import read_card
@@ -48,6 +50,8 @@ class Handed:
     """Path of the data that a simulation split, as it was given; "" where that is not known."""
     data_sha256: str = ""
     """Of their tables (client/prediction/parts.py); "" where that is not known."""
+    foreign: Contract | None = None
+    """Of a model that others made: nobody here knows on whom, or how, it was trained."""
 
 
 def read_model(folder: Path) -> Handed:
@@ -57,6 +61,9 @@ def read_model(folder: Path) -> Handed:
         ConfigError: a file is missing or not readable, or its hash is not the card's.
         RunError: the card or the result is damaged, or of another version.
     """
+    if (folder / CONTRACT).is_file():
+        contract = load_yaml(folder / CONTRACT, Contract)
+        return Handed(folder, contract.plan(), {}, "", math.nan, contract.threshold, foreign=contract)
     if not (folder / MODEL).is_file() or not (folder / PLAN).is_file():
         raise ConfigError(
             f"{folder}: not a model's folder: expected {MODEL} and {PLAN}; make one with: pneumofed server "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from common.results.rounds import RoundReport
     from common.results.status import Status
 
 app = typer.Typer(
@@ -257,8 +258,11 @@ def _lines(status: "Status") -> list[str]:
             f"{now.name}: round {now.round} of {now.rounds} done, {now.doing}"
             f" ({len(now.here)} of {now.needed} sites are in)"
         )
+        if now.here:
+            lines.append(f"  in: {', '.join(now.here)}")
         lines += [f"  {site}: {why}" for site, why in sorted(now.refused.items())]
         if now.last:
+            lines.append(f"  {_how_it_goes(now.last, now.rounds)}")
             lines += [f"  {site} failed in the last round: {why}" for site, why in now.last.failed.items()]
             lines += [f"  {site} in the last round: {what}" for site, what in now.last.noted.items()]
     for name, run in status.runs.items():
@@ -266,6 +270,17 @@ def _lines(status: "Status") -> list[str]:
             again = "" if run.state == "finished" else f"  (go on with: pneumofed server resume {name})"
             lines.append(f"{name}: {run.state}{': ' + run.problem if run.problem else ''}{again}")
     return lines
+
+
+def _how_it_goes(last: "RoundReport", rounds: int) -> str:
+    """The last round's scores, and when the run may end: as if all rounds took as long."""
+    from common.report.template import duration, number
+
+    left = rounds - last.round
+    end = f"{left} rounds left, about {duration(left * last.seconds)}" if left else "the last round is done"
+    if last.evaluation is None:
+        return end
+    return f"validation AUROC {number(last.evaluation.auroc)}, loss {number(last.evaluation.loss)}; {end}"
 
 
 @app.command()

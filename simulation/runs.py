@@ -1,6 +1,7 @@
 """A run's folder: who may use it, what it was started with, and whether it is finished."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,10 @@ def held(out: Path) -> Iterator[None]:
 
 
 def start(out: Path, scenario: Scenario) -> None:
-    """Note down what the run is. Raises RunError if the folder already holds one."""
+    """Note down what the run is. One that ended before it trained anything, as for a value or data that were
+    refused, is no run: its folder is used again. Raises RunError if the folder already holds one."""
+    if (out / SCENARIO).exists() and not _is_begun(out):
+        _clear(out)
     if (out / SCENARIO).exists():
         state = "a finished run" if is_finished(out) else "an unfinished run"
         raise RunError(
@@ -48,6 +52,18 @@ def start(out: Path, scenario: Scenario) -> None:
         raise RunError(f"{out}: is not empty and holds no run; choose another --out")
     write_atomically(out / "plan.yaml", dump_yaml(scenario.plan).encode())
     write_atomically(out / SCENARIO, dump_yaml(scenario).encode())
+
+
+def _is_begun(out: Path) -> bool:
+    return is_finished(out) or any((out / "arms").glob("*/*.safetensors"))
+
+
+def _clear(out: Path) -> None:
+    """Remove what a start makes before it trains, and nothing else."""
+    for folder in ("arms", "cohorts", "dicom"):
+        shutil.rmtree(out / folder, ignore_errors=True)
+    for file in ("plan.yaml", SCENARIO):
+        (out / file).unlink(missing_ok=True)
 
 
 def start_or_resume(out: Path, scenario: Scenario) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from client.settings import SiteFolder
     from common.results.evaluation import EvaluationResult
 
 
@@ -20,7 +21,12 @@ class Parts(StrEnum):
 
 Site = Annotated[
     Path | None,
-    typer.Option("--dir", help="This site's folder, if it took part.", envvar="PNEUMOFED_CLIENT_DIR"),
+    typer.Option(
+        "--dir",
+        help="This site's folder, if it took part.",
+        envvar="PNEUMOFED_CLIENT_DIR",
+        show_default="this folder, if it is one",
+    ),
 ]
 Model = Annotated[
     Path, typer.Option(help="The folder that was handed over (server export), or a simulated run's.")
@@ -34,15 +40,20 @@ Input = Annotated[
 ]
 
 
+def _site(given: Path | None) -> "SiteFolder | None":
+    """The site whose folder was given, or in whose folder the command runs."""
+    from client.settings import SiteFolder
+
+    here = SiteFolder(Path())
+    return SiteFolder(given) if given else here if here.settings_file.is_file() else None
+
+
 def predict(
     model: Model,
     source: Input,
     out: Annotated[Path, typer.Option(help="Folder for predictions.csv and predictions.json.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:n.")] = "auto",
-    dir_: Annotated[
-        Path | None,
-        typer.Option("--dir", help="This site's folder, if it took part.", envvar="PNEUMOFED_CLIENT_DIR"),
-    ] = None,
+    dir_: Site = None,
 ) -> None:
     """Probabilities for every sequence. Research use, not a medical device."""
     from client.compute.device import choose_device, set_up_process
@@ -50,12 +61,11 @@ def predict(
     from client.prediction.cases import Refusal
     from client.prediction.model import load_model
     from client.prediction.predict import predict_source, write_predictions
-    from client.settings import SiteFolder
     from common.handover import RESEARCH_USE, read_model
 
     set_up_process()
     handed, where, tally = read_model(model), choose_device(device), Tally()
-    site = SiteFolder(dir_) if dir_ else None
+    site = _site(dir_)
     rows = predict_source(handed, load_model(handed, where, site), source, where, tally, site)
     write_predictions(out, handed, rows, tally)
     refused = sum(isinstance(row, Refusal) for row in rows)
@@ -98,7 +108,6 @@ def evaluate(
     from client.prediction.judging.evaluate import Wish
     from client.prediction.judging.evaluate import evaluate as judge
     from client.prediction.judging.labelled import Place
-    from client.settings import SiteFolder
     from common.errors import ConfigError
     from common.handover import read_model
 
@@ -107,7 +116,7 @@ def evaluate(
     if len(rates) + (threshold is not None) > 1:
         raise ConfigError("expected one of --threshold, --at-sensitivity and --at-specificity")
     set_up_process()
-    place = Place(on, labels, SiteFolder(dir_) if dir_ else None)
+    place = Place(on, labels, _site(dir_))
     wish = Wish(part.value, threshold, at=rates[0] if rates else None)
     other = read_model(against) if against else None
     _tell(judge(read_model(model), other, place, wish, choose_device(device)), out, as_json=as_json)
@@ -194,19 +203,18 @@ def explain(
     device."""
     from client.compute.device import choose_device, set_up_process
     from client.prediction.explain.write import Request, explain_source
-    from client.prediction.model import load_model
-    from client.settings import SiteFolder
+    from client.prediction.model import load_own
     from common.errors import ConfigError
     from common.handover import RESEARCH_USE, read_model
 
     set_up_process()
-    if store and dir_ is None:
+    site = _site(dir_)
+    if store and site is None:
         raise ConfigError("--store: expected --dir, the site's folder, whose hospital.yaml names the PACS")
     handed, where = read_model(model), choose_device(device)
     if finding is not None and finding not in handed.plan.findings:
         raise ConfigError(f"--finding {finding}: the model has {', '.join(handed.plan.findings)}")
-    site = SiteFolder(dir_) if dir_ else None
-    network = load_model(handed, where, site)
+    network = load_own(handed, where, site)
     request = Request(finding or handed.plan.findings[0], patient, most, dicom or store)
     written = explain_source(handed, network, source, out, where, request)
     for folder, one in written:

@@ -6,6 +6,7 @@ import torch
 
 from client.methods import personal_weights
 from client.methods.memory import SiteMemory
+from client.prediction.foreign import ForeignModel
 from client.settings import SiteFolder
 from common import wire
 from common.errors import ConfigError, WireError
@@ -14,13 +15,29 @@ from common.methods import Stays
 from common.models import CNNLSTM, build_model
 
 
-def load_model(handed: Handed, device: torch.device, site: SiteFolder | None = None) -> CNNLSTM:
-    """The model, with the tensors that `site` keeps of its own under the run's method, if it took part in it.
+def load_model(
+    handed: Handed, device: torch.device, site: SiteFolder | None = None
+) -> CNNLSTM | ForeignModel:
+    """The model, one that others made too, as far as it can be called; ours as `load_own` has it.
+
+    Raises:
+        ConfigError: it is not what its plan or contract says.
+    """
+    if handed.foreign is not None:
+        return ForeignModel(handed.folder, handed.foreign)
+    return load_own(handed, device, site)
+
+
+def load_own(handed: Handed, device: torch.device, site: SiteFolder | None = None) -> CNNLSTM:
+    """A model of ours, with the tensors that `site` keeps of its own under the run's method, if it took part
+    in it.
 
     Raises:
         ConfigError: the tensors are not those of the plan's model, or some of them were trained at the
         hospitals alone and `site` is none of those.
     """
+    if handed.foreign is not None:
+        raise ConfigError(f"{handed.folder}: a model that others made can be judged and predict, and no more")
     model = build_model(handed.plan)
     weights = _require_fit(handed.folder, handed.weights, model)
     own: wire.Weights = {}

@@ -20,24 +20,27 @@ class Parts:
     is
     known."""
 
-    split: Split
+    split: Split | None
+    """None: nobody knows how the model's makers split."""
     key: bytes | None
     """Behind the pseudonyms; None if the patients are not those of the run."""
 
     @classmethod
     def of(cls, handed: Handed, source: Path, site: SiteFolder | None) -> "Parts":
         """Of the patients in a place."""
+        if handed.foreign is not None:
+            return cls(None, None)
         return cls(handed.plan.split, own_key(handed, site) if is_own(handed, source, site) else None)
 
     def of_patient(self, patient: str, held_out: bool = False) -> str:
         """Of a Patient ID; `held_out` if it is of arrays that no run trains on."""
-        if self.key is None:
+        if self.key is None or self.split is None:
             return UNKNOWN
         return "test" if held_out else part_of(pseudonym(patient.strip(), self.key), self.split)
 
     def of_pseudonym(self, name: str) -> str:
         """Of a cohort's patient, who is the run's."""
-        return part_of(name, self.split)
+        return UNKNOWN if self.split is None else part_of(name, self.split)
 
 
 def own_key(handed: Handed, site: SiteFolder | None) -> bytes:
@@ -47,7 +50,11 @@ def own_key(handed: Handed, site: SiteFolder | None) -> bytes:
 
 def is_own(handed: Handed, path: Path, site: SiteFolder | None) -> bool:
     """Whether the patients are those that the run split: a site's own, those below the run's folder, or a
-    simulation's data by what they hold, or by their name where that was not kept."""
+    simulation's data by what they hold, or by their name where that was not kept. Nobody's of a model that
+    others
+    made."""
+    if handed.foreign is not None:
+        return False
     if site is not None or handed.folder.resolve() in path.resolve().parents:
         return True
     if handed.data_sha256:

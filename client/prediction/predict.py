@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from client.imaging.outcome import Tally
 from client.prediction.cases import Case, Refusal, cases, is_cohort, open_cohort
@@ -27,7 +28,6 @@ from common.calibration import calibrate
 from common.errors import DataError
 from common.files import without_nan, write_atomically
 from common.handover import RESEARCH_USE, Handed
-from common.models import CNNLSTM
 
 AT_ONCE = 64
 """Sequences in one forward pass."""
@@ -59,7 +59,7 @@ class Prediction:
 
 def predict_source(
     handed: Handed,
-    model: CNNLSTM,
+    model: nn.Module,
     source: Path,
     device: torch.device,
     tally: Tally,
@@ -108,7 +108,7 @@ def require_some(handed: Handed, source: Path, rows: Sequence[Prediction | Refus
 
 @torch.inference_mode()
 def _predict(
-    handed: Handed, model: CNNLSTM, some: list[Case], device: torch.device, parts: Parts
+    handed: Handed, model: nn.Module, some: list[Case], device: torch.device, parts: Parts
 ) -> list[Prediction]:
     if not some:
         return []

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from client.compute.forward import logits_of
-from common.models import CNNLSTM
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Seen:
         return len(self.frames)
 
 
-def logits(model: CNNLSTM, sequences: list[Seen]) -> Tensor:
+def logits(model: nn.Module, sequences: list[Seen]) -> Tensor:
     """(N, K) logits of several sequences in one padded batch."""
     lengths = torch.tensor([len(s) for s in sequences], device=sequences[0].frames.device)
     frames = torch.nn.utils.rnn.pad_sequence([s.frames for s in sequences], batch_first=True)

@@ -46,6 +46,7 @@ def test_a_hospital_s_gain_is_that_of_the_report(here, place, tmp_path):
     assert found["against"]["value"] == pytest.approx(report.gain.value)
     assert found["against"]["ci"] == pytest.approx(list(report.gain.ci))
     assert found["against"]["advice"] == report.gain.advice
+    assert any("the model is not signed" in warning for warning in json.loads(done.stdout)["warnings"])
     assert "of this hospital (Youden)" in found["threshold_from"]
     page = (tmp_path / "gain" / "evaluation.html").read_text()
     assert "Against this hospital alone" in page

@@ -8,6 +8,7 @@ import pytest
 from client.imaging.cohort import Cohort
 from client.settings import SiteFolder
 from common.config import dump_yaml
+from tests.helpers.command import refused
 from tests.helpers.dicom import image, save
 from tests.helpers.plans import small_plan
 
@@ -93,6 +94,9 @@ def test_files_in_a_folder_that_is_not_ours_are_named_and_kept(site, here, tmp_p
     site.images.joinpath("study").rename(tmp_path / "archive" / "study")
     site.settings_file.write_text(
         json.dumps({"server": "localhost:443", "data": {"dicom": str(tmp_path / "archive")}})
+    )
+    refused(
+        here("client", "forget", "SECRTE2", "--dir", "site"), "nothing of this patient was found here: is the"
     )
     done = here("client", "forget", "SECRET2", "--dir", "site")
     assert "2 files with this Patient ID are still in the folder that data.dicom names" in done.stdout

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from common.config import load_yaml, parse_yaml
 from common.errors import ConfigError
 from common.plan import Plan
-from simulation.scenario import Scenario
+from simulation.scenario import DicomData, Scenario
 
 
 def load(tmp_path, text, model=Plan, overrides=()):
@@ -73,6 +73,16 @@ def test_overrides_are_typed_like_the_file(tmp_path):
     assert plan.training.learning_rate == 0.001
     assert plan.seed == 4
     assert plan.training.clip_norm is None
+
+
+def test_another_kind_of_data_takes_none_of_the_keys_of_the_one_before(tmp_path):
+    path = tmp_path / "scenario.yaml"
+    path.write_text("name: x\ndata: {source: phantom, sites: 4, patients: 60}\n")
+    for overrides in (["data.path=/x", "data.source=dicom"], ["data.source=dicom", "data.path=/x"]):
+        assert load_yaml(path, Scenario, overrides).data == DicomData(path="/x")
+    assert load_yaml(path, Scenario, ["data.source=phantom"]).data.sites == 4
+    with pytest.raises(ConfigError, match=r"data\.path: missing"):
+        load_yaml(path, Scenario, ["data.source=dicom"])
 
 
 @pytest.mark.parametrize("override", ["seed", "=3", "name.sub=3"])

@@ -20,6 +20,23 @@ def finish(out):
     (out / runs.RESULT).write_text("{}")
 
 
+def begin(out):
+    (out / "arms" / "federated").mkdir(parents=True)
+    (out / "arms" / "federated" / "checkpoint.safetensors").touch()
+
+
+def test_a_start_that_was_refused_before_it_trained_leaves_its_folder_to_the_next(out):
+    runs.start(out, small_scenario(seed=1))
+    (out / "dicom" / "hospital-a").mkdir(parents=True)  # of another seed
+    (out / "arms" / "federated").mkdir(parents=True)
+    runs.start(out, small_scenario(seed=2))
+    assert runs.resume(out, None).seed == 2
+    assert not (out / "dicom").exists()
+    begin(out)
+    with pytest.raises(RunError, match="already holds an unfinished run"):
+        runs.start(out, small_scenario(seed=3))
+
+
 def test_a_run_is_resumed_as_what_it_was_started_as(out):
     scenario = small_scenario()
     runs.start(out, scenario)
@@ -37,6 +54,7 @@ def test_a_run_is_resumed_as_what_it_was_started_as(out):
 def test_a_folder_with_anything_else_in_it_is_not_taken(out):
     (out / ".lock").touch()
     runs.start(out, small_scenario())
+    begin(out)
     with pytest.raises(RunError, match="already holds an unfinished run; add --resume"):
         runs.start(out, small_scenario())
     finish(out)

@@ -19,6 +19,7 @@ from client.prediction.judging.judge import (
 )
 from client.prediction.judging.labelled import Labelled, Part, Place, read_part
 from client.prediction.model import load_model
+from client.prediction.parts import is_own, own_key
 from common.errors import DataError
 from common.handover import Handed
 from common.results.evaluation import EvaluationResult, FindingResult
@@ -51,6 +52,7 @@ def evaluate(
         DataError: there is no labelled patient that the model takes, or only one class of every finding.
         ConfigError: as load_model does.
     """
+    place = replace(place, key=_shared_key(place, [handed, *([other] if other else [])]))
     # At a site where every start clears what was left of pixels (client/pieces.py).
     beside = place.site.cohorts if place.site and place.site.cohorts.is_dir() else None
     with tempfile.TemporaryDirectory(prefix=".evaluate-", dir=beside) as work:
@@ -73,6 +75,12 @@ def evaluate(
         left_out=labelled.cohort.tally.left_out(), temperature=handed.temperature,
         warnings=_warnings(labelled, findings), findings=findings, versions=versions(),
     )  # fmt: skip
+
+
+def _shared_key(place: Place, models: list[Handed]) -> bytes:
+    """Patients have the same pseudonyms for two models, of which one's run knows them."""
+    own = [own_key(model, place.site) for model in models if is_own(model, place.path, place.site)]
+    return own[0] if own else place.key
 
 
 class _Judged:
@@ -116,6 +124,7 @@ def _against(
         )
     second = judged.other(other)
     theirs = second.predictions(second.part(part))
+    theirs = theirs.where(np.isin(theirs.patients, found.patients))  # who are new to it are all in its part
     ours, columns = judged.handed.plan.findings, other.plan.findings
     return {
         name: replace(

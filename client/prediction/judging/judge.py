@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from client.prediction.judging.labelled import Labelled
 from client.training.evaluate import predict
@@ -15,7 +16,6 @@ from common import metrics
 from common.calibration import calibrate
 from common.errors import DataError
 from common.handover import Handed
-from common.models import CNNLSTM
 from common.results.evaluation import Difference, FindingResult, Point
 from common.results.form import Interval
 from common.scores import Predictions, confusion, gain, reliability, resamples, subgroups
@@ -32,7 +32,9 @@ class Threshold:
     source: str
 
 
-def predictions_of(handed: Handed, network: CNNLSTM, labelled: Labelled, device: torch.device) -> Predictions:
+def predictions_of(
+    handed: Handed, network: nn.Module, labelled: Labelled, device: torch.device
+) -> Predictions:
     """As `predict` writes them: calibrated, where the model was."""
     cohort, indices = labelled.cohort, labelled.indices
     found = calibrate(predict(network, cohort, indices, device), handed.temperature)

@@ -7,7 +7,7 @@ to the model so far as is known: then all of them are judged.
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +45,8 @@ class Place:
     """A table of labels beside DICOM files; labels.csv in the folder if left out."""
     site: SiteFolder | None = None
     """Whose images they are: its secret tells the plan's split."""
+    key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    """Behind the pseudonyms for a model of whose run the patients are not."""
 
 
 def read_part(handed: Handed, place: Place, part: Part, work: Path) -> Labelled:
@@ -58,6 +60,8 @@ def read_part(handed: Handed, place: Place, part: Part, work: Path) -> Labelled:
         if cohort.findings != handed.plan.findings:
             told, wanted = ", ".join(cohort.findings), ", ".join(handed.plan.findings)
             raise DataError(f"{place.path}: labels {told}; the model knows {wanted}")
+        if handed.foreign is not None:
+            return _some(cohort, np.arange(len(cohort)), None, place.path)
         return _by_plan(cohort, handed, part)
     own = is_own(handed, place.path, place.site)
     source = _source(handed, place, part, own)
@@ -123,7 +127,7 @@ def _has_own_test(source: Source) -> bool:
 
 
 def _build(handed: Handed, place: Place, source: Source, own: bool, work: Path) -> Cohort:
-    key = own_key(handed, place.site) if own else secrets.token_bytes(32)
+    key = own_key(handed, place.site) if own else place.key
     plan = handed.plan
     build_cohort(work, source.read(plan.input, plan.findings), plan.input, plan.findings, key, "")
     return Cohort.open(work)

@@ -125,3 +125,15 @@ def test_a_site_s_key_tells_the_split_and_nobody_else_s(of_images):
     told = [Parts(plan.split, key).of_patient("patient-1") for key in (b"a", b"a", None)]
     assert told[0] == told[1] in ("train", "validation", "test")
     assert told[2] == UNKNOWN
+
+
+def test_in_a_site_s_folder_its_split_is_told_without_an_option(of_images, tmp_path, place, monkeypatch):
+    from client.prediction.cli import _site
+
+    _, _, sites = place
+    monkeypatch.chdir(tmp_path)
+    assert _site(None) is None
+    monkeypatch.chdir(sites["north"].path)
+    here = _site(None)
+    assert here is not None
+    assert Parts.of(read_model(of_images / "run"), tmp_path, here).key == sites["north"].secret.read_bytes()
