@@ -7,7 +7,7 @@ from common.errors import RefusedError
 from common.plan import Plan
 from common.results.final import FinalAnswer
 from common.scores import Predictions, choose_threshold, gain, judge
-from common.spread import Spread
+from common.spread import MOST, Spread
 
 Spreads = dict[str, Spread]
 """By finding."""
@@ -27,6 +27,10 @@ def answer_finally(
     if told is None or len(set(test.patients.tolist())) < least:
         raise RefusedError(
             f"fewer than {least} test patients are of a class: this site's final scores stay here"
+        )
+    if max(len(test.patients), len(validation.patients)) > MOST:
+        raise RefusedError(
+            f"more than {MOST} test or validation sequences: this site's final scores stay here"
         )
     threshold = choose_threshold(validation, plan)
     return FinalAnswer(

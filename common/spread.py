@@ -22,8 +22,8 @@ from common.results.form import Result
 
 LARGEST = 20.0
 """Largest logit that is told apart: probabilities nearer to 0 or 1 than 2e-9 are not."""
-MOST = 2**20
-"""Sequences of no hospital's test patients are more."""
+MOST = 20_000
+"""Sequences of a hospital's test patients; the server's memory is bounded by it."""
 MOST_CELLS = 200
 """Of a class; with many patients a cell has more of them."""
 MOST_SKEW = 1000.0

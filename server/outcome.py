@@ -28,14 +28,18 @@ from common.spread import Spread
 from common.versions import versions
 
 ENGINE = "deployment"
+MOST_NUMBERS = 50_000_000
+"""Resamples times sequences: 400 MB."""
 
 
 def outcome(plan: Plan, final: FinalReport, history: History, survey: Survey | None) -> RunResult:
     """What metrics.json of a deployed run holds. There must be an answer."""
+    agreed = plan.sha256
     answers, last = final.sites, history[-1].evaluation if history else None
     temperature = last.temperature if last else math.nan
     test = {name: _rebuilt(name, answer.test, plan) for name, answer in answers.items()}
     pooled = Predictions.together(list(test.values()))
+    plan = _affordable(plan, len(pooled.patients))
     validation = [_rebuilt(name, answer.validation, plan) for name, answer in answers.items()]
     threshold = choose_threshold(Predictions.together(validation), plan)
     known = _own_pairs(plan, test, answers)
@@ -46,7 +50,7 @@ def outcome(plan: Plan, final: FinalReport, history: History, survey: Survey | N
         name=plan.name,
         seed=plan.seed,
         rounds=plan.rounds,
-        plan_sha256=plan.sha256,
+        plan_sha256=agreed,
         findings=plan.findings,
         test=_arms(plan, pooled, sites, threshold, temperature, known),
         confusion=confusion(pooled, threshold),
@@ -68,6 +72,13 @@ def outcome(plan: Plan, final: FinalReport, history: History, survey: Survey | N
         ),
         silent=final.silent or None,
     )
+
+
+def _affordable(plan: Plan, n: int) -> Plan:
+    """With as many resamples of `n` sequences as MOST_NUMBERS allow: fewer, where they are many and matter less."""
+    draws = min(plan.evaluation.bootstrap, max(100, MOST_NUMBERS // max(1, n)))
+    fewer = plan.evaluation.model_copy(update={"bootstrap": draws})
+    return plan.model_copy(update={"evaluation": fewer})
 
 
 def _rebuilt(place: str, spreads: Mapping[str, Spread], plan: Plan) -> Predictions:

@@ -56,7 +56,7 @@ def test_a_wrong_plan_is_refused_in_one_line_by_file_and_key(tmp_path, text, sai
 
 def test_all_problems_are_named_at_once(tmp_path):
     with pytest.raises(ConfigError, match=r"seed.*rounds"):
-        load(tmp_path, "name: x\nseed: -1\nrounds: 0")
+        load(tmp_path, "name: x\nseed: -1\nrounds: -1")
 
 
 def test_a_key_of_a_union_is_named_as_the_user_wrote_it(tmp_path):

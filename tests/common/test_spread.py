@@ -72,7 +72,7 @@ def test_one_far_from_the_others_is_rebuilt_far_from_them():
 
 
 def test_many_patients_are_two_hundred_cells_at_most():
-    n = 50_000
+    n = 15_000
     spread = Spread.of(np.random.default_rng(0).random(n), np.ones(n), names(n), 10)
     assert spread is not None
     assert len(spread.positive) == 200

@@ -1,6 +1,7 @@
 """A deployed run's result: the hospitals' own numbers as they told them, the pooled ones from their cells."""
 
 import math
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from common.results.final import FinalReport
 from common.results.rounds import RoundReport
 from common.results.survey import Survey
 from common.scores import mean_auroc
-from common.spread import Spread
+from common.spread import Cell, Spread
 from server.outcome import outcome
 from tests.helpers.plans import small_plan
 from tests.helpers.results import final_answer
@@ -69,3 +70,16 @@ def test_what_nobody_told_is_undefined_and_ends_nothing():
     assert math.isnan(found.test.federated.auroc)
     assert found.confusion.true_positive == 0
     assert mean_auroc([found.sites["north"].federated]) == 0.8
+
+
+def test_a_hospital_that_claims_many_costs_no_memory():
+    many = Cell(n=20_000, n_patients=20_000, mean=0.5, spread=1.0, skew=0.0)
+    big = {"pneumonia": Spread(positive=(many,), negative=(replace(many, mean=-0.5),))}
+    answer = replace(final_answer(), test=big)
+    tracemalloc.start()
+    found = result({"north": answer, "south": final_answer(seed=1)})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.plan_sha256 == PLAN.sha256
+    assert peak < 3e9
+    assert found.test.federated.auroc_ci[1] > found.test.federated.auroc_ci[0]

@@ -49,7 +49,7 @@ WRONG = {
     "free text": changed(gain={"value": 0.0, "ci": [0.0, 0.0], "p": 0.5, "advice": "call Jane Doe"}),
     "many cells": changed(test={"pneumonia": {**CELLS, "negative": CELLS["positive"] * 201}}),
     "more sequences than any hospital has": changed(
-        test={"pneumonia": {**CELLS, "negative": [{**CELLS["positive"][0], "n": 2**20}] * 2}}
+        test={"pneumonia": {**CELLS, "negative": [{**CELLS["positive"][0], "n": 15_000}] * 2}}
     ),
 }
 
