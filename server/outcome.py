@@ -75,7 +75,8 @@ def outcome(plan: Plan, final: FinalReport, history: History, survey: Survey | N
 
 
 def _affordable(plan: Plan, n: int) -> Plan:
-    """With as many resamples of `n` sequences as MOST_NUMBERS allow: fewer, where they are many and matter less."""
+    """With as many resamples of `n` sequences as MOST_NUMBERS allow: fewer, where they are many and matter
+    less."""
     draws = min(plan.evaluation.bootstrap, max(100, MOST_NUMBERS // max(1, n)))
     fewer = plan.evaluation.model_copy(update={"bootstrap": draws})
     return plan.model_copy(update={"evaluation": fewer})

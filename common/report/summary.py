@@ -26,20 +26,24 @@ def print_run(result: RunResult, out: Path) -> None:
 
 
 def _by_hospital(result: RunResult) -> Table:
-    table = Table(title=f"{result.name}: AUROC on test patients (95 % interval)", title_justify="left")
-    for column in ("hospital", "patients", "tested on", "alone", "federated", "gain (95 %)"):
-        table.add_column(column, justify="left" if column == "hospital" else "right")
+    """Of eighty columns, where the hospitals' names are short."""
+    table = Table(
+        title=f"{result.name}: AUROC on test patients (95 % interval)",
+        title_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    for column in ("hospital", "tested", "alone", "federated", "gain"):
+        table.add_column(
+            column, justify="left" if column == "hospital" else "right", no_wrap=column != "hospital"
+        )
     for name, site in result.sites.items():
         alone = _auroc(site.local_only) if site.local_only else "n/a"
-        gain = f"{number(site.gain.value, '+.3f')} ({interval(site.gain.ci) or 'n/a'})" if site.gain else ""
-        table.add_row(
-            name,
-            "–" if site.n_patients is None else str(site.n_patients),
-            str(site.federated.n_patients),
-            alone,
-            _auroc(site.federated),
-            gain,
-        )
+        gain = ""
+        if site.gain:
+            low, high = (number(end, "+.2f") for end in site.gain.ci)
+            gain = f"{number(site.gain.value, '+.2f')} ({low}..{high})"
+        table.add_row(name, str(site.federated.n_patients), alone, _auroc(site.federated), gain)
     return table
 
 

@@ -22,7 +22,7 @@ def test_a_run_s_hospitals_and_numbers_are_said(capsys, wide):
     said = capsys.readouterr().out
     north = next(line for line in said.splitlines() if "north" in line)
     assert "0.810 (0.710–0.910)" in north
-    assert "+0.050" in north
+    assert "+0.05" in north
     assert "n/a" in next(line for line in said.splitlines() if "south" in line)
     assert "federated, all hospitals: 0.800" in said
     assert "left out: not dicom 3" in said
@@ -30,9 +30,10 @@ def test_a_run_s_hospitals_and_numbers_are_said(capsys, wide):
     assert "centralised:" not in said  # no such arm
 
 
-def test_what_a_hospital_does_not_tell_is_a_dash(capsys, wide):
-    result = run_result({"north": 0.81})
-    print_run(
-        replace(result, sites={"north": replace(result.sites["north"], n_patients=None)}), Path("runs/x")
-    )
-    assert "–" in next(line for line in capsys.readouterr().out.splitlines() if "north" in line).split()
+def test_eighty_columns_are_enough(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    print_run(run_result({"hospital-a": 0.81, "hospital-b": 0.7}), Path("runs/x"))
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line for line in lines if "hospital-a" in line)
+    for text in ("20", "0.760 (0.660–0.860)", "0.810 (0.710–0.910)", "+0.05 (+0.00..+0.10)"):
+        assert text in row
