@@ -72,6 +72,7 @@ def test_what_nobody_told_is_undefined_and_ends_nothing():
     assert mean_auroc([found.sites["north"].federated]) == 0.8
 
 
+@pytest.mark.slow
 def test_a_hospital_that_claims_many_costs_no_memory():
     many = Cell(n=20_000, n_patients=20_000, mean=0.5, spread=1.0, skew=0.0)
     big = {"pneumonia": Spread(positive=(many,), negative=(replace(many, mean=-0.5),))}
