@@ -1,6 +1,5 @@
 """The Flower ClientApp: `query` (who is there), `train`, `evaluate` and at the end `evaluate.final`, under
-the one
-plan that the site approved.
+the one plan that the site approved.
 
 What it knows of its site is a `SiteConfig`.
 """
@@ -204,8 +203,7 @@ def _as_used(site: Site, content: RecordDict, weights: wire.Weights, number: int
 @app.evaluate("final")
 def evaluate_finally(message: Message, context: Context) -> Message:
     """Judge the last weights on the site's test patients, and the model that the site trains alone beside
-    them; the
-    reply holds FINAL."""
+    them; the reply holds FINAL."""
     site = Site.of(context)
     _as_used(site, message.content, site.weights_in(message.content, first=0), site.plan.rounds)
     validation, test = _predicted(site, "validation"), _predicted(site, "test")

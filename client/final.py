@@ -17,8 +17,7 @@ def answer_finally(
     plan: Plan, validation: Predictions, test: Predictions, alone: Predictions | None, least: int
 ) -> FinalAnswer:
     """From the last model's predictions, and on `test` those of the model that the hospital trained alone. No
-    number
-    has fewer than `least` patients behind it.
+    number has fewer than `least` patients behind it.
 
     Raises:
         RefusedError: it would have.

@@ -125,8 +125,7 @@ class SiteFolder:
 
     def alone(self, plan: Plan) -> Path:
         """Where the model lies that the site trains by itself (client/alone.py). Another cohort, as after a
-        patient
-        was forgotten, is another model."""
+        patient was forgotten, is another model."""
         return self.path / "alone" / f"{plan.sha256[:16]}-{self.cohort_identity(plan)[:16]}"
 
     def memory(self, sha256: str) -> Path:

@@ -1,8 +1,6 @@
 """The keys that version 0.1 wrote out in every plan. The hashes of all plans are over these; a key that came
-later is
-part of a plan, and of its hash, where it says something else than its default: so a plan keeps its hash in
-every
-version to come (docs/developer.md)."""
+later is part of a plan, and of its hash, where it says something else than its default: so a plan keeps its
+hash in every version to come (docs/developer.md)."""
 
 FIRST_KEYS = frozenset(
     f"{section}.{key}" if section else key

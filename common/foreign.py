@@ -1,6 +1,5 @@
 """The contract of a model that others made: an ONNX file beside `contract.yaml`, which says what it takes and
-gives, so
-that it can be judged as ours are."""
+gives, so that it can be judged as ours are."""
 
 from typing import Annotated, Literal
 
@@ -14,10 +13,8 @@ FILE, MODEL = "contract.yaml", "model.onnx"
 
 class Contract(Settings):
     """What `model.onnx` takes: frames (B, C, size, size) of one image a sequence, or (B, T, C, size, size),
-    float32 in [0, 1] after
-    our preprocessing, less `mean`, over `std`; and, if it has a second input, gaps (B, T) since the frame
-    before. What it
-    gives first: (B, K), a column a finding."""
+    float32 in [0, 1] after our preprocessing, less `mean`, over `std`; and, if it has a second input, gaps
+    (B, T) since the frame before. What it gives first: (B, K), a column a finding."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     findings: tuple[str, ...] = Field(min_length=1, strict=False)

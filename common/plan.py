@@ -356,8 +356,7 @@ class Plan(Settings):
     @property
     def sha256(self) -> str:
         """Hex SHA-256 of the plan's canonical JSON: sorted keys, no spaces, defaults written out (but for
-        keys that
-        came after version 0.1: common/first_plan.py)."""
+        keys that came after version 0.1: common/first_plan.py)."""
         return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
 
 

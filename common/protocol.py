@@ -2,9 +2,8 @@
 speaks.
 
 A protocol is a number that grows when a message changes so that a program of before would misread it. Two
-programs
-work together in one run if theirs are next to each other. A program of before there were numbers speaks the
-first.
+programs work together in one run if theirs are next to each other. A program of before there were numbers
+speaks the first.
 """
 
 from collections.abc import Mapping

@@ -2,9 +2,8 @@
 
 A cell holds the sequences of one class whose probabilities follow each other, of at least so many patients:
 their number, and mean, standard deviation and skew of their logits, rounded. No probability of a patient is
-in it
-(microaggregation: Domingo-Ferrer and Mateo-Sanz, IEEE TKDE 14, 2002). What the AUROC of patients rebuilt from
-cells is off by: tests/common/test_spread.py.
+in it (microaggregation: Domingo-Ferrer and Mateo-Sanz, IEEE TKDE 14, 2002). What the AUROC of patients
+rebuilt from cells is off by: tests/common/test_spread.py.
 """
 
 import math
@@ -88,8 +87,7 @@ class Spread(Result):
 
 def _cells(probabilities: Reals, patients: NDArray[np.str_], least: int, toward: int) -> Iterator[Cell]:
     """From the side of the other class on (`toward` 1: upwards), each as small as it may be; what is left
-    over goes
-    into the last, where it changes least."""
+    over goes into the last, where it changes least."""
     order = np.argsort(toward * probabilities, kind="stable")
     p = np.asarray(probabilities, np.float64)[order]
     with np.errstate(divide="ignore"):
@@ -119,8 +117,7 @@ def _cells(probabilities: Reals, patients: NDArray[np.str_], least: int, toward:
 
 def _members(cell: Cell) -> NDArray[np.float64]:
     """Logits with the cell's moments: the quantiles of a normal distribution, bent by the skew (Cornish and
-    Fisher,
-    1938); or, where the skew is large, the two points that have these three moments."""
+    Fisher, 1938); or, where the skew is large, the two points that have these three moments."""
     if cell.n < 2 or cell.spread == 0:
         return np.full(cell.n, cell.mean)
     if abs(cell.skew) >= ONE_SIDED:

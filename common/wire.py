@@ -292,8 +292,7 @@ def get_answered(content: RecordDict) -> int:
 
 def get_round(content: RecordDict, first: int = 1) -> int:
     """The round of a request, counted from 1; 0 is before the first, where that may be asked about (`first`
-    0). Raises
-    WireError if it is not there."""
+    0). Raises WireError if it is not there."""
     record = content.get(CONFIG)
     value = record.get(ROUND) if isinstance(record, ConfigRecord) else None
     if not isinstance(value, int) or isinstance(value, bool) or value < first:

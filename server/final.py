@@ -26,8 +26,7 @@ def ask_finally(
     gathering: Gathering = lambda *_: None,
 ) -> FinalReport:
     """The answers of the sites that are there; one that gives none costs its own numbers alone. Where nothing
-    was
-    trained before, the run's sites are waited for; `gathering` is told as an Observer is.
+    was trained before, the run's sites are waited for; `gathering` is told as an Observer is.
 
     Raises:
         RunError: the run was stopped.

@@ -1,6 +1,5 @@
 """A deployed run's result, as a simulation has it: each hospital's own scores, and the federation's from
-patients
-that are spread as the hospitals' cells say (common/spread.py)."""
+patients that are spread as the hospitals' cells say (common/spread.py)."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -160,8 +159,7 @@ def _arms(
 
 def _own_pairs(plan: Plan, test: Mapping[str, Predictions], answers: Mapping[str, FinalAnswer]) -> float:
     """By how much the pooled AUROC of rebuilt patients is off in the pairs of patients of the same hospital:
-    these
-    AUROCs are known exactly. An AUROC is a mean over pairs; that over findings is taken."""
+    these AUROCs are known exactly. An AUROC is a mean over pairs; that over findings is taken."""
     off = []
     for k, finding in enumerate(plan.findings):
         wrong, n_positive, n_negative = 0.0, 0, 0

@@ -65,8 +65,7 @@ def open_cohort(handed: Handed, source: Path) -> Cohort:
 
 def cases(handed: Handed, source: Path, tally: Tally) -> Iterator[Case | Refusal]:
     """Every sequence of a cohort's folder, of images with an index, of an .npz, or of DICOM files. Labels are
-    not asked
-    for, but in an .npz.
+    not asked for, but in an .npz.
 
     Raises:
         DataError: the cohort was made for another input contract, or there is no such file.

@@ -17,8 +17,7 @@ UNKNOWN = "unknown"
 @dataclass(frozen=True)
 class Parts:
     """Tells `train`, `validation` or `test`; `unknown` of patients whose split is not the plan's, so far as
-    is
-    known."""
+    is known."""
 
     split: Split | None
     """None: nobody knows how the model's makers split."""
@@ -51,8 +50,7 @@ def own_key(handed: Handed, site: SiteFolder | None) -> bytes:
 def is_own(handed: Handed, path: Path, site: SiteFolder | None) -> bool:
     """Whether the patients are those that the run split: a site's own, those below the run's folder, or a
     simulation's data by what they hold, or by their name where that was not kept. Nobody's of a model that
-    others
-    made."""
+    others made."""
     if handed.foreign is not None:
         return False
     if site is not None or handed.folder.resolve() in path.resolve().parents:
@@ -64,8 +62,7 @@ def is_own(handed: Handed, path: Path, site: SiteFolder | None) -> bool:
 
 def content_sha256(path: Path) -> str:
     """Of the file that names a data set's patients: an .npz, an index, a table of labels; or of all these
-    below a
-    folder. Empty if there is none."""
+    below a folder. Empty if there is none."""
     names = ("index.csv", "labels.csv", "labels.parquet")
     tables = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.name in names)
     if not tables:

@@ -1,6 +1,5 @@
 """A run's first weights from a file that somebody has, checked by hash: a whole model of ours, which a run
-goes
-on with or only judges; or an encoder's, converted from BatchNorm to GroupNorm.
+goes on with or only judges; or an encoder's, converted from BatchNorm to GroupNorm.
 
 The file is safetensors (which cannot carry code), with our names or torchvision's. Only who starts a run
 needs
@@ -25,8 +24,7 @@ from common.plan import Plan
 
 def starting_model(plan: Plan, file: Path | None) -> CNNLSTM:
     """The plan's model before the first round: by its seed alone, or with the weights from `file`, a file or
-    the
-    folder of a model that was handed over.
+    the folder of a model that was handed over.
 
     Raises:
         ConfigError: the plan names a file and none is given, or the other way round; it is another file; or

@@ -32,8 +32,7 @@ def number(value: float | None, form: str = ".3f") -> str:
 
 def interval(ends: Interval) -> str:
     """0.870 – 0.944; nothing, if it is not defined. No resample of a few patients who are all ranked right
-    differs
-    from another: that is no certainty."""
+    differs from another: that is no certainty."""
     low, high = ends
     if not (is_known(low) and is_known(high)):
         return ""

@@ -1,6 +1,5 @@
 """What a hospital tells of a run's last model, once, if its policy and the plan say so: its scores on its own
-test
-patients, and how the probabilities are spread, from which the server makes the federation's."""
+test patients, and how the probabilities are spread, from which the server makes the federation's."""
 
 import math
 from collections.abc import Iterator, Mapping

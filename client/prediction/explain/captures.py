@@ -1,10 +1,8 @@
 """Heat maps as secondary captures, each with its meaning burnt into its pixels: whoever opens one alone, in
-any
-viewer, reads what it says and what it does not say.
+any viewer, reads what it says and what it does not say.
 
 By highdicom. Series of the study that was judged last; each capture names the image that it is painted on.
-The legend
-has no name, number or date of the patient.
+The legend has no name, number or date of the patient.
 """
 
 from collections.abc import Sequence
@@ -49,8 +47,7 @@ MAPS = (
 
 def make_captures(explained: Explained, images: Sequence[Dataset]) -> list[SCImage]:
     """The captures of all maps, a series each, in the last image's study; `images` are the headers of what
-    was judged,
-    in order."""
+    was judged, in order."""
     captures = []
     for number, kind in enumerate(MAPS):
         series = generate_uid()

@@ -27,8 +27,7 @@ class Explained:
     """On validation patients; otherwise it is 0.5."""
     called: bool
     """Whether the model says that the finding is there. Then the maps show what speaks for it, otherwise what
-    speaks
-    against it."""
+    speaks against it."""
     when: When
     where: Where
     trust: Trust

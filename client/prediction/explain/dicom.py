@@ -87,8 +87,7 @@ def _complete(image: Dataset) -> None:
 
 def _report(explained: Explained, images: Sequence[Dataset]) -> ComprehensiveSR:
     """TID 1500: one group for the sequence, one for each image. It lies in the study of its first evidence:
-    of the
-    last image."""
+    of the last image."""
     observer = ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
