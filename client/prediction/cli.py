@@ -25,7 +25,6 @@ Site = Annotated[
         "--dir",
         help="This site's folder, if it took part.",
         envvar="PNEUMOFED_CLIENT_DIR",
-        show_default="this folder, if it is one",
     ),
 ]
 Model = Annotated[
@@ -40,12 +39,13 @@ Input = Annotated[
 ]
 
 
-def _site(given: Path | None) -> "SiteFolder | None":
-    """The site whose folder was given, or in whose folder the command runs."""
+def _site(given: Path | None, *, or_here: bool = False) -> "SiteFolder | None":
+    """The site whose folder was given; with `or_here` that in whose folder the command runs. Not where its
+    split would be told of images that are not the site's."""
     from client.settings import SiteFolder
 
     here = SiteFolder(Path())
-    return SiteFolder(given) if given else here if here.settings_file.is_file() else None
+    return SiteFolder(given) if given else here if or_here and here.settings_file.is_file() else None
 
 
 def predict(
@@ -208,7 +208,7 @@ def explain(
     from common.handover import RESEARCH_USE, read_model
 
     set_up_process()
-    site = _site(dir_)
+    site = _site(dir_, or_here=store)
     if store and site is None:
         raise ConfigError("--store: expected --dir, the site's folder, whose hospital.yaml names the PACS")
     handed, where = read_model(model), choose_device(device)

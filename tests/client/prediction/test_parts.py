@@ -127,13 +127,21 @@ def test_a_site_s_key_tells_the_split_and_nobody_else_s(of_images):
     assert told[2] == UNKNOWN
 
 
-def test_in_a_site_s_folder_its_split_is_told_without_an_option(of_images, tmp_path, place, monkeypatch):
+def test_only_where_results_go_to_its_pacs_is_the_folder_that_one_stands_in_the_site_s(
+    tmp_path, place, monkeypatch
+):
+    """Images from elsewhere, judged from inside a site's folder, are not the site's: none of its splits is
+    theirs."""
     from client.prediction.cli import _site
 
     _, _, sites = place
     monkeypatch.chdir(tmp_path)
-    assert _site(None) is None
+    assert _site(None, or_here=True) is None
     monkeypatch.chdir(sites["north"].path)
-    here = _site(None)
+    assert _site(None) is None
+    here = _site(None, or_here=True)
     assert here is not None
-    assert Parts.of(read_model(of_images / "run"), tmp_path, here).key == sites["north"].secret.read_bytes()
+    assert here.settings_file.is_file()
+    given = _site(sites["south"].path, or_here=True)
+    assert given is not None
+    assert given.path == sites["south"].path
