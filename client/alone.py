@@ -68,9 +68,9 @@ class Alone:
         model = build_model(plan).to(self.device)
         work = (model, self.cohort, plan, self.site, number, self.device)
         _, update = train_site(Task(*work, weights, SiteMemory(None)))
-        mean = WeightedMean({name: w.shape for name, w in weights.items()}, plan.federation.max_update_norm)
-        mean.add(update, self.cohort.count_patients(self.cohort.split(plan.split)["train"]))
         schema = wire.Schema({name: w.shape for name, w in weights.items()})
+        mean = WeightedMean(schema.shapes, plan.federation.max_update_norm)
+        mean.add(update, self.cohort.count_patients(self.cohort.split(plan.split)["train"]))
         return schema.check(apply_update(weights, mean.mean()))
 
 

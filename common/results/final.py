@@ -29,10 +29,15 @@ class FinalAnswer(Result):
     test: Mapping[str, Spread]
     subgroups: Mapping[str, Mapping[str, Mapping[str, Spread]]]  # attribute -> group -> finding, on test
 
+    def spreads(self) -> Iterator[Mapping[str, Spread]]:
+        """Of each finding: on validation, on test, and of each group."""
+        yield from (self.validation, self.test)
+        for by_group in self.subgroups.values():
+            yield from by_group.values()
+
     def cells(self) -> Iterator[Cell]:
         """All that are told."""
-        groups = (spreads for by_group in self.subgroups.values() for spreads in by_group.values())
-        for spreads in (self.validation, self.test, *groups):
+        for spreads in self.spreads():
             for spread in spreads.values():
                 yield from spread
 
@@ -56,8 +61,7 @@ def read_answer(text: str, findings: tuple[str, ...], alone: bool) -> FinalAnswe
         answer = parse(FinalAnswer, text, "the final answer", "ask for it again")
     except RunError as e:
         raise WireError(str(e)) from None
-    told = [answer.validation, answer.test, *(s for g in answer.subgroups.values() for s in g.values())]
-    if any(set(spreads) != set(findings) for spreads in told):
+    if any(set(spreads) != set(findings) for spreads in answer.spreads()):
         raise WireError(f"the final answer tells of other findings than {', '.join(findings)}")
     if not set(answer.subgroups) <= set(GROUPS) or any(
         group not in GROUPS[name] for name, by_group in answer.subgroups.items() for group in by_group
@@ -76,8 +80,7 @@ def _require_sane(answer: FinalAnswer) -> None:
     scores = [s for v in verdicts for s in (v, *(v.findings or {}).values())]
     shares = [x for s in scores for name in METRICS for x in (getattr(s, name), *getattr(s, f"{name}_ci"))]
     gain = answer.gain
-    parts = [answer.validation, answer.test, *(s for g in answer.subgroups.values() for s in g.values())]
-    counts = [sum(cell.n for cell in spread) for spreads in parts for spread in spreads.values()]
+    counts = [sum(cell.n for cell in spread) for spreads in answer.spreads() for spread in spreads.values()]
     if (
         max(counts) > MOST
         or any(v.mean or v.calibrated or not 0 < v.n_patients <= v.n_sequences <= MOST for v in verdicts)

@@ -7,7 +7,6 @@ The legend has no name, number or date of the patient.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import cv2
 import numpy as np
@@ -21,6 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from client.prediction.explain.case import Explained
 from client.prediction.explain.pictures import colours, overlay
 from common.handover import RESEARCH_USE
+from common.protocol import program
 
 MAKER = "pneumofed"
 SIDE = 512
@@ -82,7 +82,7 @@ def _capture(
 def label(ds: Dataset, title: str) -> None:
     """What every object of ours says of itself."""
     ds.SeriesDescription = f"{title}. RESEARCH USE"
-    ds.SoftwareVersions = version("pneumofed")
+    ds.SoftwareVersions = program()
     ds.ManufacturerModelName = "CNN-LSTM"
     ds.ContentQualification = "RESEARCH"
 
@@ -112,7 +112,7 @@ def legend(explained: Explained, kind: Map, k: int) -> list[str]:
         f"Bright: what {explained.side.upper()} {finding}",
         f"Image {k + 1} of {n}, {when}; score up to here {so_far:+.1f}",
         f"Map: {kind.how}",
-        f"Model {explained.model} ({explained.plan[:12]}), pneumofed {version('pneumofed')}",
+        f"Model {explained.model} ({explained.plan[:12]}), pneumofed {program()}",
         RESEARCH_USE,
     ]
 
