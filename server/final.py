@@ -53,7 +53,7 @@ def ask_finally(
     for node, reply in collect(grid, requests, wait_s):
         site = roster.name(node)
         try:
-            told[site] = _read(reply, plan)
+            told[site] = _read(reply, plan, float(roster.declared[site][wire.N_TEST]))
             del silent[site]
         except Exception as e:  # nothing that a site sends ends the run
             silent[site] = objection(site, e)
@@ -75,7 +75,11 @@ def _gather(grid: Grid, plan: Plan, roster: Roster, gathering: Gathering) -> lis
         time.sleep(POLL_S)
 
 
-def _read(reply: Message, plan: Plan) -> FinalAnswer:
+def _read(reply: Message, plan: Plan, declared: float) -> FinalAnswer:
+    """`declared` test patients were told at the greeting; NaN if the site withheld their number."""
     if reply.has_error():
         raise WireError(reply.error.reason)
-    return read_answer(wire.get_text(reply.content, wire.FINAL), plan.findings, plan.evaluation.alone)
+    answer = read_answer(wire.get_text(reply.content, wire.FINAL), plan.findings, plan.evaluation.alone)
+    if answer.federated.n_patients > declared:
+        raise WireError(f"tells of {answer.federated.n_patients} test patients, declared were {declared:.0f}")
+    return answer

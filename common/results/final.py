@@ -63,6 +63,9 @@ def read_answer(text: str, findings: tuple[str, ...], alone: bool) -> FinalAnswe
         raise WireError(str(e)) from None
     if any(set(spreads) != set(findings) for spreads in answer.spreads()):
         raise WireError(f"the final answer tells of other findings than {', '.join(findings)}")
+    verdicts = [verdict for verdict in (answer.federated, answer.alone) if verdict is not None]
+    if any(set(verdict.findings or findings) != set(findings) for verdict in verdicts):
+        raise WireError("the final answer has scores of other findings than are agreed")
     if not set(answer.subgroups) <= set(GROUPS) or any(
         group not in GROUPS[name] for name, by_group in answer.subgroups.items() for group in by_group
     ):

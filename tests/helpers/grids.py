@@ -42,6 +42,7 @@ class ScriptedGrid(SimulationGrid):
             config = {wire.SITE: f"site-{node}", wire.DEVICE: "cpu"}
             numbers = {wire.N_EXAMPLES: 10, **dict.fromkeys(wire.query_numbers(("pneumonia",)), 10)}
             numbers[wire.N_TRAIN] = 10 * node  # as in `reply`
+            numbers[wire.N_TEST] = 80
             return [
                 Message(
                     RecordDict({wire.CONFIG: ConfigRecord(config), wire.METRICS: MetricRecord(numbers)}),

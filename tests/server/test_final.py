@@ -67,3 +67,9 @@ def test_a_silent_site_is_named():
     report, _ = ask(GOOD, silent=(3,))
     assert list(report.sites) == ["site-1", "site-2"]
     assert report.silent == {"site-3": "no answer before the deadline"}
+
+
+def test_more_test_patients_than_were_declared_are_refused():
+    report, _ = ask(answer_text(final_answer(n=200)))
+    assert list(report.sites) == ["site-1", "site-3"]
+    assert report.silent["site-2"] == "tells of 400 test patients, declared were 80"

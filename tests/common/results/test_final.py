@@ -31,6 +31,10 @@ def changed(**changes):
     return {**json.loads(answer_text(final_answer())), **changes}
 
 
+def scores_of(verdict):
+    return {key: value for key, value in verdict.items() if key not in ("n_patients", "n_sequences")}
+
+
 CELLS = {"positive": [{"n": 12, "n_patients": 12, "mean": 0.1, "spread": 0.2, "skew": 0.0}], "negative": []}
 WRONG = {
     "nothing": {},
@@ -39,6 +43,9 @@ WRONG = {
     "a scanner's name": changed(subgroups={"scanner": {"North's own": {"pneumonia": CELLS}}}),
     "a group nobody agreed on": changed(subgroups={"sex": {"Jane Doe": {"pneumonia": CELLS}}}),
     "a score over one": changed(federated={**changed()["federated"], "auroc": 1.5}),
+    "a name among the scores": changed(
+        federated={**changed()["federated"], "findings": {"Jane Doe": scores_of(changed()["federated"])}}
+    ),
     "an infinite logit": changed(
         test={"pneumonia": {**CELLS, "negative": [{**CELLS["positive"][0], "mean": 1e9}]}}
     ),
