@@ -1,5 +1,7 @@
 """Where a site trains, and how its process is set up for it."""
 
+import os
+
 import torch
 
 from common.errors import ConfigError
@@ -35,15 +37,20 @@ def describe(device: torch.device) -> str:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bf16 on a GPU, nothing on a CPU: there, results stay exact and repeatable."""
+    """Of training: bf16 on a GPU, nothing on a CPU. What judges or clips is never rounded so."""
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 def set_up_process(threads: int | None = None) -> None:
-    """Once a process: repeatable kernels on the CPU, and memory that is kept between steps."""
+    """Once a process, before it uses a GPU: repeatable kernels, float32 that is float32, and memory that is
+    kept between steps."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS does not repeat itself
     # What torch.use_deterministic_algorithms calls, less its import of torch's compiler: three seconds in
     # each process.
-    torch._C._set_deterministic_algorithms(not torch.cuda.is_available(), warn_only=False)
+    torch._C._set_deterministic_algorithms(True, warn_only=False)
+    # A GPU's convolutions would keep ten bits of each number: a private sum would then not be bounded by the
+    # norms that were taken of it, and a score not be the CPU's.
+    torch.backends.cudnn.allow_tf32 = False
     # It would also fill every new tensor with NaN, to show code that reads what was never written: a tenth of
     # a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

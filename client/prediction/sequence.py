@@ -31,7 +31,7 @@ class Seen:
 
 def logits(model: nn.Module, sequences: list[Seen]) -> Tensor:
     """(N, K) logits of several sequences in one padded batch."""
-    lengths = torch.tensor([len(s) for s in sequences], device=sequences[0].frames.device)
+    lengths = torch.tensor([len(s) for s in sequences])
     frames = torch.nn.utils.rnn.pad_sequence([s.frames for s in sequences], batch_first=True)
     gaps = torch.nn.utils.rnn.pad_sequence([s.gaps for s in sequences], batch_first=True)
     return logits_of(model, frames, gaps, lengths)

@@ -23,7 +23,9 @@ def augment(frames: Tensor, settings: Augmentation, generator: torch.Generator) 
     """
     if settings == Augmentation():
         return frames
-    draw = (torch.rand(7, frames.shape[0], generator=generator) * 2.0 - 1.0).to(frames.device)
+    draw = (torch.rand(7, frames.shape[0], generator=generator) * 2.0 - 1.0).to(
+        frames.device, non_blocking=True
+    )
     if settings.shift or settings.rotate or settings.scale or settings.flip:
         frames = _move(frames, draw, settings)
     if settings.contrast or settings.brightness:

@@ -9,6 +9,7 @@ findings.
 """
 
 import math
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,8 @@ class CNNLSTM(nn.Module):
     Args of `forward`:
         frames: (B, T, H, W) float in [0, 1]; what lies behind a sequence's length is never read.
         gaps: (B, T) float >= 0, days (X-ray) or millimetres (CT) since the previous frame; the first is 0.
-        lengths: (B,) int64 in [1, T].
+        lengths: (B,) int64 in [1, T], in the host's memory: what lies where is decided there, so that a GPU
+        is never waited for within a step.
 
     Returns:
         (B, K) logits. A padded batch gives what its sequences give one by one.
@@ -75,10 +77,11 @@ class CNNLSTM(nn.Module):
     def explain(self, frames: Tensor, gaps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, with the weight of each frame in the pooling: (B, K) logits, (B, T) weights that sum
         to 1."""
-        valid = frame_mask(lengths, frames.shape[1])
-        embeddings = self._embed(frames, lengths, valid)
+        on_host, device = frame_mask(lengths, frames.shape[1]), frames.device
+        embeddings = self._embed(frames, lengths, on_host)
+        valid, ends = on_host.to(device, non_blocking=True), lengths.to(device, non_blocking=True)
         if self.lstm is None:
-            weights = self.pool(embeddings, valid, lengths)
+            weights = self.pool(embeddings, valid, ends)
             pooled = weighted_sum(weights, embeddings)
         else:
             steps = embeddings
@@ -87,7 +90,7 @@ class CNNLSTM(nn.Module):
                     [embeddings, (torch.log1p(gaps) / GAP_SCALE).unsqueeze(2).to(embeddings.dtype)], dim=2
                 )
             states = self.follow(steps, lengths)
-            weights = self.pool(states, valid, lengths)
+            weights = self.pool(states, valid, ends)
             pooled = torch.cat([weighted_sum(weights, states), weighted_sum(weights, embeddings)], dim=1)
         logits: Tensor = self.head(pooled)
         return logits, weights
@@ -101,7 +104,8 @@ class CNNLSTM(nn.Module):
         if self.scale is not None:
             rows = self.scaled(rows)
         padded = rows.new_zeros(*valid.shape, rows.shape[1])
-        padded[valid] = rows
+        batch, time = (places.to(rows.device, non_blocking=True) for places in valid.nonzero(as_tuple=True))
+        padded[batch, time] = rows
         return padded
 
     def scaled(self, rows: Tensor) -> Tensor:
@@ -111,16 +115,20 @@ class CNNLSTM(nn.Module):
 
     def follow(self, steps: Tensor, lengths: Tensor) -> Tensor:
         """(B, T, E) -> (B, T, D): the LSTM's states, from the real frames of each sequence alone."""
-        states: Tensor
         assert self.lstm is not None
+        # cuDNN's LSTM has no backward pass outside of training, and an explanation asks for one.
+        explained = steps.is_cuda and steps.requires_grad and not self.training
+        with torch.backends.cudnn.flags(enabled=False) if explained else nullcontext():
+            return self._states(self.lstm, steps, lengths)
+
+    def _states(self, lstm: nn.LSTM, steps: Tensor, lengths: Tensor) -> Tensor:
+        states: Tensor
         if not self.two_sided:
             # Forward in time, padding lies behind the end and cannot reach a real frame's state.
-            states = self.lstm(steps)[0]
+            states = lstm(steps)[0]
         else:
-            packed = pack_padded_sequence(steps, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            states = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=steps.shape[1])[
-                0
-            ]
+            packed = pack_padded_sequence(steps, lengths, batch_first=True, enforce_sorted=False)
+            states = pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=steps.shape[1])[0]
         return states
 
 
@@ -151,7 +159,7 @@ class Pooling(nn.Module):
 
 def frame_mask(lengths: Tensor, n_frames: int) -> Tensor:
     """(B,) lengths -> (B, n_frames) bool, true where a real frame lies."""
-    return torch.arange(n_frames, device=lengths.device) < lengths.unsqueeze(1)
+    return torch.arange(n_frames) < lengths.unsqueeze(1)
 
 
 def standardise(frames: Tensor) -> Tensor:
@@ -175,8 +183,9 @@ def with_context(frames: Tensor, lengths: Tensor, valid: Tensor, context: int, t
     """
     offsets = [0, *range(-1, -context - 1, -1), *(range(1, context + 1) if two_sided else ())]
     batch, time = valid.nonzero(as_tuple=True)
-    wanted = time.unsqueeze(1) + torch.tensor(offsets, device=frames.device)
+    wanted = time.unsqueeze(1) + torch.tensor(offsets)
     neighbour = torch.minimum(wanted.clamp_min(0), (lengths[batch] - 1).unsqueeze(1))
+    batch, neighbour = (places.to(frames.device, non_blocking=True) for places in (batch, neighbour))
     return frames[batch.unsqueeze(1), neighbour]
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from common.models.cnn_lstm import CNNLSTM, GAP_SCALE, standardise, weighted_sum
+from common.models.encoders import averaging
 
 
 class WholeSequences(nn.Module):
@@ -63,11 +64,7 @@ class _GridPool(nn.Module):
 
     def __init__(self, size: int, grid: int) -> None:
         super().__init__()
-        weights = torch.zeros(grid, size)
-        for i in range(grid):
-            start, end = i * size // grid, -(-(i + 1) * size // grid)
-            weights[i, start:end] = 1.0 / (end - start)
-        self.register_buffer("weights", weights)
+        self.register_buffer("weights", averaging(size, grid))
 
     def forward(self, x: Tensor) -> Tensor:
         weights = cast(Tensor, self.weights)

@@ -43,6 +43,18 @@ def take(batch, chosen):
     return Batch(*(t[chosen] for t in (batch.frames, batch.gaps, batch.lengths, batch.labels)))
 
 
+def patients_on(patients, device):
+    """Grey values and labels on a device; lengths and owners stay in the host's memory."""
+    batch = patients.batch
+    there = Batch(batch.frames.to(device), batch.gaps.to(device), batch.lengths, batch.labels.to(device))
+    return Patients(there, patients.owner, patients.count)
+
+
+def doubled(batch):
+    """In double precision."""
+    return Batch(batch.frames.double(), batch.gaps.double(), batch.lengths, batch.labels.double())
+
+
 def as_patients(batch, names, chosen):
     owner, count = number_patients(batch.lengths[chosen].numpy(), names[chosen])
     return Patients(take(batch, chosen), torch.from_numpy(owner), count)

@@ -51,7 +51,7 @@ class OfFrames(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         n, t = frames.shape[:2]
-        lengths = torch.full((n,), t, device=frames.device)
+        lengths = torch.full((n,), t)
         logits = logits_of(self.model, frames, self.seen.gaps.expand(n, t), lengths)
         return self.sign * logits[:, self.finding]
 

@@ -31,6 +31,7 @@ class PrivateGradients:
         self.model, self.clip = model, clip
         self._tape = Tape()
         self._order: Tensor | None = None
+        self._unpacked: Rows | None = None  # whose the frames are, in the batch's order
         self._names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
         _require_unshared(model)
         for name, module in model.named_modules():
@@ -86,12 +87,8 @@ class PrivateGradients:
 
         def scaled(rows: Tensor) -> Tensor:
             assert model.scale is not None
-            assert self._order is not None
-            assert tape.frames is not None
-            owner = torch.empty_like(self._order)
-            owner[self._order] = tape.frames.owner
-            whose = Rows(owner, tape.frames.n_patients)
-            return _apply(Scale, nn.functional.normalize(rows, dim=1), model.scale, model.scale, tape, whose)
+            whose, directions = self._unpacked, nn.functional.normalize(rows, dim=1)
+            return _apply(Scale, directions, model.scale, model.scale, tape, whose)
 
         def follow(steps: Tensor, lengths: Tensor) -> Tensor:
             assert model.lstm is not None
@@ -116,14 +113,15 @@ class PrivateGradients:
             loss_of: logits (B, K), labels (B, K) -> one loss a sequence, (B,). A patient's loss is the mean
             of its sequences'.
         """
-        batch = patients.batch
-        valid_owner = patients.owner.repeat_interleave(batch.lengths)
-        self._order, frames = packing(valid_owner, patients.count)
-        steps = Rows(patients.owner.repeat_interleave(batch.frames.shape[1]), patients.count)
-        sequences = Rows(patients.owner, patients.count)
+        batch, owner, device = patients.batch, patients.owner, patients.batch.frames.device
+        of_frames = owner.repeat_interleave(batch.lengths)
+        self._order, frames = packing(of_frames, patients.count, device)
+        self._unpacked = Rows(of_frames, patients.count, device)
+        steps = Rows(owner.repeat_interleave(batch.frames.shape[1]), patients.count, device)
+        sequences = Rows(owner, patients.count, device)
         self._tape.start(frames, steps, sequences)
         losses = loss_of(self.model(batch.frames, batch.gaps, batch.lengths), batch.labels)
-        (losses / sequences.counts[patients.owner]).sum().backward()  # type: ignore[no-untyped-call]
+        (losses / sequences.counts[sequences.owner]).sum().backward()  # type: ignore[no-untyped-call]
         self._tape.require_each_once(self._names)
         norms = self._tape.norms()
         self._tape.finish((self.clip / (norms + STABILITY)).clamp(max=1.0))

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.compute.batches import Batch, collate
+from client.compute.batches import Batch, read_ahead
 from client.imaging.cohort import Cohort
 
 
@@ -17,7 +17,7 @@ class Patients:
     """Sequences of `count` patients. Patients are numbered by falling number of frames (rows.py says why)."""
 
     batch: Batch
-    owner: Tensor  # (B,) int64: the patient of each sequence
+    owner: Tensor  # (B,) int64: the patient of each sequence; in the host's memory, as the lengths are
     count: int
 
 
@@ -43,7 +43,7 @@ def in_chunks(
 ) -> Iterator[Patients]:
     """The chosen patients (each the indices of its sequences), `chunk` patients at a time, on `device`."""
     size = chunk or max(1, len(chosen))
-    for start in range(0, len(chosen), size):
-        indices = np.concatenate(chosen[start : start + size])
+    chunks = [np.concatenate(chosen[start : start + size]) for start in range(0, len(chosen), size)]
+    for indices, batch in zip(chunks, read_ahead(cohort, chunks, device), strict=True):
         owner, count = number_patients(cohort.lengths[indices], cohort.patients[indices])
-        yield Patients(collate(cohort, indices).to(device), torch.from_numpy(owner).to(device), count)
+        yield Patients(batch, torch.from_numpy(owner), count)

@@ -16,7 +16,7 @@ from client.training.private.tape import Tape
 
 def lstm(layer: nn.LSTM, steps: Tensor, lengths: Tensor, tape: Tape) -> Tensor:
     """(B, T, D) padded -> (B, T, H x directions), all layers and directions."""
-    flip = reversal(lengths, steps.shape[1])
+    flip = reversal(lengths, steps.shape[1]).to(steps.device, non_blocking=True)
     states = steps
     for k in range(layer.num_layers):
         outputs = []
@@ -34,7 +34,7 @@ def lstm(layer: nn.LSTM, steps: Tensor, lengths: Tensor, tape: Tape) -> Tensor:
 def reversal(lengths: Tensor, n_steps: int) -> Tensor:
     """(B, T) index that turns each sequence round within its own length and leaves the padding where it
     is."""
-    t = torch.arange(n_steps, device=lengths.device).unsqueeze(0)
+    t = torch.arange(n_steps).unsqueeze(0)
     back = lengths.unsqueeze(1) - 1 - t
     return torch.where(back >= 0, back, t)
 

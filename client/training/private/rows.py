@@ -6,30 +6,27 @@ from torch import Tensor
 
 
 class Rows:
-    """`owner[i]` is the patient (0 … n_patients - 1) of row `i`.
+    """`owner[i]` is the patient (0 … n_patients - 1) of row `i`; the rows themselves lie on `device`.
+
+    All is worked out in the host's memory, where `owner` is: a GPU is never waited for.
 
     Shapes: n rows, P patients, R the most rows that a patient has.
     """
 
-    def __init__(self, owner: Tensor, n_patients: int) -> None:
-        self.owner, self.n_patients = owner, n_patients
-        self.counts = torch.bincount(owner, minlength=n_patients)
-        self.most = int(self.counts.max())
-        order = torch.argsort(owner, stable=True)
-        starts = torch.cumsum(self.counts, 0) - self.counts
-        self.position = torch.empty_like(owner)  # which of its patient's rows a row is
-        self.position[order] = torch.arange(len(owner), device=owner.device) - starts[owner[order]]
-        self._index = torch.full((n_patients, self.most), len(owner), device=owner.device)
-        self._index[owner, self.position] = torch.arange(len(owner), device=owner.device)
+    def __init__(self, owner: Tensor, n_patients: int, device: torch.device) -> None:
+        self.n_patients = n_patients
+        counts = torch.bincount(owner, minlength=n_patients)
+        self.most = int(counts.max())
+        index = torch.full((n_patients, self.most), len(owner))
+        index[owner, positions(owner, counts)] = torch.arange(len(owner))
+        self._ragged = n_patients * self.most != len(owner)
+        self._index = index.to(device, non_blocking=True)
+        self.owner, self.counts = (t.to(device, non_blocking=True) for t in (owner, counts))
 
     def gather(self, x: Tensor) -> Tensor:
         """(n, …) -> (P, R, …), zeros where a patient has fewer rows."""
         padded = torch.cat([x, x.new_zeros(1, *x.shape[1:])]) if self._ragged else x
         return padded[self._index]
-
-    @property
-    def _ragged(self) -> bool:
-        return self.n_patients * self.most != len(self.owner)
 
     def sum(self, x: Tensor) -> Tensor:
         """(n, …) -> (P, …), each patient's rows added up."""
@@ -47,11 +44,12 @@ class PackedRows(Rows):
     grouped convolution can read without copying.
     """
 
-    def __init__(self, owner: Tensor, n_patients: int) -> None:
-        super().__init__(owner, n_patients)
-        if bool((self.counts[1:] > self.counts[:-1]).any()):
+    def __init__(self, owner: Tensor, n_patients: int, device: torch.device) -> None:
+        super().__init__(owner, n_patients, device)
+        counts = torch.bincount(owner, minlength=n_patients)
+        if bool((counts[1:] > counts[:-1]).any()):
             raise ValueError("patients must be numbered by falling number of rows")
-        active = [int((self.counts > step).sum()) for step in range(self.most)]
+        active = [int((counts > step).sum()) for step in range(self.most)]
         self.runs: list[tuple[int, int, int]] = []
         """(first row, steps, patients) of each run of steps with the same patients."""
         row = 0
@@ -64,9 +62,18 @@ class PackedRows(Rows):
             row += n
 
 
-def packing(owner: Tensor, n_patients: int) -> tuple[Tensor, PackedRows]:
+def packing(owner: Tensor, n_patients: int, device: torch.device) -> tuple[Tensor, PackedRows]:
     """Order that packs rows with these owners (already numbered by falling count), and the rows in that
-    order."""
-    position = Rows(owner, n_patients).position
+    order; both on `device`."""
+    position = positions(owner, torch.bincount(owner, minlength=n_patients))
     order = torch.argsort(position * n_patients + owner)
-    return order, PackedRows(owner[order], n_patients)
+    return order.to(device, non_blocking=True), PackedRows(owner[order], n_patients, device)
+
+
+def positions(owner: Tensor, counts: Tensor) -> Tensor:
+    """(n,) which of its patient's rows each row is, counted from 0; `counts` are the patients' rows."""
+    order = torch.argsort(owner, stable=True)
+    starts = torch.cumsum(counts, 0) - counts
+    position = torch.empty_like(owner)
+    position[order] = torch.arange(len(owner)) - starts[owner[order]]
+    return position

@@ -1,14 +1,16 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from client.compute.batches import collate
+from client.compute.batches import Batch, collate
 from client.training.evaluate import cross_entropy, predict
-from client.training.local import add_proximal_gradient, class_weights, masked_loss, train_round
+from client.training.local import Pull, _Steps, add_proximal_gradient, class_weights, masked_loss, train_round
 from client.training.schedule import rate_factor
 from common.models import build_model
-from common.plan import Augmentation, Training
+from common.plan import Augmentation, Model, Training
 from common.seeds import torch_generator
 from tests.helpers.cohorts import CPU
 from tests.helpers.plans import small_plan
@@ -121,3 +123,24 @@ def test_early_stopping_keeps_the_best_epoch(cohort):
 
     assert loss(other) <= loss(model) + 1e-9  # more patience can only find a better epoch
     assert not torch.equal(best, flat(build_model(plan)))
+
+
+def test_a_step_asks_nothing_of_the_device(monkeypatch):
+    """On a `meta` device there is nothing to ask: whatever would make a host wait for a GPU raises."""
+    monkeypatch.setattr("client.training.local.autocast", lambda device: nullcontext())  # it knows no `meta`
+    training = Training(batch_size=4, augmentation=Augmentation(shift=0.1, contrast=0.1), clip_norm=1.0)
+    for bidirectional in (False, True):
+        plan = small_plan(
+            training=training, model=Model(width=4, embedding=8, hidden=8, bidirectional=bidirectional)
+        )
+        model = build_model(plan).to("meta")
+        anchor = [torch.zeros_like(p) for p in model.parameters()]
+        weight, pull = torch.ones(1, device="meta"), Pull(anchor, 0.1, anchor)
+        steps = _Steps(model, plan, weight, torch.Generator(), pull, round=1, n_sequences=4)
+        batch = Batch(
+            torch.zeros(3, 4, 16, 16, dtype=torch.uint8),
+            torch.ones(3, 4),
+            torch.tensor([4, 1, 2]),
+            torch.ones(3, 1),
+        )
+        assert steps.take(batch.to(torch.device("meta"))).is_meta

@@ -1,7 +1,9 @@
 import pytest
+import torch
+from torch import nn
 
 from common.errors import ConfigError
-from common.models.encoders import ENCODERS, build_encoder
+from common.models.encoders import ENCODERS, averaging, build_encoder
 from common.plan import Model
 
 
@@ -16,3 +18,13 @@ def test_every_parameter_belongs_to_one_stage_and_frozen_ones_ask_for_no_gradien
             assert parameter.requires_grad == (stages[0] >= frozen)
     with pytest.raises(ConfigError, match=f"{name} has {len(about.stages)} stages"):
         build_encoder(Model(encoder=name, frozen_stages=16), 2)
+
+
+@pytest.mark.parametrize(("size", "grid"), [(8, 3), (2, 3), (7, 3), (5, 5)])
+def test_means_over_a_grid_are_matrix_products_too(size, grid):
+    x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        averaging(size, grid)
+    weights = averaging(size, grid)  # remembered, and usable in training
+    assert not weights.is_inference()
+    torch.testing.assert_close(weights @ x @ weights.T, nn.AdaptiveAvgPool2d(grid)(x))

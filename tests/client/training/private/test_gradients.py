@@ -11,7 +11,7 @@ from client.training.private.gradients import PrivateGradients
 from common.errors import ConfigError
 from common.models.cnn_lstm import CNNLSTM
 from common.plan import Model
-from tests.helpers.private import as_patients, compare, loss_of, make_batch
+from tests.helpers.private import as_patients, compare, loss_of, make_batch, patients_on
 
 
 @pytest.mark.slow
@@ -70,3 +70,12 @@ def test_what_cannot_be_exact_is_refused_by_name():
     batch, names = make_batch(3, 3, 2, 16, 1)
     with pytest.raises((ConfigError, RuntimeError), match=r"used 2 times|twice"):
         PrivateGradients(twice, 1.0).accumulate(as_patients(batch, names, np.arange(3)), loss_of)
+
+
+def test_a_pass_asks_nothing_of_the_device():
+    """On a `meta` device there is nothing to ask: whatever would make a host wait for a GPU raises."""
+    model = CNNLSTM(Model(width=4, embedding=8, hidden=8, bidirectional=True), 2).to("meta")
+    batch, names = make_batch(5, 4, 3, 16, 1)
+    there = patients_on(as_patients(batch, names, np.arange(5)), "meta")
+    assert PrivateGradients(model, 1.0).accumulate(there, loss_of).is_meta
+    assert all(p.grad.is_meta for p in model.parameters())

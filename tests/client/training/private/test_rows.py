@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.training.private.rows import PackedRows, Rows, packing
+from tests.helpers.cohorts import CPU
 
 
 @st.composite
@@ -18,7 +19,7 @@ def owners(draw):
 @given(owners())
 def test_gathering_adding_and_spreading_are_loops_over_patients(drawn):
     owner, n = drawn
-    rows, x = Rows(torch.tensor(owner), n), torch.arange(2.0 * len(owner)).view(-1, 2) + 1
+    rows, x = Rows(torch.tensor(owner), n, CPU), torch.arange(2.0 * len(owner)).view(-1, 2) + 1
     gathered = rows.gather(x)
     assert gathered.shape == (n, max(owner.count(p) for p in range(n)), 2)
     for patient in range(n):
@@ -36,7 +37,7 @@ def test_gathering_adding_and_spreading_are_loops_over_patients(drawn):
 def test_packed_rows_are_blocks_of_the_first_patients(counts, random):
     owner = [patient for patient, n in enumerate(counts) for _ in range(n)]
     random.shuffle(owner)
-    order, packed = packing(torch.tensor(owner), len(counts))
+    order, packed = packing(torch.tensor(owner), len(counts), CPU)
     assert sorted(order.tolist()) == list(range(len(owner)))
     told = []
     for first, steps, n in packed.runs:
@@ -47,4 +48,4 @@ def test_packed_rows_are_blocks_of_the_first_patients(counts, random):
 
 def test_patients_must_be_numbered_by_falling_number_of_rows():
     with pytest.raises(ValueError, match="falling"):
-        PackedRows(torch.tensor([0, 1, 1]), 2)
+        PackedRows(torch.tensor([0, 1, 1]), 2, CPU)

@@ -5,11 +5,12 @@ import torch
 
 from client.training.private.rows import PackedRows
 from client.training.private.tape import Tape, accumulate
+from tests.helpers.cohorts import CPU
 
 
 @pytest.fixture
 def tape():
-    tape, rows = Tape(), PackedRows(torch.tensor([0, 1]), 2)
+    tape, rows = Tape(), PackedRows(torch.tensor([0, 1]), 2, CPU)
     tape.start(rows, rows, rows)
     return tape
 
