@@ -129,18 +129,15 @@ def test_a_step_asks_nothing_of_the_device(monkeypatch):
     """On a `meta` device there is nothing to ask: whatever would make a host wait for a GPU raises."""
     monkeypatch.setattr("client.training.local.autocast", lambda device: nullcontext())  # it knows no `meta`
     training = Training(batch_size=4, augmentation=Augmentation(shift=0.1, contrast=0.1), clip_norm=1.0)
-    for bidirectional in (False, True):
-        plan = small_plan(
-            training=training, model=Model(width=4, embedding=8, hidden=8, bidirectional=bidirectional)
-        )
-        model = build_model(plan).to("meta")
-        anchor = [torch.zeros_like(p) for p in model.parameters()]
-        weight, pull = torch.ones(1, device="meta"), Pull(anchor, 0.1, anchor)
-        steps = _Steps(model, plan, weight, torch.Generator(), pull, round=1, n_sequences=4)
-        batch = Batch(
-            torch.zeros(3, 4, 16, 16, dtype=torch.uint8),
-            torch.ones(3, 4),
-            torch.tensor([4, 1, 2]),
-            torch.ones(3, 1),
-        )
-        assert steps.take(batch.to(torch.device("meta"))).is_meta
+    plan = small_plan(training=training, model=Model(width=4, embedding=8, hidden=8))
+    model = build_model(plan).to("meta")
+    anchor = [torch.zeros_like(p) for p in model.parameters()]
+    weight, pull = torch.ones(1, device="meta"), Pull(anchor, 0.1, anchor)
+    steps = _Steps(model, plan, weight, torch.Generator(), pull, round=1, n_sequences=4)
+    batch = Batch(
+        torch.zeros(3, 4, 16, 16, dtype=torch.uint8),
+        torch.ones(3, 4),
+        torch.tensor([4, 1, 2]),
+        torch.ones(3, 1),
+    )
+    assert steps.take(batch.to(torch.device("meta"))).is_meta
