@@ -6,17 +6,20 @@ without: nobody else sees it.
 """
 
 import datetime
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.numpy import load_file, save
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from client.governance.policy import Policy
 from client.imaging.cohort import Cohort
 from client.methods import train_site
 from client.methods.memory import SiteMemory
 from client.methods.task import Task
+from client.training.evaluate import cross_entropy, predict
 from common import wire
 from common.aggregate import WeightedMean, apply_update
 from common.config import dump_yaml
@@ -25,11 +28,14 @@ from common.files import write_atomically
 from common.handover import MODEL, PLAN
 from common.models import build_model
 from common.models.pretrained import starting_model
-from common.plan import Evaluation, Plan, Strategy
+from common.plan import Evaluation, Plan, Strategy, evaluates
 from common.progress import follow
+from common.selection import Losses, chosen_round, goes_on
 
 PIECE = "alone-{}.safetensors"
 """After so many rounds."""
+BEST = "best/"
+"""Before the names of tensors that are not the last ones."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +59,35 @@ class Alone:
         write_atomically(folder / PLAN, dump_yaml(alone).encode())
         if (folder / MODEL).is_file():
             return folder
-        done, weights = _resume(folder, alone, pretrained)
-        for number in follow(range(done + 1, alone.rounds + 1), "rounds alone", alone.rounds - done):
-            _require_open(policy, number - 1, alone.rounds)
-            weights = self._round(alone, number, weights)
-            write_atomically(folder / PIECE.format(number), save(weights))
+        piece = _resume(folder, alone, pretrained)
+        for number in follow(
+            range(piece.round + 1, alone.rounds + 1), "rounds alone", alone.rounds - piece.round
+        ):
+            if not goes_on(alone, piece.losses, piece.round):
+                break
+            _require_open(policy, piece.round, alone.rounds)
+            piece = self._next(alone, piece)
+            piece.write(folder)
             (folder / PIECE.format(number - 1)).unlink(missing_ok=True)
-        write_atomically(folder / MODEL, save(wire.model_part(weights)))
-        (folder / PIECE.format(alone.rounds)).unlink(missing_ok=True)
+        write_atomically(folder / MODEL, save(wire.model_part(piece.best or piece.weights)))
+        (folder / PIECE.format(piece.round)).unlink(missing_ok=True)
         return folder
+
+    def _next(self, plan: Plan, before: "Piece") -> "Piece":
+        """A round further: trained, and judged where the plan chooses among its rounds."""
+        number = before.round + 1
+        weights, losses = self._round(plan, number, before.weights), before.losses
+        if plan.evaluation.select == "best" and evaluates(plan, number):
+            losses = {**losses, number: self._loss(plan, weights)}
+        best = {} if chosen_round(plan, losses, number) == number else before.best or before.weights
+        return Piece(number, weights, losses, best)
+
+    def _loss(self, plan: Plan, weights: wire.Weights) -> float:
+        """On the hospital's validation patients."""
+        model = build_model(plan).to(self.device)
+        wire.set_weights(model, weights)
+        indices = self.cohort.split(plan.split)["validation"]
+        return cross_entropy(predict(model, self.cohort, indices, self.device), self.cohort.labels[indices])
 
     def _round(self, plan: Plan, number: int, weights: wire.Weights) -> wire.Weights:
         """As a server with one site makes it, to the last bit."""
@@ -72,6 +98,31 @@ class Alone:
         mean = WeightedMean(schema.shapes, plan.federation.max_update_norm)
         mean.add(update, self.cohort.count_patients(self.cohort.split(plan.split)["train"]))
         return schema.check(apply_update(weights, mean.mean()))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """How far the training is: what a checkpoint is to a server."""
+
+    round: int
+    weights: wire.Weights
+    losses: Losses
+    best: wire.Weights
+    """Those of the chosen round, where that is not this one."""
+
+    def write(self, folder: Path) -> None:
+        tensors = self.weights | {f"{BEST}{name}": w for name, w in self.best.items()}
+        metadata = {"losses": json.dumps(dict(self.losses))}
+        write_atomically(folder / PIECE.format(self.round), save(tensors, metadata=metadata))
+
+    @classmethod
+    def read(cls, folder: Path, number: int) -> "Piece":
+        with safe_open(folder / PIECE.format(number), framework="numpy") as file:
+            told = json.loads((file.metadata() or {}).get("losses", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        best = {name.removeprefix(BEST): w for name, w in tensors.items() if name.startswith(BEST)}
+        weights = {name: w for name, w in tensors.items() if not name.startswith(BEST)}
+        return cls(number, weights, {int(k): float(v) for k, v in told.items()}, best)
 
 
 def alone_plan(plan: Plan) -> Plan:
@@ -87,12 +138,12 @@ def _quiet(evaluation: Evaluation) -> Evaluation:
     return evaluation.model_copy(update={"final": False, "alone": False})
 
 
-def _resume(folder: Path, plan: Plan, pretrained: Path | None) -> tuple[int, wire.Weights]:
-    """Rounds that are done, and the weights after them."""
+def _resume(folder: Path, plan: Plan, pretrained: Path | None) -> Piece:
+    """What is done."""
     done = [n for n in range(plan.rounds, 0, -1) if (folder / PIECE.format(n)).is_file()]
     if not done:
-        return 0, wire.get_weights(starting_model(plan, pretrained))
-    return done[0], load_file(folder / PIECE.format(done[0]))
+        return Piece(0, wire.get_weights(starting_model(plan, pretrained)), {}, {})
+    return Piece.read(folder, done[0])
 
 
 def _require_open(policy: Policy | None, done: int, rounds: int) -> None:

@@ -205,7 +205,8 @@ def evaluate_finally(message: Message, context: Context) -> Message:
     """Judge the last weights on the site's test patients, and the model that the site trains alone beside
     them; the reply holds FINAL."""
     site = Site.of(context)
-    _as_used(site, message.content, site.weights_in(message.content, first=0), site.plan.rounds)
+    number = wire.get_round(message.content, 0)
+    _as_used(site, message.content, site.weights_in(message.content, first=0), number)
     validation, test = _predicted(site, "validation"), _predicted(site, "test")
     alone = _alone(site) if site.plan.evaluation.alone else None
     answer = answer_finally(site.plan, validation, test, alone, site.config.min_patients)

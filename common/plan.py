@@ -15,7 +15,7 @@ from pydantic import (
 
 from common.config import Settings
 from common.first_plan import FIRST_KEYS
-from common.methods import METHODS, Method
+from common.methods import METHODS, Method, Stays
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -247,11 +247,28 @@ class Evaluation(Settings):
         default=False,
         description="with final: each site trains by itself too, and tells what the federation gained it",
     )
+    select: Literal["last", "best"] = Field(
+        default="last",
+        description="whose weights are the result: the last round's, or those of lowest validation loss",
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="with best: a run ends after so many evaluations without a lower validation loss",
+    )
 
     @model_validator(mode="after")
     def _alone_is_told_at_the_end(self) -> "Evaluation":
         if self.alone and not self.final:
             raise ValueError("alone is told with the final scores: set final too")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_best_is_measured(self) -> "Evaluation":
+        if self.select == "best" and self.every == 0:
+            raise ValueError("select best goes by validation scores, found every 0")
+        if self.patience is not None and self.select == "last":
+            raise ValueError("patience waits for a better round: set select best too")
         return self
 
 
@@ -325,6 +342,20 @@ class Plan(Settings):
         if self.evaluation.alone and self.model.pretrained is not None:
             raise ValueError(
                 "evaluation.alone: sites do not have the pretrained weights; leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_best_round_can_be_known(self) -> "Plan":
+        if self.evaluation.select == "last":
+            return self
+        if self.split.validation == 0.0 or self.privacy is not None:
+            found = "split.validation 0" if self.privacy is None else "privacy, under which no site tells any"
+            raise ValueError(f"evaluation.select best goes by validation scores, found {found}")
+        if self.strategy.method.stays not in {Stays.NOTHING, Stays.CONTROL}:
+            raise ValueError(
+                f"evaluation.select best: with strategy {self.strategy.name} sites keep weights of their own "
+                "of the last round; leave one of them out"
             )
         return self
 

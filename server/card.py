@@ -20,6 +20,7 @@ from common.results.status import FILE as RECORD
 from common.results.status import read_record
 from common.results.survey import FILE as SURVEY
 from common.results.survey import Survey, read_survey
+from common.selection import chosen_round, losses_of
 
 INTENDED_USE = (
     "Estimating, for research, the probability of the findings below from a sequence of chest images."
@@ -34,6 +35,7 @@ class Known(TypedDict):
     subgroups: Mapping[str, Mapping[str, Group]]
     threshold: float
     temperature: float
+    chosen: int | None
 
 
 def describe(run: Path, plan: Plan, files: Mapping[str, str]) -> Card:
@@ -45,7 +47,7 @@ def describe(run: Path, plan: Plan, files: Mapping[str, str]) -> Card:
     simulated = not (run / RECORD).is_file()
     survey = read_survey(run) if (run / SURVEY).is_file() else None
     judged = simulated or (run / RESULT).is_file()
-    known = of_result(read_result(run)) if judged else of_deployment(read_history(run), survey)
+    known = of_result(read_result(run)) if judged else of_deployment(plan, read_history(run), survey)
     return Card(
         name=plan.name,
         run="simulation" if simulated else read_record(run).run,
@@ -127,18 +129,21 @@ def of_result(result: RunResult) -> Known:
         "subgroups": result.subgroups,
         "threshold": result.confusion.threshold,
         "temperature": result.temperature,
+        "chosen": result.chosen,
     }
 
 
-def of_deployment(history: History, survey: Survey | None) -> Known:
+def of_deployment(plan: Plan, history: History, survey: Survey | None) -> Known:
     """Test patients stay at the sites: what is known are the counts that they told, and validation after the
-    last round that was judged."""
-    last = next((report.evaluation for report in reversed(history) if report.evaluation), None)
+    last round that was judged, or after the one that was chosen."""
+    best = plan.evaluation.select == "best"
+    number = chosen_round(plan, losses_of(history), len(history))
+    last = next((report.evaluation for report in reversed(history[:number]) if report.evaluation), None)
     trained = sorted({site for report in history for site in report.sites})
     return {
         "sites": {name: _site(name, history, survey, last) for name in trained},
         "metrics": OnValidation(
-            on="validation patients, after the last round",
+            on=f"validation patients, after {f'round {number}' if best else 'the last round'}",
             auroc=last.auroc if last else math.nan,
             auroc_ci=_interval(last),
             brier=last.brier if last else math.nan,
@@ -146,6 +151,7 @@ def of_deployment(history: History, survey: Survey | None) -> Known:
         "subgroups": {},
         "threshold": math.nan,
         "temperature": last.temperature if last else math.nan,
+        "chosen": number if best else None,
     }
 
 

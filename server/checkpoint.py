@@ -12,7 +12,9 @@ from safetensors.numpy import save
 
 from common.errors import RunError
 from common.files import write_atomically
-from common.results.rounds import History, history_text, parse_history
+from common.plan import Plan
+from common.results.rounds import Evaluation, History, history_text, parse_history
+from common.selection import chosen_round, evaluation_of, losses_of
 from common.wire import Weights
 from server.strategies.state import State
 
@@ -29,12 +31,30 @@ class Checkpoint:
     weights: Weights
     strategy: State = field(default_factory=dict)
     history: History = ()
+    best: Weights = field(default_factory=dict)
+    """Those of the round that the plan's selection chose; empty where that is the last one."""
+
+    def chosen(self, plan: Plan) -> "Chosen":
+        """What the run hands over, as it stands."""
+        number = chosen_round(plan, losses_of(self.history), self.round)
+        return Chosen(number, self.best or self.weights, evaluation_of(self.history, number))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The result of a run (common/selection.py)."""
+
+    round: int
+    weights: Weights
+    evaluation: Evaluation | None
+    """On validation patients, of these weights."""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, plan_sha256: str) -> None:
     """Write `folder`/checkpoint.safetensors: a kill at any moment leaves the old one or the new one."""
     tensors = {f"weights/{name}": w for name, w in checkpoint.weights.items()}
     tensors |= {f"strategy/{name}": np.ascontiguousarray(a) for name, a in checkpoint.strategy.items()}
+    tensors |= {f"best/{name}": w for name, w in checkpoint.best.items()}
     metadata = {
         "format": FORMAT,
         "plan_sha256": plan_sha256,
@@ -70,6 +90,7 @@ def load_checkpoint(folder: Path, plan_sha256: str) -> Checkpoint | None:
                 _under("weights/", tensors),
                 _under("strategy/", tensors),
                 parse_history(metadata["history"], str(path)),
+                _under("best/", tensors),
             )
     except (SafetensorError, OSError, KeyError, ValueError) as e:
         raise RunError(

@@ -11,6 +11,7 @@ from common import wire
 from common.errors import WireError
 from common.plan import Plan
 from common.results.final import FinalAnswer, FinalReport, read_answer
+from server.checkpoint import Chosen
 from server.roster import POLL_S, Roster, collect, objection
 from server.rounds import GRACE_S
 
@@ -21,7 +22,7 @@ log = logging.getLogger("pneumofed.server")
 def ask_finally(
     grid: Grid,
     plan: Plan,
-    weights: wire.Weights,
+    chosen: Chosen,
     roster: Roster,
     gathering: Gathering = lambda *_: None,
 ) -> FinalReport:
@@ -35,9 +36,9 @@ def ask_finally(
     # A site that trains alone before it answers has as long as the whole run had.
     wait_s = plan.federation.deadline_s * (plan.rounds if plan.evaluation.alone else 1)
     config = ConfigRecord(
-        {wire.PLAN_SHA256: plan.sha256, wire.RUN: roster.deployment.run, wire.ROUND: plan.rounds}
+        {wire.PLAN_SHA256: plan.sha256, wire.RUN: roster.deployment.run, wire.ROUND: chosen.round}
     )
-    packed = wire.pack(weights)
+    packed = wire.pack(chosen.weights)
     requests = [
         Message(
             RecordDict({wire.CONFIG: config, wire.ARRAYS: packed}),

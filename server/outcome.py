@@ -10,7 +10,6 @@ import numpy as np
 from common import metrics, wire
 from common.plan import Plan
 from common.results.final import FinalAnswer, FinalReport
-from common.results.rounds import History
 from common.results.run import Alone, Arms, Group, Mean, RunResult, SiteResult, Timing, Traffic, Verdict
 from common.results.survey import Survey
 from common.scores import (
@@ -25,17 +24,18 @@ from common.scores import (
 )
 from common.spread import Spread
 from common.versions import versions
+from server.checkpoint import Checkpoint
 
 ENGINE = "deployment"
 MOST_NUMBERS = 50_000_000
 """Resamples times sequences: 400 MB."""
 
 
-def outcome(plan: Plan, final: FinalReport, history: History, survey: Survey | None) -> RunResult:
+def outcome(plan: Plan, final: FinalReport, run: Checkpoint, survey: Survey | None) -> RunResult:
     """What metrics.json of a deployed run holds. There must be an answer."""
-    agreed = plan.sha256
-    answers, last = final.sites, history[-1].evaluation if history else None
-    temperature = last.temperature if last else math.nan
+    agreed, history = plan.sha256, run.history
+    answers, chosen = final.sites, run.chosen(plan)
+    temperature = chosen.evaluation.temperature if chosen.evaluation else math.nan
     test = {name: _rebuilt(name, answer.test, plan) for name, answer in answers.items()}
     pooled = Predictions.together(list(test.values()))
     plan = _affordable(plan, len(pooled.patients))
@@ -49,6 +49,7 @@ def outcome(plan: Plan, final: FinalReport, history: History, survey: Survey | N
         name=plan.name,
         seed=plan.seed,
         rounds=plan.rounds,
+        chosen=chosen.round if plan.evaluation.select == "best" else None,
         plan_sha256=agreed,
         findings=plan.findings,
         test=_arms(plan, pooled, sites, threshold, temperature, known),

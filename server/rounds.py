@@ -23,6 +23,7 @@ from common.plan import Plan, evaluates
 from common.results.rounds import UPDATE_NORM, Evaluation, RoundReport
 from common.results.survey import Survey, write_survey
 from common.seeds import derive_seed
+from common.selection import chosen_round, goes_on, losses_of
 from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from server.roster import POLL_S, Deployment, Members, Roster, collect, objection
 from server.strategies import (
@@ -101,15 +102,18 @@ class RoundLoop:
             state, weights={name: state.weights[name] for name in self.schema.shapes}
         )  # a file keeps no order
         restore_state(self.strategy, state.strategy)
-        if state.round < self.plan.rounds:
+        if self._goes_on(state):
             self._gather(self.deployment.min_sites, self.deployment.wait_s)
             require_enough_sites(self.plan, len(self.members))
         self.observer.started(sorted(self.roster.declared), state.round, self.plan.rounds)
-        while state.round < self.plan.rounds:
+        while self._goes_on(state):
             state = self._round(state)
             save_checkpoint(self.folder, state, self.plan.sha256)
             self.observer.finished_round(state.history[-1])
         return state
+
+    def _goes_on(self, state: Checkpoint) -> bool:
+        return goes_on(self.plan, losses_of(state.history), state.round)
 
     def _gather(self, needed: int, wait_s: float) -> None:
         """Wait until `needed` sites are here, and a moment for those that were lost in the round before.
@@ -146,7 +150,9 @@ class RoundLoop:
         due = evaluates(self.plan, number)
         evaluation, bytes_down = self._evaluate(number, weights) if due else (None, 0)
         report = trained.judged(evaluation, bytes_down, time.perf_counter() - started)
-        return Checkpoint(number, weights, snapshot_state(self.strategy), [*before.history, report])
+        after = Checkpoint(number, weights, snapshot_state(self.strategy), [*before.history, report])
+        is_best = chosen_round(self.plan, losses_of(after.history), number) == number
+        return after if is_best else replace(after, best=before.best or before.weights)
 
     def _train(self, number: int, before: Checkpoint) -> tuple[wire.Weights, RoundReport]:
         weights = before.weights

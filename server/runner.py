@@ -240,18 +240,19 @@ class Runner:
             checkpoint = Checkpoint(0, wire.get_weights(starting_model(plan, folder / PRETRAINED)))
         if checkpoint is None:
             raise RunError(f"{folder}: the run ended without a checkpoint")
-        metadata = {"plan_sha256": plan.sha256, "rounds": str(checkpoint.round)}
-        write_atomically(folder / MODEL, save(wire.model_part(checkpoint.weights), metadata=metadata))
+        chosen = checkpoint.chosen(plan)
+        metadata = {"plan_sha256": plan.sha256, "rounds": str(chosen.round)}
+        write_atomically(folder / MODEL, save(wire.model_part(chosen.weights), metadata=metadata))
         write_history(folder, checkpoint.history)
         if not plan.evaluation.final:
             return
         roster = Roster(deployment)
-        final = ask_finally(grid, plan, checkpoint.weights, roster, watch.gathering)
+        final = ask_finally(grid, plan, chosen, roster, watch.gathering)
         survey = Survey.of(roster.declared, plan.findings)
         write_survey(folder, survey)
         write_final(folder, final)
         if final.sites:
-            write_result(folder, outcome(plan, final, checkpoint.history, survey))
+            write_result(folder, outcome(plan, final, checkpoint, survey))
 
 
 def _now() -> str:

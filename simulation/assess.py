@@ -67,10 +67,10 @@ class _Judge:
         return [n for n in self.cohorts if everywhere or arm == local_arm(n)]
 
     def _predict(self, arm: str, site: str, split: str, own: wire.Weights) -> Predictions:
-        """By the arm's last weights, but for those that are some hospital's `own`."""
+        """By the weights that the arm hands over, but for those that are some hospital's `own`."""
         cohort = self.cohorts[site]
         indices = cohort.split(self.plan.split)[split]
-        wire.set_weights(self.model, {**self.results[arm].weights, **own})
+        wire.set_weights(self.model, {**self.results[arm].chosen(self.plan).weights, **own})
         return predictions(self.model, cohort, indices, self.device)
 
     def _own(self, arm: str, site: str) -> wire.Weights:
@@ -91,13 +91,14 @@ def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpo
     tested, history = judge_.tested(), results[FEDERATED].history
     test = _together(tested[FEDERATED])
     by_site = {n: _assess_site(plan, cohort, tested, n, threshold) for n, cohort in judge_.cohorts.items()}
-    evaluation = history[-1].evaluation
-    temperature = evaluation.temperature if evaluation else math.nan
+    chosen = results[FEDERATED].chosen(plan)
+    temperature = chosen.evaluation.temperature if chosen.evaluation else math.nan
     tally = sum((cohort.tally for cohort in judge_.cohorts.values()), Tally())
     return RunResult(
         name=plan.name,
         seed=plan.seed,
         rounds=plan.rounds,
+        chosen=chosen.round if plan.evaluation.select == "best" else None,
         plan_sha256=plan.sha256,
         findings=plan.findings,
         test=_arms(plan, tested, by_site, threshold, temperature),

@@ -24,6 +24,7 @@ from common.files import write_atomically
 from common.plan import Plan, canonical_json
 from common.results.rounds import UPDATE_NORM, History
 from common.results.run import RunResult, Timing, write_result
+from common.selection import goes_on, losses_of
 from server.app import build_app
 from server.checkpoint import Checkpoint, load_checkpoint
 from server.rounds import Observer
@@ -85,7 +86,7 @@ def run_arm(scenario: Scenario, arm: str, sites: list[SiteData], out: Path, obse
     folder = out / "arms" / arm
     folder.mkdir(parents=True, exist_ok=True)
     done = load_checkpoint(folder, scenario.plan.sha256)
-    if done is None or done.round < scenario.rounds:
+    if done is None or goes_on(scenario.plan, losses_of(done.history), done.round):
         config: dict[str, Any] = {"plan": str(out / "plan.yaml"), "out": str(folder)}
         if scenario.simulation.pretrained is not None:
             config["pretrained"] = scenario.simulation.pretrained
@@ -153,7 +154,7 @@ def write_outputs(out: Path, plan: Plan, result: RunResult, results: dict[str, C
         render_report,
     )  # matplotlib takes a second to import: not before the first round
 
-    federated = results[FEDERATED]
+    federated = results[FEDERATED].chosen(plan)
     # One entry: safetensors writes several in a random order, and equal runs should give equal files.
     metadata = {
         "pneumofed": canonical_json(

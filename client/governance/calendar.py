@@ -35,6 +35,8 @@ class RunRecord:
     """Hash of the weights that were judged at the end."""
     told_finally: str = ""
     """What was answered then, JSON; empty until it leaves."""
+    seen: Mapping[str, str] = field(default_factory=dict)
+    """Round -> hash of the weights that were evaluated after it; of plans that hand over the best round's."""
     repeated: bool = False
     """Whether the server came back after that evaluation and asked for the same round's training again."""
 
@@ -82,8 +84,9 @@ class Calendar:
             )
         self._note(run, replace(last, round=number, request=request, repeated=came_back))
 
-    def evaluate(self, run: str, number: int, weights: str) -> None:
-        """Note that weights with the hash `weights` are evaluated after round `number`, once for ever.
+    def evaluate(self, run: str, number: int, weights: str, *, keep: bool = False) -> None:
+        """Note that weights with the hash `weights` are evaluated after round `number`, once for ever; `keep`
+        where they may be the run's result when later ones were evaluated.
 
         Raises:
             RefusedError: that round is over, or it was evaluated with other weights.
@@ -94,7 +97,10 @@ class Calendar:
         if number == last.evaluated and weights != last.shown:
             raise RefusedError(f"round {number} was evaluated already at this site, with other weights")
         if number > last.evaluated:
-            self._note(run, replace(last, evaluated=number, shown=weights, told={}, repeated=False))
+            seen = {**last.seen, str(number): weights} if keep else {}
+            self._note(
+                run, replace(last, evaluated=number, shown=weights, told={}, seen=seen, repeated=False)
+            )
 
     def tell(self, run: str, number: int, numbers: Numbers) -> Numbers:
         """What leaves as the evaluation of round `number`: what was told before, or else `numbers`, noted.
@@ -117,8 +123,8 @@ class Calendar:
             RefusedError: others were, or others were evaluated after that round.
         """
         last = self.runs()[run]
-        shown = last.final or (last.shown if last.shown and last.evaluated == number else weights)
-        if weights != shown:
+        shown = {**last.seen, str(last.evaluated): last.shown or weights}
+        if weights != (last.final or shown.get(str(number), weights)):
             raise RefusedError("the final scores are asked for other weights than this site was shown")
         self._note(run, replace(last, final=weights))
 

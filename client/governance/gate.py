@@ -23,6 +23,7 @@ from client.governance.witness import Witness
 from common import wire
 from common.errors import DataError, RefusedError, WireError
 from common.plan import Plan, evaluates
+from common.selection import may_be_chosen
 from common.text import printable
 
 log = logging.getLogger("pneumofed.gate")
@@ -97,14 +98,16 @@ class Gate:
             raise RefusedError(f"found round {number}, the plan has {plan.rounds}")
         if kind == MessageType.EVALUATE and not evaluates(plan, number):
             raise RefusedError(f"the plan has no evaluation after round {number}")
-        if kind == wire.EVALUATE_FINAL and (number != plan.rounds or not plan.evaluation.final):
+        if kind == wire.EVALUATE_FINAL and not (plan.evaluation.final and may_be_chosen(plan, number)):
             raise RefusedError(f"the plan has no final scores after round {number}")
         if plan.privacy is not None:
             self._require_ledger(plan, run, wire.get_answered(request.content))
         self._approvals.require_run(plan.sha256, run, begins=True)
         calendar, weights = self._approvals.calendar(plan.sha256), wire.get_arrays(request.content).object_id
-        noted = {MessageType.EVALUATE: calendar.evaluate, wire.EVALUATE_FINAL: calendar.finish}
-        noted.get(kind, calendar.train)(run, number, weights)
+        if kind == MessageType.EVALUATE:
+            calendar.evaluate(run, number, weights, keep=plan.evaluation.select == "best")
+        else:
+            (calendar.finish if kind == wire.EVALUATE_FINAL else calendar.train)(run, number, weights)
 
     def _require_ledger(self, plan: Plan, run: str, answered: int) -> None:
         try:

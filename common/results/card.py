@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue
 
 from common.results.form import Interval, Number, Result, read, write
 from common.results.run import Group, Verdict
@@ -92,6 +92,8 @@ class Card(Result):
     model: Mapping[str, JsonValue]
     strategy: Mapping[str, JsonValue]
     rounds: int
+    chosen: Annotated[int | None, Field(exclude_if=lambda chosen: chosen is None)] = None
+    """The round whose weights these are, where the plan selects the best."""
     privacy: Privacy | None
     sites: Mapping[str, TestedSite | DeployedSite]
     metrics: OnTest | OnValidation

@@ -173,6 +173,8 @@ class RunResult(Result):
     name: str
     seed: int
     rounds: int
+    chosen: Annotated[int | None, IF_KNOWN] = None
+    """The round whose weights the federation hands over, where the plan selects the best."""
     plan_sha256: str
     findings: Sequence[str]
     test: Arms

@@ -1,5 +1,6 @@
 """The hospital's own model is the simulation's, to the last bit, however often it was cut off."""
 
+import contextlib
 import shutil
 
 import numpy as np
@@ -18,7 +19,7 @@ from server.settings import ServerFolder, ServerSettings
 from simulation.scenario import Machine
 from tests.helpers.local_sites import make_site
 from tests.helpers.plans import small_plan
-from tests.helpers.simulated import run, scenario_of
+from tests.helpers.simulated import PLAIN, run, scenario_of
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +29,15 @@ def simulated(tmp_path_factory):
     return out
 
 
+CHOOSES = {"select": "best", "patience": 2}
+
+
 @pytest.fixture
 def site(simulated, tmp_path):
+    return site_of(simulated, tmp_path)
+
+
+def site_of(simulated, tmp_path):
     """The simulation's first hospital, as a real one has its folder."""
     server = ServerFolder(tmp_path / "server")
     init_server(server, ServerSettings(host="127.0.0.1"))
@@ -87,6 +95,25 @@ def test_it_stops_outside_the_hours_and_goes_on_where_it_was(simulated, site, mo
     monkeypatch.setattr(Alone, "_round", counted)
     assert same(train_alone(site, plan), expected(simulated, site))
     assert rounds == [2, 3]
+
+
+def test_the_best_round_and_patience_are_the_simulation_s(tmp_path_factory, tmp_path, monkeypatch):
+    """Cut off before each round, too."""
+    out = tmp_path_factory.mktemp("best") / "run"
+    steep = PLAIN.model_copy(update={"learning_rate": 0.5})
+    machine = Machine(threads=1, arms=("local_only",))
+    run(scenario_of("FedAvg", simulation=machine, training=steep, rounds=6, evaluation=CHOOSES), out)
+    site = site_of(out, tmp_path)
+    plan = load_yaml(out / "plan.yaml", Plan)
+    state = load_checkpoint(out / "arms" / f"local-{site.path.name}", plan.sha256)
+    assert state.chosen(plan).round < state.round < plan.rounds  # the case is one
+    answers = iter([None, "closed"] * 9)
+    monkeypatch.setattr("client.governance.policy.Policy.closed", lambda self, now: next(answers, None))
+    for _ in range(state.round):
+        with contextlib.suppress(RunError):
+            train_alone(site, plan)
+    assert same(site.alone(plan), state.chosen(plan).weights)
+    assert {p.name for p in site.alone(plan).iterdir()} == {"model.safetensors", "plan.yaml"}
 
 
 def test_a_hospital_alone_needs_no_noise_and_no_method():

@@ -41,8 +41,9 @@ def test_the_federation_s_report_is_the_simulation_s(deployment, tmp_path):
     """A hospital's own scores and gain are identical; what is pooled from cells of five patients is within
     0.002."""
     plan = deployed_plan(
-        rounds=3, split={"validation": 0.2, "test": 0.5}, evaluation={"final": True, "alone": True}
-    )
+        rounds=4, split={"validation": 0.2, "test": 0.5}, training={"batch_size": 4, "learning_rate": 1.0},
+        evaluation={"final": True, "alone": True, "select": "best"},
+    )  # fmt: skip
     d = deployment(3, plan)
     names = ["site-1", "site-2", "site-3"]
     for name in names:
@@ -65,6 +66,7 @@ def test_the_federation_s_report_is_the_simulation_s(deployment, tmp_path):
         assert ours["gain"]["value"] == theirs.gain.value
         assert ours["split"] == theirs.split
         assert ours["federated"]["accuracy"] == pytest.approx(theirs.federated.accuracy, abs=0.02)
+    assert told["chosen"] == expected.chosen < plan.rounds  # the case is one: a later round was worse
     pooled, whole = told["test"]["federated"], expected.test.federated
     assert pooled["auroc"] == pytest.approx(whole.auroc, abs=0.002)
     assert pooled["mean"]["auroc"] == whole.mean.auroc

@@ -21,10 +21,12 @@ def update(node, number=1):
 
 
 class ScriptedGrid(SimulationGrid):
-    """Sites that answer at once, in a random order, with the update that a script gives them."""
+    """Sites that answer at once, in a random order, with the update that a script gives them; `losses` are on
+    their validation patients, after each round."""
 
-    def __init__(self, script, n_sites=5, silent=()):
+    def __init__(self, script, n_sites=5, silent=(), losses=()):
         super().__init__([{}] * n_sites)
+        self.losses = dict(enumerate(losses, start=1))
         self.script, self.silent, self.waiting, self.rounds = script, silent, [], []
 
     def push_messages(self, messages):
@@ -53,6 +55,7 @@ class ScriptedGrid(SimulationGrid):
             return []
         if kind == "evaluate":
             numbers = {wire.N_EXAMPLES: 10, **dict.fromkeys(wire.EVALUATE_NUMBERS, 0.5)}
+            numbers[wire.LOSS] = self.losses.get(wire.get_round(message.content), 0.5)
             return [Message(RecordDict({wire.METRICS: MetricRecord(numbers)}), reply_to=message)]
         return [self.script(node, message)]
 

@@ -12,14 +12,8 @@ PLAIN = Training(batch_size=4, learning_rate=0.1, momentum=0.0)
 
 def scenario_of(name, **changes):
     engine = changes.pop("simulation", Machine(threads=1, arms=()))
-    return small_scenario(
-        rounds=3,
-        strategy=Strategy(name=name),
-        training=PLAIN,
-        data=PhantomData(sites=2, patients=20),
-        simulation=engine,
-        **changes,
-    )
+    values = {"rounds": 3, "training": PLAIN, "data": PhantomData(sites=2, patients=20), **changes}
+    return small_scenario(strategy=Strategy(name=name), simulation=engine, **values)
 
 
 def run(scenario, out, watch=None):

@@ -39,14 +39,28 @@ def test_an_interval_that_nobody_knows_is_not_all_of_it(tmp_path, unknown):
     """max(0, NaN) is 0: an unknown error must not become the interval from 0 to 1."""
     report = read_history(deployed_run(tmp_path / "run"))[-1]
     judged = replace(report, evaluation=replace(report.evaluation, **{unknown: math.nan}))
-    metrics = of_deployment([judged], None)["metrics"]
+    metrics = of_deployment(small_plan(), [judged], None)["metrics"]
     assert isinstance(metrics, OnValidation)
     assert all(map(math.isnan, metrics.auroc_ci))
 
 
 def test_a_run_that_was_never_judged_has_a_card_that_says_so(tmp_path):
     report = replace(read_history(deployed_run(tmp_path / "run"))[-1], evaluation=None)
-    known = of_deployment([report], None)
+    known = of_deployment(small_plan(), [report], None)
     assert math.isnan(known["metrics"].auroc)
     assert math.isnan(known["temperature"])
     assert {site.patients for site in known["sites"].values()} == {None}
+
+
+def test_the_card_of_a_chosen_round_says_which(tmp_path):
+    report = read_history(deployed_run(tmp_path / "run"))[-1]
+    losses = (0.6, 0.4, 0.5)
+    history = [
+        replace(report, round=k, evaluation=replace(report.evaluation, loss=loss, brier=loss / 10))
+        for k, loss in enumerate(losses, start=1)
+    ]
+    known = of_deployment(small_plan(rounds=3, evaluation={"select": "best"}), history, None)
+    assert (known["chosen"], known["metrics"].on) == (2, "validation patients, after round 2")
+    assert known["metrics"].brier == 0.04
+    last = of_deployment(small_plan(rounds=3), history, None)
+    assert (last["chosen"], last["metrics"].brier) == (None, 0.05)

@@ -8,6 +8,7 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict
 
 from common import wire
 from common.results.final import answer_text
+from server.checkpoint import Chosen
 from server.final import ask_finally
 from server.roster import Roster
 from tests.helpers.grids import START, ScriptedGrid
@@ -44,7 +45,7 @@ def ask(answer_of, silent=()):
         )
         return Message(content, reply_to=message)
 
-    report = ask_finally(ScriptedGrid(script, 3, silent), PLAN, START, Roster())
+    report = ask_finally(ScriptedGrid(script, 3, silent), PLAN, Chosen(PLAN.rounds, START, None), Roster())
     return report, sorted(questions)
 
 

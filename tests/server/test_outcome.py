@@ -11,6 +11,7 @@ from common.results.rounds import RoundReport
 from common.results.survey import Survey
 from common.scores import mean_auroc
 from common.spread import Cell, Spread
+from server.checkpoint import Checkpoint
 from server.outcome import outcome
 from tests.helpers.plans import small_plan
 from tests.helpers.results import final_answer
@@ -22,7 +23,9 @@ NOTHING = Spread(positive=(), negative=())
 
 
 def result(sites, survey=None, silent=None):
-    return outcome(PLAN, FinalReport(sites=sites, silent=silent or {}), HISTORY, survey)
+    return outcome(
+        PLAN, FinalReport(sites=sites, silent=silent or {}), Checkpoint(1, {}, history=HISTORY), survey
+    )
 
 
 def test_a_hospital_s_own_numbers_stand_as_they_were_told():

@@ -12,6 +12,7 @@ from common.calibration import TEMPERATURES, loss_at
 from common.config import validate
 from common.errors import ConfigError, RunError
 from common.plan import Federation, Plan, Strategy
+from server.checkpoint import load_checkpoint
 from server.rounds import RoundLoop, Silent, pool_numbers
 from server.strategies import to_flower
 from tests.helpers.grids import SCHEMA, START, ScriptedGrid, reply, update
@@ -193,3 +194,45 @@ def test_numbers_are_pooled_by_patients():
     assert pooled.loss == pytest.approx((30 + 20 + 10) / 45)
     assert pooled.temperature == pytest.approx(2.0)
     assert (pooled.sites, pooled.failed) == (sites, {"d": "is gone"})
+
+
+LOSSES = (0.9, 0.5, 0.4, 0.6, 0.7, 0.3)
+
+
+def choosing(rounds=6, **evaluation):
+    return small_plan(rounds=rounds, evaluation={"select": "best", **evaluation})
+
+
+@pytest.mark.parametrize(("patience", "done", "chosen"), [(None, 6, 6), (3, 6, 6), (2, 5, 3), (1, 4, 3)])
+def test_the_best_round_is_handed_over_and_patience_ends_a_run(tmp_path, patience, done, chosen):
+    plan = choosing(patience=patience)
+    state = run(plan, tmp_path / "a", losses=LOSSES)
+    expected = run(small_plan(rounds=chosen), tmp_path / "b").weights
+    assert (state.round, state.chosen(plan).round) == (done, chosen)
+    assert state.chosen(plan).evaluation.loss == pytest.approx(LOSSES[chosen - 1])
+    assert all(np.array_equal(state.chosen(plan).weights[k], expected[k]) for k in expected)
+    again = load_checkpoint(tmp_path / "a", plan.sha256)
+    assert all(np.array_equal(again.chosen(plan).weights[k], expected[k]) for k in expected)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+def test_a_run_that_was_cut_off_chooses_the_same_round(tmp_path, stop):
+    plan, seen = choosing(patience=2), []
+
+    class Stops(Silent):
+        def finished_round(self, report):
+            seen.append(report.round)
+            if len(seen) == stop:
+                raise KeyboardInterrupt
+
+    def loop(observer):
+        return RoundLoop(ScriptedGrid(honest, losses=LOSSES), plan, SCHEMA, tmp_path, observer).run(START)
+
+    with pytest.raises(KeyboardInterrupt):
+        loop(Stops())
+    assert loop(Stops()).round == 5
+    assert seen == [1, 2, 3, 4, 5]
+    state = loop(Silent())  # and nothing more is trained
+    assert (state.round, state.chosen(plan).round) == (5, 3)
+    expected = run(small_plan(rounds=3), tmp_path / "b").weights
+    assert all(np.array_equal(state.chosen(plan).weights[k], expected[k]) for k in expected)

@@ -48,3 +48,21 @@ def test_an_older_ledger_is_read_verified_and_written_on(tmp_path):
     assert ledger.history() == [(1.0, 0.5, 3)]
     ledger.reserve(["a" * 32], Purpose("p" * 64, "r1", 2), (1.0, 0.5, 4), None)
     assert ledger.verify() == 3
+
+
+def test_at_the_end_the_weights_of_any_evaluated_round_can_be_judged_where_the_plan_chooses(tmp_path):
+    calendar = Calendar(tmp_path)
+    for run, keep in (("r1", True), ("r2", False)):
+        calendar.begin(run)
+        for number, weights in ((1, "aa"), (2, "bb"), (3, "cc")):
+            calendar.train(run, number, f"from {weights}" if number == 1 else ("aa", "bb")[number - 2])
+            calendar.evaluate(run, number, weights, keep=keep)
+    for number, weights in ((2, "xx"), (2, "cc"), (1, "bb"), (3, "bb")):
+        with pytest.raises(RefusedError, match="other weights than this site was shown"):
+            calendar.finish("r1", number, weights)
+    calendar.finish("r1", 2, "bb")
+    with pytest.raises(RefusedError, match="other weights"):  # once for ever
+        calendar.finish("r1", 3, "cc")
+    calendar.finish("r1", 2, "bb")
+    assert Calendar(tmp_path).runs()["r2"].seen == {}
+    calendar.finish("r2", 3, "cc")
