@@ -7,6 +7,7 @@ import pytest
 from common.results.final import FinalReport, write_final
 from common.results.rounds import RoundReport, write_history
 from common.results.run import write_result
+from server.checkpoint import Checkpoint
 from server.outcome import outcome
 from server.settings import ServerFolder
 from tests.helpers.command import refused
@@ -29,7 +30,7 @@ def finished(server, final):
     write_history(folder, HISTORY)
     write_final(folder, final)
     if final.sites:
-        write_result(folder, outcome(PLAN, final, HISTORY, None))
+        write_result(folder, outcome(PLAN, final, Checkpoint(1, {}, history=HISTORY), None))
     return folder
 
 
