@@ -11,6 +11,9 @@ from common.arrays import Reals
 from common.errors import WireError
 from common.wire import Weights
 
+BLOCK = 2**15
+"""Numbers that are rounded and added at once: they stay in the processor's cache, and need no memory of a
+tensor's size."""
 WEIGHT_BITS = 26
 """All weights together stay below 2**26: more patients than any federation has."""
 
@@ -39,7 +42,11 @@ class WeightedMean:
         if self.weight + weight > 2.0**WEIGHT_BITS:
             raise WireError(f"with it, the sites' weights exceed {2**WEIGHT_BITS} in total")
         for name, total in self._sums.items():
-            total += np.rint(update[name].astype(np.float64) * (weight * self._units)).astype(np.int64)
+            sums, terms = total.reshape(-1), update[name].reshape(-1)
+            for start in range(0, len(sums), BLOCK):
+                block = slice(start, start + BLOCK)
+                term = np.multiply(terms[block], weight * self._units, dtype=np.float64)
+                sums[block] += np.rint(term, out=term).astype(np.int64)
         self.weight += weight
 
     def mean(self) -> dict[str, Reals]:
