@@ -21,7 +21,7 @@ from client.methods.memory import SiteMemory
 from client.methods.task import Task
 from client.training.evaluate import cross_entropy, predict
 from common import wire
-from common.aggregate import WeightedMean, apply_update
+from common.aggregate import WeightedMean
 from common.config import dump_yaml
 from common.errors import RunError
 from common.files import write_atomically
@@ -97,7 +97,7 @@ class Alone:
         schema = wire.Schema({name: w.shape for name, w in weights.items()})
         mean = WeightedMean(schema.shapes, plan.federation.max_update_norm)
         mean.add(update, self.cohort.count_patients(self.cohort.split(plan.split)["train"]))
-        return schema.check(apply_update(weights, mean.mean()))
+        return schema.check(mean.updated(weights))
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ import signal
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Array, ArrayRecord, Context, Error, Message, RecordDict
+from flwr.app.message import remove_content_from_message
 from flwr.clientapp import ClientApp
-from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.common.serde import message_from_proto, message_to_proto, recorddict_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 
 from client.site_config import NodeConfig
@@ -51,7 +52,7 @@ class Worker:
     def _send(self, message: Message) -> None:
         # One at a time: with two in the pipe, both ends could wait for ever for the other to read.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: take() answers for it
-            self.pipe.send_bytes(message_to_proto(message).SerializeToString())
+            send(self.pipe, message)
 
     def take(self, timeout: float = 0.0) -> list[Message]:
         """The replies that are there, waiting up to `timeout` seconds for the first. Errors, if the process
@@ -59,7 +60,7 @@ class Worker:
         replies: list[Message] = []
         try:
             while self.held and self.pipe.poll(0.0 if replies else timeout):
-                reply = message_from_proto(ProtoMessage.FromString(self.pipe.recv_bytes()))
+                reply = receive(self.pipe)
                 self.held.pop(reply.metadata.reply_to_message_id, None)
                 replies.append(reply)
                 if self.held:
@@ -98,11 +99,38 @@ def _work(
     contexts = {node: make_context(node, config) for node, config in node_configs.items()}
     try:
         while True:
-            message = message_from_proto(ProtoMessage.FromString(pipe.recv_bytes()))
-            reply = answer(app, message, contexts[message.metadata.dst_node_id])
-            pipe.send_bytes(message_to_proto(reply).SerializeToString())
+            message = receive(pipe)
+            send(pipe, answer(app, message, contexts[message.metadata.dst_node_id]))
     except (EOFError, OSError):
         return
+
+
+def send(pipe: Connection, message: Message) -> None:
+    """A message through a pipe: Flower's protobuf without its arrays' bytes, then those as they are. Within
+    the protobuf they would be copied five times."""
+    if not message.has_content():
+        pipe.send_bytes(message_to_proto(message).SerializeToString())
+        return
+    proto, content, arrays = message_to_proto(remove_content_from_message(message)), RecordDict(), []
+    for name, record in message.content.items():
+        if isinstance(record, ArrayRecord):
+            arrays += [array.data for array in record.values()]
+            record = ArrayRecord({k: Array(a.dtype, a.shape, a.stype, b"") for k, a in record.items()})
+        content[name] = record
+    proto.content.CopyFrom(recorddict_to_proto(content))
+    pipe.send_bytes(proto.SerializeToString())
+    for data in arrays:
+        pipe.send_bytes(data)
+
+
+def receive(pipe: Connection) -> Message:
+    """What `send` sent. Raises EOFError where the other end is gone."""
+    message = message_from_proto(ProtoMessage.FromString(pipe.recv_bytes()))
+    if message.has_content():
+        for record in message.content.array_records.values():
+            for array in record.values():
+                array.data = pipe.recv_bytes()
+    return message
 
 
 def make_context(node: int, config: NodeConfig) -> Context:

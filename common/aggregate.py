@@ -2,7 +2,7 @@
 do."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,18 +43,35 @@ class WeightedMean:
             raise WireError(f"with it, the sites' weights exceed {2**WEIGHT_BITS} in total")
         for name, total in self._sums.items():
             sums, terms = total.reshape(-1), update[name].reshape(-1)
-            for start in range(0, len(sums), BLOCK):
-                block = slice(start, start + BLOCK)
+            for block in blocks(len(sums)):
                 term = np.multiply(terms[block], weight * self._units, dtype=np.float64)
                 sums[block] += np.rint(term, out=term).astype(np.int64)
         self.weight += weight
 
-    def mean(self) -> dict[str, Reals]:
-        """The mean so far, in float64. Raises ZeroDivisionError before the first update."""
+    def updated(self, weights: Weights) -> Weights:
+        """`weights` + the mean so far, as apply_update adds them. Raises ZeroDivisionError before the first
+        update."""
         scale = 1.0 / (self._units * self.weight)
-        return {name: total * scale for name, total in self._sums.items()}
+        return {name: _added(w, self._sums[name], scale) for name, w in weights.items()}
 
 
 def apply_update(weights: Weights, update: Mapping[str, Reals]) -> Weights:
     """weights + update, added in float64 and rounded once to float32."""
-    return {name: (w.astype(np.float64) + update[name]).astype(np.float32) for name, w in weights.items()}
+    return {name: _added(w, update[name], 1.0) for name, w in weights.items()}
+
+
+Numbers = NDArray[np.int64] | Reals
+
+
+def _added(weight: Reals, more: Numbers, scale: float) -> NDArray[np.float32]:
+    """weight + scale * more."""
+    result = np.empty(weight.shape, np.float32)
+    flat, terms, sums = result.reshape(-1), more.reshape(-1), weight.reshape(-1)
+    for block in blocks(len(flat)):
+        flat[block] = np.add(sums[block], terms[block] * np.float64(scale), dtype=np.float64)
+    return result
+
+
+def blocks(n: int) -> "Iterator[slice[int, int, None]]":
+    """Of n numbers, a BLOCK at a time."""
+    return (slice(start, start + BLOCK) for start in range(0, n, BLOCK))

@@ -129,9 +129,10 @@ class FleetGrid(Grid):
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Sequence[Message]:
-        """The replies that are wholly here, and an error for each that will not come."""
+        """A reply that is wholly here, if there is one, and an error for each that will not come."""
         self._require_running()
-        replies = [self._open(parcel) for parcel in self._parcels.take(set(message_ids) & self._sent.keys())]
+        parcel = self._parcels.take(set(message_ids) & self._sent.keys())
+        replies = [] if parcel is None else [self._open(parcel)]
         waiting = set(message_ids) & self._sent.keys()
         lost = self._state.get_message_res(waiting, self._run.run_id)  # in this state there are errors alone
         return replies + [self._error(e.metadata.reply_to_message_id, e.error) for e in lost]

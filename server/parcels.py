@@ -103,11 +103,12 @@ class Parcels:
             for request in requests:
                 self._parcels.pop(request, None)
 
-    def take(self, requests: Iterable[str]) -> list[Parcel]:
-        """Those that are done; they are taken out."""
+    def take(self, requests: Iterable[str]) -> Parcel | None:
+        """One that is done, taken out: opened one by one, they need the memory of one."""
         with self._lock:
-            done = [r for r in requests if r in self._parcels and self._parcels[r].done]
-            return [self._parcels.pop(request) for request in done]
+            done = (r for r in requests if r in self._parcels and self._parcels[r].done)
+            request = next(done, None)
+            return None if request is None else self._parcels.pop(request)
 
     def announce(self, request: PushMessagesRequest) -> PushMessagesResponse:
         """A site's `push-messages`: which objects of its reply are still to come; none if nobody waits."""

@@ -16,7 +16,6 @@ from flwr.serverapp.strategy import Strategy
 
 from common import wire
 from common.aggregate import WeightedMean, apply_update
-from common.arrays import Reals
 from common.calibration import NUMBERS, fit_temperature
 from common.errors import RunError, WireError
 from common.plan import Plan, evaluates
@@ -280,16 +279,17 @@ class Replies:
         self.mean.add(update, weight)
         self.n_answered += 1
         if is_linear(self.plan):
+            reply.content = RecordDict()  # the mean holds what was in it
             self.kept = {site: reply}
         else:
+            reply.content = self._as_weights(apply_update(self.weights, update), weight)
             self.kept[site] = reply
-            reply.content = self._as_weights(update, weight)
         return {**numbers, UPDATE_NORM: norm}
 
-    def _as_weights(self, update: Mapping[str, Reals], n_examples: float) -> RecordDict:
+    def _as_weights(self, weights: wire.Weights, n_examples: float) -> RecordDict:
         """What Flower's rules expect of a reply: whole weights and how much they count."""
-        arrays = to_flower(apply_update(self.weights, update))
-        return RecordDict({wire.ARRAYS: arrays, wire.METRICS: MetricRecord({wire.N_EXAMPLES: n_examples})})
+        counts = MetricRecord({wire.N_EXAMPLES: n_examples})
+        return RecordDict({wire.ARRAYS: to_flower(weights), wire.METRICS: counts})
 
     def aggregate(self, number: int, strategy: Strategy) -> wire.Weights:
         """The next global weights, by the plan's strategy."""
@@ -300,7 +300,7 @@ class Replies:
             return self.schema.check(_as_float32(wire.get_arrays(reply.content)))
         if is_linear(self.plan):
             (reply,) = self.kept.values()
-            reply.content = self._as_weights(self.mean.mean(), self.mean.weight)
+            reply.content = self._as_weights(self.mean.updated(self.weights), self.mean.weight)
             reply.content.metric_records[wire.METRICS][wire.SHARE] = self.n_answered / self.n_members
         arrays, _ = strategy.aggregate_train(number, [self.kept[site] for site in sorted(self.kept)])
         if arrays is None:
