@@ -4,11 +4,14 @@ Both sides use it: what a hostile site sends must cost the server little, and th
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import cast
 
 from flwr.app import Array, Message
+from flwr.app.message.arraychunk import ArrayChunk
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_object import (
+    InflatableObject,
     get_object_body,
     get_object_head_values_from_object_content,
     is_valid_sha256_hash,
@@ -42,34 +45,55 @@ def walk(tree: ObjectTree, most: int) -> Iterator[str]:
         branches += [(child, depth + 1) for child in node.children]
 
 
-def unfold(root: str, contents: dict[str, bytes], most_bytes: int) -> Message:
+def unfold(root: str, contents: MutableMapping[str, bytes], most_bytes: int) -> Message:
     """The message whose objects are `contents` by id, with `root` as its own. They are taken out of it.
+
+    Arrays are put together here, from one piece after the other: Flower would hold them four times.
 
     Raises:
         WireError: it unfolds to more than `most_bytes` of tensors, or is no message.
     """
     try:
-        for content in contents.values():
-            _require_small(content, contents, most_bytes)
-        message = inflate_object_from_contents(root, contents)
+        arrays = {key: content for key, content in contents.items() if _kind(content) == Array.__qualname__}
+        named: dict[str, InflatableObject] = {key: _named(key, content) for key, content in arrays.items()}
+        message = inflate_object_from_contents(root, cast(dict[str, bytes], contents), objects=named)
+        if not isinstance(message, Message):
+            raise WireError("it is not a message")
+        _fill(message, arrays, contents, most_bytes)
     except WireError:
         raise
     except Exception:  # what a hostile peer may make Flower's decoders raise is not known
         raise WireError("it cannot be decoded") from None
-    if not isinstance(message, Message):
-        raise WireError("it is not a message")
     message.metadata.__dict__["_message_id"] = root
     return message
 
 
-def _require_small(content: bytes, contents: Mapping[str, bytes], most_bytes: int) -> None:
-    """An array that names a piece again and again unfolds to more than was sent."""
-    kind, pieces, _ = get_object_head_values_from_object_content(content)
-    if kind != Array.__qualname__:
-        return
-    numbers = json.loads(get_object_body(content, Array))["arraychunk_ids"]
-    if (
-        len(numbers) > most_objects(most_bytes)
-        or sum(len(contents[pieces[i]]) for i in numbers) > most_bytes + SPARE_BYTES
-    ):
-        raise WireError(f"it unfolds to more than the agreed {most_bytes} bytes")
+def _kind(content: bytes) -> str:
+    return get_object_head_values_from_object_content(content)[0]
+
+
+def _named(key: str, content: bytes) -> Array:
+    """An array with its own name in place of its bytes."""
+    about = json.loads(get_object_body(content, Array))
+    return Array(about["dtype"], tuple(about["shape"]), about["stype"], key.encode())
+
+
+def _fill(
+    message: Message, arrays: Mapping[str, bytes], contents: Mapping[str, bytes], most_bytes: int
+) -> None:
+    """Give the message's arrays their bytes. One that names a piece again and again, or several that name the
+    same, unfold to more than was sent."""
+    left = most_bytes + SPARE_BYTES
+    records = message.content.array_records.values() if message.has_content() else ()
+    for array in (array for record in records for array in record.values()):
+        content, data = arrays[array.data.decode()], bytearray()
+        pieces = get_object_head_values_from_object_content(content)[1]
+        numbers = json.loads(get_object_body(content, Array))["arraychunk_ids"]
+        if len(numbers) > most_objects(most_bytes):
+            raise WireError(f"it unfolds to more than the agreed {most_bytes} bytes")
+        for number in numbers:
+            data += get_object_body(contents[pieces[number]], ArrayChunk)
+            if len(data) > left:
+                raise WireError(f"it unfolds to more than the agreed {most_bytes} bytes")
+        left -= len(data)
+        array.data = cast(bytes, data)  # as bytes it would be a second copy

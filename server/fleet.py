@@ -55,7 +55,7 @@ class FleetService:
     def __init__(self, folder: ServerFolder, settings: ServerSettings) -> None:
         keep_flower_steady()
         self._folder = folder
-        self.parcels = Parcels()
+        self.parcels = Parcels(folder.path)
         self.admissions = Admissions(folder.sites)
         objects = ObjectStoreFactory(FLWR_IN_MEMORY_DB_NAME)
         self._states = LinkStateFactory(FLWR_IN_MEMORY_DB_NAME, NoOpFederationManager(), objects)

@@ -9,6 +9,7 @@ import hashlib
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from flwr.app import Message
 from flwr.proto.fleet_pb2 import PushMessagesRequest, PushMessagesResponse
@@ -16,6 +17,7 @@ from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 
 from common.errors import WireError
 from common.objects import SPARE_BYTES, most_objects, unfold, walk
+from server.spool import Spool
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Parcel:
     reply: str = ""
     """Its object's id; empty until the site announces it."""
     missing: set[str] = field(default_factory=set)
-    contents: dict[str, bytes] = field(default_factory=dict)
+    contents: Spool = field(default_factory=lambda: Spool(None))
     n_bytes: int = 0
     objection: str = ""
     """Why it is not taken."""
@@ -66,20 +68,30 @@ class Parcel:
         elif self.n_bytes > self.tensor_bytes + SPARE_BYTES:
             self.refuse(f"it is larger than the agreed {self.tensor_bytes} bytes")
         else:
-            self.missing.discard(object_id)
-            self.contents[object_id] = content
+            self._keep(object_id, content)
         return not self.objection
+
+    def _keep(self, object_id: str, content: bytes) -> None:
+        try:
+            self.contents[object_id] = content
+            self.missing.discard(object_id)
+        except OSError as e:
+            self.refuse(f"the server cannot keep it: {e.strerror or e}")
 
     def refuse(self, why: str) -> None:
         """Nothing more of it is taken, and what was there is let go."""
         self.objection = why
-        self.missing, self.contents = set(), {}
+        self.missing = set()
+        self.contents.clear()
 
     def open(self) -> Message:
         """The message. Raises WireError if it is none, or none that answers the request."""
         if self.objection:
             raise WireError(self.objection)
-        message = unfold(self.reply, self.contents, self.tensor_bytes)
+        try:
+            message = unfold(self.reply, self.contents, self.tensor_bytes)
+        finally:
+            self.contents.clear()
         if message.metadata.reply_to_message_id != self.request:
             raise WireError("it does not answer our message")
         return message
@@ -88,20 +100,23 @@ class Parcel:
 class Parcels:
     """Those of all requests that are not answered yet. What a site sends touches its own alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` is on the disk where they wait until they are whole (spool.py)."""
+        self._folder = folder
         self._parcels: dict[str, Parcel] = {}
         self._lock = threading.Lock()
 
     def expect(self, request: str, node: int, run: int, tensor_bytes: int) -> None:
         """Take a reply to `request` from `node`, with at most `tensor_bytes` of tensors."""
         with self._lock:
-            self._parcels[request] = Parcel(request, node, run, tensor_bytes)
+            self._parcels[request] = Parcel(request, node, run, tensor_bytes, contents=Spool(self._folder))
 
     def forget(self, requests: Iterable[str]) -> None:
         """Whatever comes for these is not waited for any more."""
         with self._lock:
             for request in requests:
-                self._parcels.pop(request, None)
+                if parcel := self._parcels.pop(request, None):
+                    parcel.contents.clear()
 
     def take(self, requests: Iterable[str]) -> Parcel | None:
         """One that is done, taken out: opened one by one, they need the memory of one."""

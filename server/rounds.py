@@ -268,7 +268,11 @@ class Replies:
         off."""
         if reply.has_error():
             raise WireError(reply.error.reason)
-        update = self.schema.unpack(wire.get_arrays(reply.content))
+        update = self.schema.unpack(arrays := wire.get_arrays(reply.content))
+        for array in arrays.values():
+            array.data = (
+                b""  # `update` holds them; Flower's records hold themselves, until Python looks for that
+            )
         numbers = wire.check_numbers(reply.content, wire.TRAIN_NUMBERS)
         norm = wire.l2_norm(update)
         if norm > self.plan.federation.max_update_norm:

@@ -72,7 +72,7 @@ def update_of(name: str, message: Message) -> dict:
     from safetensors.numpy import load
 
     rng = np.random.default_rng(sum(name.encode()))
-    asked = load(wire.get_arrays(message.content)[wire.PACKED].data)
+    asked = load(bytes(wire.get_arrays(message.content)[wire.PACKED].data))
     return {
         k: rng.standard_normal(w.shape, dtype=np.float32) * np.float32(1e-3) for k, w in sorted(asked.items())
     }

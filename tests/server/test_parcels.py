@@ -97,7 +97,7 @@ def test_a_lie_ends_the_parcel_and_lets_go_of_it(parcels, attack, said):
     attack(parcels)
     assert not put(parcels, b"one")
     parcel = parcels.take(["r"])
-    assert parcel.contents == {}
+    assert not parcel.contents
     with pytest.raises(WireError, match=said):
         parcel.open()
 
@@ -118,3 +118,14 @@ def test_an_announcement_of_several_messages_or_none_is_passed_over(parcels):
             message_object_trees=[ROOT] * n_trees,
         )  # fmt: skip
         assert list(parcels.announce(request).objects_to_push) == []
+
+
+def test_what_the_server_cannot_keep_costs_its_site_alone(parcels, monkeypatch):
+    def full(self, key, content):
+        raise OSError(28, "No space left on device")
+
+    announce(parcels)
+    monkeypatch.setattr("server.spool.Spool.__setitem__", full)
+    assert not put(parcels, b"one")
+    with pytest.raises(WireError, match="the server cannot keep it: No space left on device"):
+        parcels.take(["r"]).open()
