@@ -23,17 +23,23 @@ def build_app(observer: Observer, deployment: Deployment | None = None) -> Serve
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        from common.models.pretrained import starting_model  # torch: not before there is a run
-
         plan = load_yaml(Path(str(context.run_config["plan"])), Plan)
         given = context.run_config.get("pretrained")
-        model = starting_model(plan, Path(str(given)) if given else None)
-        schema = wire.Schema.exchanged(plan, model)
-        loop = RoundLoop(grid, plan, schema, Path(str(context.run_config["out"])), observer, deployment)
-        zeros = {name: np.zeros(shape, np.float32) for name, shape in schema.shapes.items()}
-        loop.run(zeros | wire.get_weights(model))
+        schema, initial = _beginning(plan, Path(str(given)) if given else None)
+        out = Path(str(context.run_config["out"]))
+        RoundLoop(grid, plan, schema, out, observer, deployment).run(initial)
 
     return app
+
+
+def _beginning(plan: Plan, pretrained: Path | None) -> tuple[wire.Schema, wire.Weights]:
+    """What is exchanged, and its first values: those of the model, and zeros for what a method adds."""
+    from common.models.pretrained import starting_model  # torch: not before there is a run
+
+    model = starting_model(plan, pretrained)
+    schema = wire.Schema.exchanged(plan, model)
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in schema.shapes.items()}
+    return schema, zeros | wire.get_weights(model)
 
 
 app = build_app(Silent())

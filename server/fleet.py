@@ -8,6 +8,7 @@ Uses Flower's internals (Fleet router, middleware, link state): held to one vers
 tests/server/test_fleet.py.
 """
 
+import gc
 import logging
 import ssl
 import threading
@@ -199,6 +200,7 @@ class _OwnNode(BaseHTTPMiddleware):
 def _take_replies(parcels: Parcels) -> APIRouter:
     """The two calls by which a site answers, into our parcels instead of Flower's object store."""
     router = APIRouter(prefix=flower_fleet.prefix, route_class=flower_fleet.route_class)
+    answered = _Answered()
 
     @router.post("/push-messages")
     def push_messages(
@@ -210,6 +212,24 @@ def _take_replies(parcels: Parcels) -> APIRouter:
     def push_object(
         request: Annotated[PushObjectRequest, PROTOBUF_REQUEST_DEPENDENCY],
     ) -> PushObjectResponse:
+        answered.note(len(request.object_content))
         return PushObjectResponse(stored=parcels.put(request))
 
     return router
+
+
+class _Answered:
+    """Requests that were answered hold themselves, with all that came in them, until Python looks for that:
+    which it does by the number of objects, not by their size."""
+
+    MOST_BYTES = 32 * 2**20
+
+    def __init__(self) -> None:
+        self._n_bytes = 0
+
+    def note(self, n_bytes: int) -> None:
+        """So many more came; once there are many, those of before are let go."""
+        self._n_bytes += n_bytes
+        if self._n_bytes > self.MOST_BYTES:
+            self._n_bytes = 0
+            gc.collect()

@@ -6,6 +6,7 @@ is there (server/parcels.py), and the others are not held up. Uses Flower's inte
 objects): see tests/server/test_grid.py.
 """
 
+import gc
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -43,7 +44,7 @@ class FleetGrid(Grid):
 
     def __init__(self, state: LinkState, parcels: Parcels) -> None:
         self._state, self._parcels = state, parcels
-        self._stopped = threading.Event()
+        self._stopped, self._settled = threading.Event(), False
         self._sent: dict[str, Message] = {}  # not answered yet
         run_id = state.create_run(None, None, None, {}, NOOP_FEDERATION_ID, None, None, TaskType.SERVER_APP)
         (self._run,) = state.get_run_info(run_ids=[run_id])
@@ -100,6 +101,7 @@ class FleetGrid(Grid):
         another."""
         self._require_running()
         self._forget(self._sent)
+        self._tidy()
         messages = list(messages)
         if not messages:
             return []
@@ -127,6 +129,14 @@ class FleetGrid(Grid):
             for object_id, answer in missing.items():
                 self._state.store_object(self._run.run_id, session, object_id, answer.deflate())
         return ids
+
+    def _tidy(self) -> None:
+        """Let go of the last round's tensors: Flower's records hold themselves until Python looks for
+        that."""
+        gc.collect()
+        if not self._settled:  # what is there now stays, and need not be looked at again
+            gc.freeze()
+            self._settled = True
 
     def pull_messages(self, message_ids: Iterable[str]) -> Sequence[Message]:
         """A reply that is wholly here, if there is one, and an error for each that will not come."""

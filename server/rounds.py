@@ -28,6 +28,7 @@ from server.roster import POLL_S, Deployment, Members, Roster, collect, objectio
 from server.strategies import (
     build_strategy,
     is_linear,
+    is_mean,
     require_enough_sites,
     restore_state,
     snapshot_state,
@@ -158,7 +159,7 @@ class RoundLoop:
         # Flower draws participants from Python's global generator: seeded here, a resumed run draws the same.
         random.seed(derive_seed(self.plan.seed, "participants", number))
         requests = list(
-            self.strategy.configure_train(number, to_flower(weights), self._config(), self._members())
+            self.strategy.configure_train(number, self._shown(weights), self._config(), self._members())
         )
         self._pack(requests, weights)
         self._remind(requests, before.history)
@@ -204,6 +205,10 @@ class RoundLoop:
             config = request.content.config_records[wire.CONFIG]
             request.content[wire.CONFIG] = ConfigRecord({**config, wire.ANSWERED: answered})
 
+    def _shown(self, weights: wire.Weights) -> ArrayRecord:
+        """To the strategy, if it looks at them: what the sites get is packed after it."""
+        return ArrayRecord() if is_mean(self.strategy) else to_flower(weights)
+
     def _pack(self, requests: list[Message], weights: wire.Weights) -> None:
         packed = wire.pack(weights)
         for request in requests:
@@ -227,7 +232,7 @@ class RoundLoop:
     def _evaluate(self, number: int, weights: wire.Weights) -> tuple[Evaluation, int]:
         """The sites' judgement of the weights, and the bytes that it sent to them."""
         requests = list(
-            self.strategy.configure_evaluate(number, to_flower(weights), self._config(), self._members())
+            self.strategy.configure_evaluate(number, ArrayRecord(), self._config(), self._members())
         )
         self._pack(requests, weights)
         bytes_down = sum(map(wire.payload_bytes, requests))
@@ -302,6 +307,8 @@ class Replies:
         ):  # a site alone: every robust rule is the identity
             (reply,) = self.kept.values()
             return self.schema.check(_as_float32(wire.get_arrays(reply.content)))
+        if is_linear(self.plan) and is_mean(strategy):
+            return self.schema.check(self.mean.updated(self.weights))
         if is_linear(self.plan):
             (reply,) = self.kept.values()
             reply.content = self._as_weights(self.mean.updated(self.weights), self.mean.weight)

@@ -1,11 +1,12 @@
 """Aggregation rules: Flower's own by name, and the state that a checkpoint must keep of them."""
 
-from server.strategies.flower import build_strategy, is_linear, require_enough_sites, to_flower
+from server.strategies.flower import build_strategy, is_linear, is_mean, require_enough_sites, to_flower
 from server.strategies.state import restore_state, snapshot_state
 
 __all__ = [
     "build_strategy",
     "is_linear",
+    "is_mean",
     "require_enough_sites",
     "restore_state",
     "snapshot_state",

@@ -63,6 +63,12 @@ def require_enough_sites(plan: Plan, n_sites: int) -> None:
         raise ConfigError(f"strategy {plan.strategy.name}: {objection}; choose another strategy")
 
 
+def is_mean(strategy: Strategy) -> bool:
+    """Whether the next weights are the mean itself: then no weights need to pass through Flower, which copies
+    them five times."""
+    return type(strategy).aggregate_train is FedAvg.aggregate_train
+
+
 def to_flower(weights: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:
     """Named float32 arrays as Flower's strategies read them: one array a tensor. On the wire they are packed
     (common/wire.py)."""
