@@ -28,6 +28,7 @@ from client.imaging.dicom import Header, HeadersOfFile, read_headers, read_patie
 from client.imaging.outcome import Owner, Reason, Skipped
 from client.imaging.pixels import DicomPixels, fit, read_pixels
 from common.arrays import Pixels
+from common.errors import DataError
 from common.malloc import keep_memory
 from common.plan import Input, Window
 
@@ -35,6 +36,8 @@ TIME_LIMIT_S = 5.0
 MEMORY_LIMIT = 4 * 2**30
 IN_HAND = 4
 """Jobs that a process has at a time: the next one lies ready when it has answered."""
+FALSE_STARTS = 8
+"""Processes that may end before they begin, one after the other: for a moment a machine may lack memory."""
 AHEAD = 64
 """Answers that may wait for an earlier one: all that an ingest keeps in memory."""
 
@@ -118,6 +121,7 @@ class _Pool:
 
     def __init__(self, n_processes: int) -> None:
         self._processes = [_Process.start() for _ in range(n_processes)]
+        self._false_starts = 0  # since one began
         self.waiting: deque[tuple[int, Job]] = deque()
         self.done: dict[int, Answer] = {}
 
@@ -152,20 +156,40 @@ class _Pool:
         try:
             answer = reader.pipe.recv_bytes()
         except (EOFError, ConnectionResetError, OSError):
-            self._replace(reader, Reason.DECODER_CRASHED)
+            if reader.ready:
+                self._replace(reader, Reason.DECODER_CRASHED)
+            else:
+                self._start_again(reader)
             return
         reader.since = time.monotonic()
         if not reader.ready:
-            reader.ready = True
+            reader.ready, self._false_starts = True, 0
             return
         number, _ = reader.has.popleft()
         self.done[number] = answer[1:] if answer[:1] == b"+" else _skipped(json.loads(answer[1:]))
+
+    def _start_again(self, reader: _Process) -> None:
+        """It ended before it could read anything: no file is to blame, and none is given up.
+
+        Raises:
+            DataError: none can start.
+        """
+        self._false_starts += 1
+        if self._false_starts > FALSE_STARTS:
+            raise DataError(
+                "the processes that read files end before they begin; is there memory for them, and is a "
+                'script that starts them guarded by: if __name__ == "__main__"?'
+            )
+        self._put_back(reader)
 
     def _replace(self, reader: _Process, reason: Reason) -> None:
         """The job in work is given up; the others of the process are done by its successor."""
         if reader.has:
             number, _ = reader.has.popleft()
             self.done[number] = Skipped(reason)
+        self._put_back(reader)
+
+    def _put_back(self, reader: _Process) -> None:
         self.waiting.extendleft(reversed(reader.has))
         reader.end()
         self._processes[self._processes.index(reader)] = _Process.start()

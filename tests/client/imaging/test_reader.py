@@ -4,8 +4,11 @@ itself alone."""
 import faulthandler
 import os
 import resource
+import subprocess
+import sys
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,3 +199,14 @@ def test_ten_thousand_mutated_files_end_in_an_outcome(tmp_path):
         outcomes["pixels" if not isinstance(answer, Skipped) else answer.reason] = 1
     assert {"read", "pixels", Reason.BROKEN} <= {k for k, v in outcomes.items() if v}
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_processes_that_cannot_begin_are_the_machine_s_fault_and_no_file_s(tmp_path):
+    """As in a script without a guard: each would fail in starting, for ever, and every file be called broken."""
+    script = "from pathlib import Path\nfrom client.imaging.reader import patients_of\nprint(list(patients_of([Path('a')] * 40)))\n"
+    done = subprocess.run(
+        [sys.executable, "-"], input=script, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "end before they begin" in done.stderr.splitlines()[-1]
+    assert done.stdout == ""
