@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from pydantic import BaseModel
 
 from client.settings import Hospital
 from client.site_config import KEYS
@@ -18,6 +17,7 @@ from common.plan import Plan
 from pneumofed.cli import app
 from server.settings import ServerSettings
 from simulation.scenario import Scenario
+from tests.helpers.keys import keys
 
 RECORD = Path(__file__).with_name("surface.json")
 
@@ -29,19 +29,6 @@ def commands(command, path="pneumofed") -> Iterator[tuple[str, list[str]]]:
             yield from commands(one, f"{path} {name}")
     else:
         yield path, [p.opts[0] if p.param_type_name == "option" else p.name.upper() for p in command.params]
-
-
-def keys(model, prefix="") -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        yield prefix + name
-        for nested in models_in(field.annotation):
-            yield from keys(nested, f"{prefix}{name}.")
-
-
-def models_in(annotation):
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [m for one in getattr(annotation, "__args__", ()) for m in models_in(one)]
 
 
 def surface():
