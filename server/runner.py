@@ -25,6 +25,7 @@ from common.results.run import write_result
 from common.results.status import FILE, Progress, RunRecord, RunState, Status, read_record, write_record
 from common.results.survey import Survey, write_survey
 from server.app import build_app
+from server.beginning import FIRST, made_apart, read_first
 from server.checkpoint import Checkpoint, load_checkpoint
 from server.final import ask_finally
 from server.fleet import FleetService
@@ -88,8 +89,6 @@ class Runner:
             ConfigError: the plan's strategy needs more sites, or `pretrained` is not the file that the plan
             names.
         """
-        from common.models.pretrained import starting_model  # torch: an idle server does without
-
         with self._lock:
             self._require_idle()
             n_admitted = len(self._service.admissions.current())
@@ -101,8 +100,9 @@ class Runner:
                 )
             require_enough_sites(plan, needed)
             name = next_free(self._folder.runs, plan.name).name
-            starting_model(plan, pretrained)
+            first = made_apart(plan, pretrained)
             write_atomically(self._folder.runs / name / "plan.yaml", dump_yaml(plan).encode())
+            write_atomically(self._folder.runs / name / FIRST, first)
             if pretrained is not None:
                 given = pretrained / MODEL if pretrained.is_dir() else pretrained
                 write_atomically(self._folder.runs / name / PRETRAINED, given.read_bytes())
@@ -222,28 +222,33 @@ class Runner:
 
     def _federate(self, folder: Path, record: RunRecord, watch: Watch, grid: FleetGrid) -> None:
         deployment = Deployment(record.run, record.min_sites, FOR_EVER, self._service.site_of)
-        config = {"plan": str(folder / "plan.yaml"), "out": str(folder)}
-        if (folder / PRETRAINED).is_file():
-            config["pretrained"] = str(folder / PRETRAINED)
+        self._require_first(folder)
+        config = {"plan": str(folder / "plan.yaml"), "out": str(folder), "first": str(folder / FIRST)}
         context = Context(grid.run.run_id, SUPERLINK_NODE_ID, {}, RecordDict(), config)  # type: ignore[arg-type]
         build_app(watch, deployment)(grid, context)
         self._hand_over(folder, grid, deployment, watch)
 
+    def _require_first(self, folder: Path) -> None:
+        """A run of an older version has no such file."""
+        if not (folder / FIRST).is_file():
+            given = folder / PRETRAINED
+            plan = load_yaml(folder / "plan.yaml", Plan)
+            write_atomically(folder / FIRST, made_apart(plan, given if given.is_file() else None))
+
     def _hand_over(self, folder: Path, grid: FleetGrid, deployment: Deployment, watch: Watch) -> None:
         """The final weights as a file of their own, the history as JSON, and what the sites say of the last
         model."""
-        from common.models.pretrained import starting_model
-
         plan = load_yaml(folder / "plan.yaml", Plan)
         checkpoint = load_checkpoint(folder, plan.sha256)
         if plan.rounds == 0:
-            checkpoint = Checkpoint(0, wire.get_weights(starting_model(plan, folder / PRETRAINED)))
+            checkpoint = Checkpoint(0, read_first(folder / FIRST))
         if checkpoint is None:
             raise RunError(f"{folder}: the run ended without a checkpoint")
         chosen = checkpoint.chosen(plan)
         metadata = {"plan_sha256": plan.sha256, "rounds": str(chosen.round)}
         write_atomically(folder / MODEL, save(wire.model_part(chosen.weights), metadata=metadata))
         write_history(folder, checkpoint.history)
+        (folder / FIRST).unlink()
         if not plan.evaluation.final:
             return
         roster = Roster(deployment)
