@@ -54,7 +54,7 @@ def unfold(root: str, contents: MutableMapping[str, bytes], most_bytes: int) -> 
         WireError: it unfolds to more than `most_bytes` of tensors, or is no message.
     """
     try:
-        arrays = {key: content for key, content in contents.items() if _kind(content) == Array.__qualname__}
+        arrays = _arrays(root, contents)
         named: dict[str, InflatableObject] = {key: _named(key, content) for key, content in arrays.items()}
         message = inflate_object_from_contents(root, cast(dict[str, bytes], contents), objects=named)
         if not isinstance(message, Message):
@@ -68,8 +68,20 @@ def unfold(root: str, contents: MutableMapping[str, bytes], most_bytes: int) -> 
     return message
 
 
-def _kind(content: bytes) -> str:
-    return get_object_head_values_from_object_content(content)[0]
+def _arrays(root: str, contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The arrays under `root` by id. Their pieces, which are large and may lie on a disk, are not looked
+    at."""
+    found: dict[str, bytes] = {}
+    seen, left = {root}, [root]
+    while left:
+        content = contents[key := left.pop()]
+        kind, children, _ = get_object_head_values_from_object_content(content)
+        if kind == Array.__qualname__:
+            found[key] = content
+            continue
+        left += set(children) - seen
+        seen |= set(children)
+    return found
 
 
 def _named(key: str, content: bytes) -> Array:
