@@ -1,6 +1,7 @@
 """The hospital's own model is the simulation's, to the last bit, however often it was cut off."""
 
 import contextlib
+import json
 import shutil
 
 import numpy as np
@@ -107,6 +108,8 @@ def test_the_best_round_and_patience_are_the_simulation_s(tmp_path_factory, tmp_
     plan = load_yaml(out / "plan.yaml", Plan)
     state = load_checkpoint(out / "arms" / f"local-{site.path.name}", plan.sha256)
     assert state.chosen(plan).round < state.round < plan.rounds  # the case is one
+    chosen = json.loads((out / "metrics.json").read_text())["chosen"]
+    assert f"the model is that of round {chosen}, the best" in (out / "report.html").read_text()
     answers = iter([None, "closed"] * 9)
     monkeypatch.setattr("client.governance.policy.Policy.closed", lambda self, now: next(answers, None))
     for _ in range(state.round):
