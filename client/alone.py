@@ -7,7 +7,9 @@ without: nobody else sees it.
 
 import datetime
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -30,7 +32,7 @@ from common.models import build_model
 from common.models.pretrained import starting_model
 from common.plan import Evaluation, Plan, Strategy, evaluates
 from common.progress import follow
-from common.selection import Losses, chosen_round, goes_on
+from common.selection import Verdict, Verdicts, chosen_round, goes_on
 
 PIECE = "alone-{}.safetensors"
 """After so many rounds."""
@@ -63,7 +65,7 @@ class Alone:
         for number in follow(
             range(piece.round + 1, alone.rounds + 1), "rounds alone", alone.rounds - piece.round
         ):
-            if not goes_on(alone, piece.losses, piece.round):
+            if not goes_on(alone, piece.verdicts, piece.round):
                 break
             _require_open(policy, piece.round, alone.rounds)
             piece = self._next(alone, piece)
@@ -79,8 +81,9 @@ class Alone:
         weights, losses = self._round(plan, number, before.weights), before.losses
         if plan.evaluation.select == "best" and evaluates(plan, number):
             losses = {**losses, number: self._loss(plan, weights)}
-        best = {} if chosen_round(plan, losses, number) == number else before.best or before.weights
-        return Piece(number, weights, losses, best)
+        piece = Piece(number, weights, losses, {})
+        is_best = chosen_round(plan, piece.verdicts, number) == number
+        return piece if is_best else replace(piece, best=before.best or before.weights)
 
     def _loss(self, plan: Plan, weights: wire.Weights) -> float:
         """On the hospital's validation patients."""
@@ -106,9 +109,16 @@ class Piece:
 
     round: int
     weights: wire.Weights
-    losses: Losses
+    losses: Mapping[int, float]
     best: wire.Weights
     """Those of the chosen round, where that is not this one."""
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """Of the one hospital."""
+        return {
+            number: {"": Verdict(loss)} if math.isfinite(loss) else {} for number, loss in self.losses.items()
+        }
 
     def write(self, folder: Path) -> None:
         tensors = self.weights | {f"{BEST}{name}": w for name, w in self.best.items()}

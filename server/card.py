@@ -20,7 +20,7 @@ from common.results.status import FILE as RECORD
 from common.results.status import read_record
 from common.results.survey import FILE as SURVEY
 from common.results.survey import Survey, read_survey
-from common.selection import chosen_round, losses_of
+from common.selection import chosen_round, verdicts_of
 
 INTENDED_USE = (
     "Estimating, for research, the probability of the findings below from a sequence of chest images."
@@ -137,7 +137,7 @@ def of_deployment(plan: Plan, history: History, survey: Survey | None) -> Known:
     """Test patients stay at the sites: what is known are the counts that they told, and validation after the
     last round that was judged, or after the one that was chosen."""
     best = plan.evaluation.select == "best"
-    number = chosen_round(plan, losses_of(history), len(history))
+    number = chosen_round(plan, verdicts_of(history), len(history))
     last = next((report.evaluation for report in reversed(history[:number]) if report.evaluation), None)
     trained = sorted({site for report in history for site in report.sites})
     return {

@@ -14,7 +14,7 @@ from common.errors import RunError
 from common.files import write_atomically
 from common.plan import Plan
 from common.results.rounds import Evaluation, History, history_text, parse_history
-from common.selection import chosen_round, evaluation_of, losses_of
+from common.selection import chosen_round, evaluation_of, verdicts_of
 from common.wire import Weights
 from server.strategies.state import State
 
@@ -36,7 +36,7 @@ class Checkpoint:
 
     def chosen(self, plan: Plan) -> "Chosen":
         """What the run hands over, as it stands."""
-        number = chosen_round(plan, losses_of(self.history), self.round)
+        number = chosen_round(plan, verdicts_of(self.history), self.round)
         return Chosen(number, self.best or self.weights, evaluation_of(self.history, number))
 
 

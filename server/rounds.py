@@ -22,7 +22,7 @@ from common.plan import Plan, evaluates
 from common.results.rounds import UPDATE_NORM, Evaluation, RoundReport
 from common.results.survey import Survey, write_survey
 from common.seeds import derive_seed
-from common.selection import chosen_round, goes_on, losses_of
+from common.selection import chosen_round, goes_on, verdicts_of
 from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from server.roster import POLL_S, Deployment, Members, Roster, collect, objection
 from server.strategies import (
@@ -34,7 +34,7 @@ from server.strategies import (
     snapshot_state,
     to_flower,
 )
-from server.weighing import Scale, unlike
+from server.weighing import JUDGES, Scale, unlike
 
 GRACE_S = 5.0
 """How long a round waits for a site that failed in the round before: one that was restarted is back by
@@ -113,7 +113,7 @@ class RoundLoop:
         return state
 
     def _goes_on(self, state: Checkpoint) -> bool:
-        return goes_on(self.plan, losses_of(state.history), state.round)
+        return goes_on(self.plan, verdicts_of(state.history), state.round)
 
     def _gather(self, needed: int, wait_s: float) -> None:
         """Wait until `needed` sites are here, and a moment for those that were lost in the round before.
@@ -151,7 +151,7 @@ class RoundLoop:
         evaluation, bytes_down = self._evaluate(number, weights) if due else (None, 0)
         report = trained.judged(evaluation, bytes_down, time.perf_counter() - started)
         after = Checkpoint(number, weights, snapshot_state(self.strategy), [*before.history, report])
-        is_best = chosen_round(self.plan, losses_of(after.history), number) == number
+        is_best = chosen_round(self.plan, verdicts_of(after.history), number) == number
         return after if is_best else replace(after, best=before.best or before.weights)
 
     def _train(self, number: int, before: Checkpoint) -> tuple[wire.Weights, RoundReport]:
@@ -336,11 +336,19 @@ def pool_numbers(sites: Mapping[str, wire.Numbers], failed: Mapping[str, str]) -
         loss=_weighted_mean(sites.values(), wire.LOSS),
         auroc=_weighted_mean(sites.values(), wire.AUROC),
         brier=_weighted_mean(sites.values(), wire.BRIER),
-        temperature=fit_temperature({name: _weighted_mean(sites.values(), name) for name in NUMBERS}),
+        temperature=_temperature(sites.values()),
         auroc_se=spread / total if total else math.nan,
         sites=sites,
         failed=failed,
     )
+
+
+def _temperature(sites: Iterable[wire.Numbers]) -> float:
+    """That of all validation patients together, within what all sites but the two farthest say of their own:
+    one that lies about its losses moves it no farther."""
+    pooled = fit_temperature({name: _weighted_mean(sites, name) for name in NUMBERS})
+    own = sorted(t for t in (fit_temperature({name: s[name] for name in NUMBERS}) for s in sites) if t == t)
+    return min(max(pooled, own[1]), own[-2]) if len(own) >= JUDGES else pooled
 
 
 def _weighted_mean(sites: Iterable[wire.Numbers], name: str) -> float:

@@ -24,7 +24,7 @@ from common.files import write_atomically
 from common.plan import Plan, canonical_json
 from common.results.rounds import UPDATE_NORM, History
 from common.results.run import RunResult, Timing, write_result
-from common.selection import goes_on, losses_of
+from common.selection import goes_on, verdicts_of
 from server.app import build_app
 from server.checkpoint import Checkpoint, load_checkpoint
 from server.rounds import Observer
@@ -86,7 +86,7 @@ def run_arm(scenario: Scenario, arm: str, sites: list[SiteData], out: Path, obse
     folder = out / "arms" / arm
     folder.mkdir(parents=True, exist_ok=True)
     done = load_checkpoint(folder, scenario.plan.sha256)
-    if done is None or goes_on(scenario.plan, losses_of(done.history), done.round):
+    if done is None or goes_on(scenario.plan, verdicts_of(done.history), done.round):
         config: dict[str, Any] = {"plan": str(out / "plan.yaml"), "out": str(folder)}
         if scenario.simulation.pretrained is not None:
             config["pretrained"] = scenario.simulation.pretrained

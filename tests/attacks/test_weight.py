@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from itertools import count
 
 import numpy as np
 import pytest
@@ -77,11 +78,11 @@ def test_a_run_ends_with_the_weights_that_the_other_four_give(tmp_path, of_the_o
 
 
 class Greets(ScriptedGrid):
-    """The fifth site greets, or judges, with numbers of its own."""
+    """The fifth site greets with numbers of its own, or judges with those that `judged` gives each time."""
 
     def __init__(self, script, declared=None, judged=None, **more):
         super().__init__(script, **more)
-        self.declared, self.judged = declared or {}, judged or {}
+        self.declared, self.judged = declared or {}, judged or dict
 
     def pull_messages(self, message_ids):
         replies = super().pull_messages(message_ids)
@@ -89,18 +90,20 @@ class Greets(ScriptedGrid):
             kind = one.metadata.message_type
             if one.metadata.src_node_id == HOSTILE and kind in ("query", "evaluate"):
                 record = dict(one.content[wire.METRICS])
-                record |= self.declared if kind == "query" else self.judged
+                record |= self.declared if kind == "query" else self.judged()
                 one.content[wire.METRICS] = MetricRecord(record)
         return replies
 
 
-def of_five(folder, declared=None, judged=None, n=None, quorum=1.0):
+def of_five(folder, declared=None, judged=None, n=None, quorum=1.0, plan=None, losses=()):
     def script(node, message):
         number = wire.get_round(message.content)
         return reply(message, update(node, number), n=n if node == HOSTILE else None)
 
-    plan = small_plan(federation=Federation(quorum=quorum, deadline_s=5.0), rounds=2)
-    return RoundLoop(Greets(script, declared, judged), plan, SCHEMA, folder, Silent()).run(START)
+    plan = plan or small_plan(federation=Federation(quorum=quorum, deadline_s=5.0), rounds=2)
+    return RoundLoop(Greets(script, declared, judged, losses=losses), plan, SCHEMA, folder, Silent()).run(
+        START
+    )
 
 
 def test_a_site_that_declares_a_continent_has_half_of_the_weight_at_most(tmp_path):
@@ -135,10 +138,38 @@ def test_a_site_that_declares_nothing_counts_for_nothing(tmp_path, of_the_other_
     ],
 )  # fmt: skip
 def test_a_verdict_out_of_its_range_is_nobody_s(tmp_path, judged):
-    evaluation = of_five(tmp_path, judged=judged).history[-1].evaluation
+    evaluation = of_five(tmp_path, judged=lambda: judged).history[-1].evaluation
     assert set(evaluation.failed) == {f"site-{HOSTILE}"}
     assert evaluation.auroc == evaluation.brier == 0.5
     assert math.isfinite(evaluation.auroc_se)
+
+
+@pytest.mark.parametrize(
+    "lie", [lambda k: 0.0, lambda k: 1e6, lambda k: 1e6 * (k != 5), lambda k: 1e6 * (k > 1)]
+)
+@pytest.mark.parametrize("declared", [{}, {wire.N_VALIDATION: 2**24}])
+def test_a_site_that_lies_about_its_loss_does_not_choose_the_round(tmp_path, lie, declared):
+    plan = small_plan(
+        federation=Federation(deadline_s=5.0), rounds=6, evaluation={"select": "best", "patience": 2}
+    )
+    losses = (0.9, 0.5, 0.4, 0.6, 0.7, 0.8)
+
+    rounds = count(1)
+
+    def lies():
+        return {
+            wire.LOSS: float(lie(next(rounds))),
+            wire.N_EXAMPLES: declared.get(wire.N_VALIDATION, 10),
+        }
+
+    honest = of_five(tmp_path / "a", plan=plan, losses=losses)
+    attacked = of_five(tmp_path / "b", plan=plan, losses=losses, declared=declared, judged=lies)
+    said = [report.evaluation.sites[f"site-{HOSTILE}"][wire.LOSS] for report in attacked.history]
+    assert said == [float(lie(k)) for k in range(1, 6)]  # the lie was taken
+    assert (
+        (attacked.round, attacked.chosen(plan).round) == (honest.round, honest.chosen(plan).round) == (5, 3)
+    )
+    assert same(attacked.chosen(plan).weights, honest.chosen(plan).weights)
 
 
 numbers = st.floats() | st.integers(-(2**62), 2**62)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from common import wire
 from common.plan import Privacy
 from common.results.card import OnTest, OnValidation
 from common.results.rounds import read_history
@@ -52,11 +53,16 @@ def test_a_run_that_was_never_judged_has_a_card_that_says_so(tmp_path):
     assert {site.patients for site in known["sites"].values()} == {None}
 
 
+def judged(evaluation, loss):
+    sites = {site: {**numbers, wire.LOSS: loss} for site, numbers in evaluation.sites.items()}
+    return replace(evaluation, loss=loss, brier=loss / 10, sites=sites)
+
+
 def test_the_card_of_a_chosen_round_says_which(tmp_path):
     report = read_history(deployed_run(tmp_path / "run"))[-1]
     losses = (0.6, 0.4, 0.5)
     history = [
-        replace(report, round=k, evaluation=replace(report.evaluation, loss=loss, brier=loss / 10))
+        replace(report, round=k, evaluation=judged(report.evaluation, loss))
         for k, loss in enumerate(losses, start=1)
     ]
     known = of_deployment(small_plan(rounds=3, evaluation={"select": "best"}), history, None)

@@ -196,6 +196,20 @@ def test_numbers_are_pooled_by_patients():
     assert (pooled.sites, pooled.failed) == (sites, {"d": "is gone"})
 
 
+def test_one_of_five_cannot_drag_the_temperature_away():
+    """It says that its patients are best served by the highest one, by losses without end elsewhere."""
+    steep = {loss_at(t): 1e6 * (np.log2(16 / t)) for t in TEMPERATURES}
+    honest = {
+        f"site-{k}": {wire.N_EXAMPLES: 10, **dict.fromkeys(wire.EVALUATE_NUMBERS, 0.5)}
+        | {loss_at(t): 0.4 + np.log2(t / (1.5 + 0.1 * k)) ** 2 for t in TEMPERATURES}
+        for k in range(4)
+    }
+    liar = {wire.N_EXAMPLES: 10, **dict.fromkeys(wire.EVALUATE_NUMBERS, 0.5), **steep}
+    alone = pool_numbers(honest, {}).temperature
+    assert alone == pytest.approx(1.65, rel=0.01)
+    assert 1.5 <= pool_numbers({**honest, "liar": liar}, {}).temperature <= 1.85
+
+
 LOSSES = (0.9, 0.5, 0.4, 0.6, 0.7, 0.3)
 
 

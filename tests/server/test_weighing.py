@@ -2,39 +2,12 @@
 
 import math
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from common.errors import WireError
 from common.plan import Federation, Plan, Privacy
-from server.weighing import Scale, largest_weight, unlike
+from server.weighing import Scale, unlike
 from tests.helpers.plans import small_plan
-
-
-def test_caps_by_hand():
-    assert largest_weight([10, 20, 30], 0.5) == math.inf  # 30 of 60 is half
-    assert largest_weight([10, 20, 90], 0.5) == 30
-    assert largest_weight([2**24, 20, 20, 20, 20], 0.5) == 80
-    assert largest_weight([100, 100, 1, 1], 0.3) == pytest.approx(1.5)  # 0.3 * (c + c + 2) = c
-    assert largest_weight([100, 50, 1], 0.2) == 1  # three cannot have a fifth each: all alike
-    assert largest_weight([10, 1000], 0.5) == math.inf
-    assert largest_weight([10, 10, 1000], 1.0) == math.inf
-    assert largest_weight([math.nan, 10, 10, 50], 0.5) == 20
-
-
-@given(st.lists(st.integers(1, 10**6), min_size=3, max_size=12), st.floats(0.05, 1.0))
-def test_nobody_has_more_than_the_share_and_nobody_is_cut_for_nothing(weights, share):
-    cap = largest_weight(weights, share)
-    counted = np.minimum(weights, cap)
-    if share * len(weights) >= 1:
-        assert counted.max() <= share * counted.sum() * (1 + 1e-9)
-        assert cap == math.inf or counted.max() == pytest.approx(share * counted.sum())
-    else:
-        assert len(set(counted)) == 1
-    if max(weights) <= share * sum(weights):
-        assert cap == math.inf
 
 
 def test_a_site_counts_for_what_it_declared_and_no_more():
