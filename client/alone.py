@@ -30,7 +30,7 @@ from common.files import write_atomically
 from common.handover import MODEL, PLAN
 from common.models import build_model
 from common.models.pretrained import starting_model
-from common.plan import Evaluation, Plan, Strategy, evaluates
+from common.plan import Codec, Evaluation, Plan, Strategy, evaluates
 from common.progress import follow
 from common.selection import Verdict, Verdicts, chosen_round, goes_on
 
@@ -137,9 +137,15 @@ class Piece:
 
 def alone_plan(plan: Plan) -> Plan:
     """What a hospital would train without a federation: plain training, without the noise that protects from
-    others."""
+    others,
+    and with nothing to send."""
     return plan.model_copy(
-        update={"strategy": Strategy(), "privacy": None, "evaluation": _quiet(plan.evaluation)}
+        update={
+            "strategy": Strategy(),
+            "privacy": None,
+            "codec": Codec(),
+            "evaluation": _quiet(plan.evaluation),
+        }
     )
 
 

@@ -14,6 +14,7 @@ from flwr.clientapp import ClientApp
 from safetensors.numpy import load_file
 
 from client.alone import Alone
+from client.coded import CodedRun
 from client.compute.device import choose_device, describe
 from client.final import answer_finally
 from client.governance.accounting import RoundCost
@@ -27,11 +28,13 @@ from client.site_config import SiteConfig
 from client.training.evaluate import numbers_for, predict_logits, predictions
 from client.training.local import Trained
 from common import wire
+from common.codec import Coder
 from common.config import load_yaml
 from common.errors import DataError, RefusedError, WireError
 from common.handover import MODEL
 from common.methods import Stays
 from common.models import CNNLSTM, build_model
+from common.models.pretrained import starting_weights
 from common.plan import Plan
 from common.results.final import answer_text
 from common.scores import Predictions
@@ -64,7 +67,23 @@ class Site:
         self.require_plan(content)
         if (number := wire.get_round(content, first)) > self.plan.rounds:
             raise WireError(f"found round {number}, the plan has {self.plan.rounds}")
-        return self.schema.unpack(wire.get_arrays(content))
+        run = self.coded_run(content)
+        return run.received(content) if run else self.schema.unpack(wire.get_arrays(content))
+
+    def coded_run(self, content: RecordDict) -> CodedRun | None:
+        """This site's end of the plan's codec in the run that a request is about; None without one.
+
+        Raises:
+            DataError: the node configuration names no folder for it.
+        """
+        coder = Coder.of(self.plan, self.schema)
+        if coder is None:
+            return None
+        if self.config.memory is None:
+            raise DataError(f"the plan has the codec {self.plan.codec.name}, and the node no folder (memory)")
+        folder = self.config.memory / wire.get_text(content, wire.RUN)
+        begins = self.plan.model.pretrained is None
+        return CodedRun(coder, folder, lambda: starting_weights(self.plan, None) if begins else {})
 
     def memory_of(self, content: RecordDict) -> SiteMemory:
         """What the plan's method keeps at this site in the run that a request is about."""
@@ -116,6 +135,8 @@ def query(message: Message, context: Context) -> Message:
     if site.plan.privacy is not None:
         counts, n_examples = dict.fromkeys(counts, float("nan")), wire.PRIVATE_WEIGHT
     texts = ConfigRecord({wire.SITE: site.config.site, wire.DEVICE: describe(site.device)})
+    if (run := site.coded_run(message.content)) is not None:
+        texts[wire.HOLDS] = run.holds()
     metrics = MetricRecord({wire.N_EXAMPLES: n_examples, **counts})
     return Message(RecordDict({wire.CONFIG: texts, wire.METRICS: metrics}), reply_to=message)
 
@@ -144,7 +165,9 @@ def train(message: Message, context: Context) -> Message:
     numbers = MetricRecord(
         {wire.N_EXAMPLES: n_examples, wire.LOSS: done.loss, wire.STEPS: done.steps, wire.SECONDS: seconds}
     )
-    return Message(RecordDict({wire.ARRAYS: wire.pack(update), wire.METRICS: numbers}), reply_to=message)
+    run = site.coded_run(message.content)
+    arrays = run.sent(update, site.config.site, site.plan.seed, number) if run else wire.pack(update)
+    return Message(RecordDict({wire.ARRAYS: arrays, wire.METRICS: numbers}), reply_to=message)
 
 
 def _train_privately(site: Site, content: RecordDict, start: wire.Weights) -> Trained:

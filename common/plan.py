@@ -226,6 +226,35 @@ class Federation(Settings):
     )
 
 
+LEVELS = {"int8": 127, "int4": 7}
+"""Codec -> the largest integer that it sends, of either sign."""
+
+
+class Codec(Settings):
+    """How numbers cross between the server and the sites (common/codec.py; docs/methods.md)."""
+
+    name: Literal["none", "int8", "int4"] = Field(
+        default="none", description="none: float32, as they are; else integers of so many bits"
+    )
+    top: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=1.0,
+        description="share of an update's numbers that is sent, the largest; the others come later",
+    )
+
+    @model_validator(mode="after")
+    def _sends_all_as_it_is(self) -> "Codec":
+        if self.name == "none" and self.top < 1.0:
+            raise ValueError("top is a share of what a codec sends: set name int8 or int4 too")
+        return self
+
+    @property
+    def levels(self) -> int:
+        """The largest integer that is sent."""
+        return LEVELS[self.name]
+
+
 class Evaluation(Settings):
     """What is measured, and how surely."""
 
@@ -294,6 +323,7 @@ class Plan(Settings):
     split: Split = Split()
     strategy: Strategy = Strategy()
     federation: Federation = Federation()
+    codec: Codec = Codec()
     evaluation: Evaluation = Evaluation()
 
     @field_validator("findings")

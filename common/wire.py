@@ -3,14 +3,17 @@ update.
 
 server -> site, `train` and `evaluate`:  ARRAYS   the global weights (SCAFFOLD: and its control variates)
                                          CONFIG   PLAN_SHA256, RUN, ROUND, and for training ANSWERED
+                                         with a codec: WEIGHTS, and in ARRAYS nothing (the site holds them),
+                                         their coded difference to those that it holds (BASE), or all of them
 server -> site, `evaluate.final`:        the same, of the last round
 server -> site, `query`:                 CONFIG   PLAN_SHA256, RUN, PLAN (for somebody there to approve)
 site -> server, `train`:                 ARRAYS   the update: local - global, one float32 tensor a weight;
-                                                  of what stays, zeros
+                                                  of what stays, zeros; with a codec, coded
                                          METRICS  N_EXAMPLES and TRAIN_NUMBERS
 site -> server, `evaluate`:              METRICS  N_EXAMPLES and EVALUATE_NUMBERS
 site -> server, `evaluate.final`:        CONFIG   FINAL: JSON, common/results/final.py
-site -> server, `query`:                 CONFIG   SITE;  METRICS  query_numbers(the plan's findings)
+site -> server, `query`:                 CONFIG   SITE, DEVICE, with a codec HOLDS
+                                         METRICS  query_numbers(the plan's findings)
 """
 
 import math
@@ -42,6 +45,9 @@ PLAN = "plan"  # the plan's canonical JSON: values, never code
 RUN = "run"  # tells one run of a plan from the next; the same after a resume
 ROUND = "server-round"  # counted from 1; the name that Flower's strategies set
 ANSWERED = "answered"  # the last round of which the server has this site's update; 0 or absent: none
+WEIGHTS = "weights-sha256"  # identity of the weights that a request is about (common/codec.py)
+BASE = "base-sha256"  # identity of those that a coded difference is to
+HOLDS = "holds-sha256"  # identity of the weights that lie at the site; empty: none
 FINAL = "final"  # a site's final answer
 EVALUATE_FINAL = "evaluate.final"  # the message type
 SITE = "site"  # the hospital's name
@@ -279,6 +285,14 @@ def get_text(content: RecordDict, key: str) -> str:
     if len(value) > (longest := LONGEST.get(key, MAX_TEXT)):
         raise WireError(f"the text {key!r} has {len(value)} characters, expected at most {longest}")
     return value
+
+
+def get_identity(content: RecordDict, key: str) -> str:
+    """WEIGHTS, BASE or HOLDS. Raises WireError if it is no SHA-256 in hex, nor empty."""
+    text = get_text(content, key)
+    if text and (len(text) != 64 or not set(text) <= set("0123456789abcdef")):
+        raise WireError(f"the text {key!r} is not a SHA-256 in hex")
+    return text
 
 
 def get_answered(content: RecordDict) -> int:

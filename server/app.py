@@ -12,7 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 from common import wire
 from common.config import load_yaml
 from common.plan import Plan
-from server.beginning import beginning, read_first
+from server.beginning import read_first
 from server.roster import Deployment
 from server.rounds import Observer, RoundLoop, Silent
 
@@ -26,12 +26,18 @@ def build_app(observer: Observer, deployment: Deployment | None = None) -> Serve
         plan = load_yaml(Path(str(context.run_config["plan"])), Plan)
         given, first = (context.run_config.get(key) for key in ("pretrained", "first"))
         pretrained = Path(str(given)) if given else None
-        initial = read_first(Path(str(first))) if first else beginning(plan, pretrained)
+        initial = read_first(Path(str(first))) if first else _made_here(plan, pretrained)
         schema = wire.Schema({name: w.shape for name, w in initial.items()})
         out = Path(str(context.run_config["out"]))
         RoundLoop(grid, plan, schema, out, observer, deployment).run(initial)
 
     return app
+
+
+def _made_here(plan: Plan, pretrained: Path | None) -> wire.Weights:
+    from common.models.pretrained import starting_weights  # a server that was given them goes without torch
+
+    return starting_weights(plan, pretrained)
 
 
 app = build_app(Silent())

@@ -6,7 +6,6 @@ import multiprocessing as mp
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
@@ -18,24 +17,11 @@ FIRST = "first.safetensors"
 """In a run's folder, until it is finished."""
 
 
-def beginning(plan: Plan, pretrained: Path | None) -> wire.Weights:
-    """The model's tensors, and zeros for what the plan's method exchanges beside them.
+def made_apart(plan: Plan, pretrained: Path | None) -> bytes:
+    """The plan's starting weights, made by another process, as a file's content.
 
     Raises:
         ConfigError: `pretrained` is not the file that the plan names.
-    """
-    from common.models.pretrained import starting_model
-
-    model = starting_model(plan, pretrained)
-    shapes = wire.Schema.exchanged(plan, model).shapes
-    return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()} | wire.get_weights(model)
-
-
-def made_apart(plan: Plan, pretrained: Path | None) -> bytes:
-    """`beginning` by another process, as a file's content.
-
-    Raises:
-        ConfigError: as `beginning`.
         RunError: that process ended without a word.
     """
     context = mp.get_context("spawn")
@@ -62,7 +48,9 @@ def made_apart(plan: Plan, pretrained: Path | None) -> bytes:
 def _make(pipe: "Connection[object, object]", plan: Plan, pretrained: Path | None) -> None:
     said, content = "", b""
     try:
-        weights = beginning(plan, pretrained)
+        from common.models.pretrained import starting_weights
+
+        weights = starting_weights(plan, pretrained)
         content = save(weights, metadata={"names": json.dumps(list(weights))})
     except PneumofedError as e:
         said = str(e)

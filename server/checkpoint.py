@@ -33,6 +33,8 @@ class Checkpoint:
     history: History = ()
     best: Weights = field(default_factory=dict)
     """Those of the round that the plan's selection chose; empty where that is the last one."""
+    owed: Weights = field(default_factory=dict)
+    """What rounding lost of the last step, under a plan with a codec (server/broadcast.py)."""
 
     def chosen(self, plan: Plan) -> "Chosen":
         """What the run hands over, as it stands."""
@@ -55,6 +57,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, plan_sha256: str) -> N
     tensors = {f"weights/{name}": w for name, w in checkpoint.weights.items()}
     tensors |= {f"strategy/{name}": np.ascontiguousarray(a) for name, a in checkpoint.strategy.items()}
     tensors |= {f"best/{name}": w for name, w in checkpoint.best.items()}
+    tensors |= {f"owed/{name}": w for name, w in checkpoint.owed.items()}
     metadata = {
         "format": FORMAT,
         "plan_sha256": plan_sha256,
@@ -91,6 +94,7 @@ def load_checkpoint(folder: Path, plan_sha256: str) -> Checkpoint | None:
                 _under("strategy/", tensors),
                 parse_history(metadata["history"], str(path)),
                 _under("best/", tensors),
+                _under("owed/", tensors),
             )
     except (SafetensorError, OSError, KeyError, ValueError) as e:
         raise RunError(

@@ -11,6 +11,7 @@ from common import wire
 from common.errors import WireError
 from common.plan import Plan
 from common.results.final import FinalAnswer, FinalReport, read_answer
+from server.broadcast import Broadcast
 from server.checkpoint import Chosen
 from server.roster import POLL_S, Roster, collect, objection
 from server.rounds import GRACE_S
@@ -38,15 +39,11 @@ def ask_finally(
     config = ConfigRecord(
         {wire.PLAN_SHA256: plan.sha256, wire.RUN: roster.deployment.run, wire.ROUND: chosen.round}
     )
-    packed = wire.pack(chosen.weights)
-    requests = [
-        Message(
-            RecordDict({wire.CONFIG: config, wire.ARRAYS: packed}),
-            node,
-            wire.EVALUATE_FINAL,
-        )
-        for node in present
-    ]
+    requests = [Message(RecordDict({wire.CONFIG: config}), node, wire.EVALUATE_FINAL) for node in present]
+    schema = wire.Schema({name: w.shape for name, w in chosen.weights.items()})
+    broadcast = Broadcast(plan, schema)
+    broadcast.greeted(roster.declared)
+    broadcast.fill(requests, chosen.weights, roster.names)
     told: dict[str, FinalAnswer] = {}
     silent = dict.fromkeys(
         (roster.name(m.metadata.dst_node_id) for m in requests), "no answer before the deadline"

@@ -117,6 +117,8 @@ class Roster:
             raise WireError(f"two sites call themselves {name}")
         numbers = wire.check_numbers(reply.content, wire.query_numbers(plan.findings))
         self.declared[name] = {**numbers, wire.DEVICE: wire.get_text(reply.content, wire.DEVICE)}
+        if plan.codec.name != "none":
+            self.declared[name][wire.HOLDS] = wire.get_identity(reply.content, wire.HOLDS)
         self.names[node] = name
         self.refused.pop(name, None)
 

@@ -17,12 +17,14 @@ from flwr.serverapp.strategy import Strategy
 from common import wire
 from common.aggregate import WeightedMean, apply_update
 from common.calibration import NUMBERS, fit_temperature
+from common.codec import Coder
 from common.errors import RunError, WireError
 from common.plan import Plan, evaluates
 from common.results.rounds import UPDATE_NORM, Evaluation, RoundReport
 from common.results.survey import Survey, write_survey
 from common.seeds import derive_seed
 from common.selection import chosen_round, goes_on, verdicts_of
+from server.broadcast import Broadcast
 from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from server.roster import POLL_S, Deployment, Members, Roster, collect, objection
 from server.strategies import (
@@ -85,6 +87,7 @@ class RoundLoop:
         self.deployment = deployment or Deployment()
         self.strategy: Strategy = build_strategy(plan)
         self.roster = Roster(self.deployment)
+        self.broadcast = Broadcast(plan, schema)
         self.members: list[int] = []
         self._surveyed = 0
         self._lost: set[str] = set()  # sites that failed in the round before: worth a short wait
@@ -145,12 +148,14 @@ class RoundLoop:
         number, started = before.round + 1, time.perf_counter()
         quorum = max(1, math.ceil(self.plan.federation.quorum * self.deployment.min_sites))
         self._gather(quorum, min(self.deployment.wait_s, self.plan.federation.deadline_s))
-        weights, trained = self._train(number, before)
+        aggregated, trained = self._train(number, before)
+        weights, owed = self.broadcast.stepped(before.weights, aggregated, before.owed, number)
         self._lost = set(trained.failed)
         due = evaluates(self.plan, number)
         evaluation, bytes_down = self._evaluate(number, weights) if due else (None, 0)
         report = trained.judged(evaluation, bytes_down, time.perf_counter() - started)
-        after = Checkpoint(number, weights, snapshot_state(self.strategy), [*before.history, report])
+        history = [*before.history, report]
+        after = Checkpoint(number, weights, snapshot_state(self.strategy), history, owed=owed)
         is_best = chosen_round(self.plan, verdicts_of(after.history), number) == number
         return after if is_best else replace(after, best=before.best or before.weights)
 
@@ -161,7 +166,7 @@ class RoundLoop:
         requests = list(
             self.strategy.configure_train(number, self._shown(weights), self._config(), self._members())
         )
-        self._pack(requests, weights)
+        self._fill(requests, weights)
         self._remind(requests, before.history)
         bytes_down, bytes_up = sum(map(wire.payload_bytes, requests)), 0
         scale = Scale(self.plan, self._declared(wire.N_TRAIN))
@@ -177,6 +182,9 @@ class RoundLoop:
                 sites[site] = replies.accept(site, reply)
             except Exception as e:
                 failed[site] = objection(site, e)
+                self.broadcast.failed(site)
+            else:
+                self.broadcast.took(site)
             self.observer.replied(site, "train")
         failed |= {self.roster.name(node): "no answer before the deadline" for node in asked}
         self._require_quorum(number, len(sites), len(requests), failed)
@@ -209,10 +217,9 @@ class RoundLoop:
         """To the strategy, if it looks at them: what the sites get is packed after it."""
         return ArrayRecord() if is_mean(self.strategy) else to_flower(weights)
 
-    def _pack(self, requests: list[Message], weights: wire.Weights) -> None:
-        packed = wire.pack(weights)
-        for request in requests:
-            request.content[wire.ARRAYS] = packed
+    def _fill(self, requests: list[Message], weights: wire.Weights) -> None:
+        self.broadcast.greeted(self.roster.declared)
+        self.broadcast.fill(requests, weights, self.roster.names)
 
     def _config(self) -> ConfigRecord:
         return ConfigRecord({wire.PLAN_SHA256: self.plan.sha256, wire.RUN: self.deployment.run})
@@ -234,7 +241,7 @@ class RoundLoop:
         requests = list(
             self.strategy.configure_evaluate(number, ArrayRecord(), self._config(), self._members())
         )
-        self._pack(requests, weights)
+        self._fill(requests, weights)
         bytes_down = sum(map(wire.payload_bytes, requests))
         sites: dict[str, wire.Numbers] = {}
         failed: dict[str, str] = {}
@@ -247,7 +254,9 @@ class RoundLoop:
                 numbers = wire.check_numbers(reply.content, wire.EVALUATE_NUMBERS)
                 sites[site] = {**numbers, wire.N_EXAMPLES: scale.weigh(site, numbers[wire.N_EXAMPLES])}
             except Exception as e:
-                failed[site] = objection(site, e)
+                failed[site] = objection(site, e)  # it may keep its scores, and go on from what it holds
+            else:
+                self.broadcast.took(site)
             self.observer.replied(site, "evaluate")
         return pool_numbers(dict(sorted(sites.items())), failed), bytes_down
 
@@ -263,6 +272,7 @@ class Replies:
         self, plan: Plan, schema: wire.Schema, weights: wire.Weights, n_members: int, scale: Scale
     ) -> None:
         self.plan, self.schema, self.weights, self.n_members = plan, schema, weights, n_members
+        self.coder = Coder.of(plan, schema)
         self.scale = scale
         self.n_answered = 0
         self.mean = WeightedMean(schema.shapes, plan.federation.max_update_norm)
@@ -273,7 +283,7 @@ class Replies:
         off."""
         if reply.has_error():
             raise WireError(reply.error.reason)
-        update = self.schema.unpack(arrays := wire.get_arrays(reply.content))
+        update = self._unpacked(arrays := wire.get_arrays(reply.content))
         for array in arrays.values():
             array.data = (
                 b""  # `update` holds them; Flower's records hold themselves, until Python looks for that
@@ -294,6 +304,11 @@ class Replies:
             reply.content = self._as_weights(apply_update(self.weights, update), weight)
             self.kept[site] = reply
         return {**numbers, UPDATE_NORM: norm}
+
+    def _unpacked(self, arrays: ArrayRecord) -> wire.Weights:
+        if self.coder is None:
+            return self.schema.unpack(arrays)
+        return self.coder.decode(self.coder.payload_of(arrays))
 
     def _as_weights(self, weights: wire.Weights, n_examples: float) -> RecordDict:
         """What Flower's rules expect of a reply: whole weights and how much they count."""

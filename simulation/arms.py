@@ -2,12 +2,26 @@
 
 from pathlib import Path
 
+from common.config import dump_yaml
+from common.files import write_atomically
+from common.plan import Codec, Plan
+
 FEDERATED, CENTRALISED = "federated", "centralised"
 
 
 def local_arm(site: str) -> str:
     """The arm in which one hospital trains alone."""
     return f"local-{site}"
+
+
+def arm_plan(plan: Plan, arm: str, out: Path) -> tuple[Plan, Path]:
+    """What an arm trains under, and its file: the plan of the run in `out`; where nothing crosses between
+    hospitals, without its codec."""
+    if arm == FEDERATED or plan.codec == Codec():
+        return plan, out / "plan.yaml"
+    alone, file = plan.model_copy(update={"codec": Codec()}), out / "arms" / arm / "plan.yaml"
+    write_atomically(file, dump_yaml(alone).encode())
+    return alone, file
 
 
 def memory_folder(out: Path, arm: str, site: str) -> Path:

@@ -7,11 +7,11 @@ Node configuration: `hostile`, the factor. Without it a site is honest.
 import numpy as np
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
-from safetensors.numpy import load
 
 from client import app as site
 from client.site_config import SiteConfig
 from common import wire
+from common.seeds import numpy_generator
 
 app = ClientApp()
 
@@ -23,9 +23,13 @@ def train(message: Message, context: Context) -> Message:
     factor = SiteConfig.from_node(context.node_config).hostile
     if factor is None or reply.has_error():
         return reply
-    update = load(wire.get_arrays(reply.content)[wire.PACKED].data)
-    reply.content[wire.ARRAYS] = wire.pack(
-        {name: tensor * np.float32(factor) for name, tensor in update.items()}
+    arrays, here = wire.get_arrays(reply.content), site.Site.of(context)
+    run = here.coded_run(message.content)
+    update = run.coder.decode(run.coder.payload_of(arrays)) if run else here.schema.unpack(arrays)
+    update = {name: tensor * np.float32(factor) for name, tensor in update.items()}
+    rng = numpy_generator(here.plan.seed, "hostile", here.config.site, wire.get_round(message.content))
+    reply.content[wire.ARRAYS] = (
+        run.coder.pack(run.coder.encode(update, rng)[0]) if run else wire.pack(update)
     )
     return reply
 

@@ -29,7 +29,7 @@ from server.app import build_app
 from server.checkpoint import Checkpoint, load_checkpoint
 from server.rounds import Observer
 from server.strategies import require_enough_sites
-from simulation.arms import CENTRALISED, FEDERATED, local_arm, memory_folder
+from simulation.arms import CENTRALISED, FEDERATED, arm_plan, local_arm, memory_folder
 from simulation.assess import assess
 from simulation.grid import PoolGrid, SequentialGrid, SimulationGrid
 from simulation.hostile import app as hostile_app
@@ -85,9 +85,10 @@ def run_arm(scenario: Scenario, arm: str, sites: list[SiteData], out: Path, obse
     one."""
     folder = out / "arms" / arm
     folder.mkdir(parents=True, exist_ok=True)
-    done = load_checkpoint(folder, scenario.plan.sha256)
-    if done is None or goes_on(scenario.plan, verdicts_of(done.history), done.round):
-        config: dict[str, Any] = {"plan": str(out / "plan.yaml"), "out": str(folder)}
+    plan, file = arm_plan(scenario.plan, arm, out)
+    done = load_checkpoint(folder, plan.sha256)
+    if done is None or goes_on(plan, verdicts_of(done.history), done.round):
+        config: dict[str, Any] = {"plan": str(file), "out": str(folder)}
         if scenario.simulation.pretrained is not None:
             config["pretrained"] = scenario.simulation.pretrained
         context = Context(
@@ -102,7 +103,7 @@ def run_arm(scenario: Scenario, arm: str, sites: list[SiteData], out: Path, obse
         else:
             with _grid(scenario, sites, out, arm) as grid:
                 build_app(observer)(grid, context)
-        done = load_checkpoint(folder, scenario.plan.sha256)
+        done = load_checkpoint(folder, plan.sha256)
     assert done is not None
     return done
 
@@ -128,11 +129,12 @@ def node_configs(scenario: Scenario, sites: list[SiteData], out: Path, arm: str)
     A hostile site is so in the federated arm alone.
     """
     hostile = scenario.simulation.hostile if arm == FEDERATED else {}
+    _, plan = arm_plan(scenario.plan, arm, out)
     return [
         SiteConfig(
             site=site.name,
             cohorts=site.folders,
-            plan=out / "plan.yaml",
+            plan=plan,
             device=scenario.simulation.device_of(node),
             ledger=out / "arms" / arm / f"ledger-{site.name}.sqlite",
             memory=memory_folder(out, arm, site.name),

@@ -6,10 +6,11 @@ What passes is rebuilt from the checked values, so that nothing can ride along.
 
 import math
 
-from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 
 from client.governance.policy import Policy
 from common import wire
+from common.codec import Coder
 from common.errors import RefusedError, WireError
 from common.plan import Plan
 from common.results.final import answer_text, read_answer
@@ -59,12 +60,17 @@ def check_reply(
         return RecordDict({wire.METRICS: MetricRecord({**numbers, wire.N_EXAMPLES: n_patients})})
     if not policy.metrics:
         numbers[wire.LOSS] = math.nan
-    arrays = wire.pack(
-        schema.unpack(wire.get_arrays(content))
-    )  # which bounds the size by what the plan's model needs
+    arrays = _arrays(wire.get_arrays(content), schema, plan)
     return RecordDict(
         {wire.ARRAYS: arrays, wire.METRICS: MetricRecord({**numbers, wire.N_EXAMPLES: n_patients})}
     )
+
+
+def _arrays(arrays: ArrayRecord, schema: wire.Schema, plan: Plan) -> ArrayRecord:
+    """The update, packed anew; its size is bounded by what the plan's model needs."""
+    if (coder := Coder.of(plan, schema)) is not None:
+        return coder.pack(coder.rebuilt(coder.payload_of(arrays)))
+    return wire.pack(schema.unpack(arrays))
 
 
 def _require_silence(kind: str, numbers: dict[str, float]) -> None:
@@ -93,6 +99,8 @@ def _query(content: RecordDict, policy: Policy, plan: Plan) -> RecordDict:
         plan.findings,
     )
     texts = {key: wire.get_text(content, key) for key in (wire.SITE, wire.DEVICE)}
+    if plan.codec.name != "none":
+        texts[wire.HOLDS] = wire.get_identity(content, wire.HOLDS)
     if set(content.config_records[wire.CONFIG]) != set(texts) or any(
         len(text) > wire.MAX_TEXT for text in texts.values()
     ):

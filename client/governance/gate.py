@@ -103,7 +103,7 @@ class Gate:
         if plan.privacy is not None:
             self._require_ledger(plan, run, wire.get_answered(request.content))
         self._approvals.require_run(plan.sha256, run, begins=True)
-        calendar, weights = self._approvals.calendar(plan.sha256), wire.get_arrays(request.content).object_id
+        calendar, weights = self._approvals.calendar(plan.sha256), _weights(plan, request.content)
         if kind == MessageType.EVALUATE:
             calendar.evaluate(run, number, weights, keep=plan.evaluation.select == "best")
         else:
@@ -205,6 +205,13 @@ def _require_allowed(kind: str, plan: Plan, policy: Policy) -> None:
         raise RefusedError("this site's policy keeps its metrics")
     if kind == wire.EVALUATE_FINAL and not (policy.metrics and policy.final):
         raise RefusedError(KEEPS_FINAL)
+
+
+def _weights(plan: Plan, content: RecordDict) -> str:
+    """What stands for the weights of a request. Where they may come as a difference the server names them,
+    and the ClientApp finds out whether it told the truth before it works with them (client/coded.py)."""
+    arrays = wire.get_arrays(content)
+    return arrays.object_id if plan.codec.name == "none" else wire.get_identity(content, wire.WEIGHTS)
 
 
 def _checked(admitted: Admitted, content: RecordDict, policy: Policy) -> RecordDict:

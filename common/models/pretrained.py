@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -20,6 +21,7 @@ from common.handover import MODEL
 from common.models.cnn_lstm import CNNLSTM, build_model
 from common.models.encoders import ENCODERS
 from common.plan import Plan
+from common.wire import Schema, Weights, get_weights
 
 
 def starting_model(plan: Plan, file: Path | None) -> CNNLSTM:
@@ -49,6 +51,14 @@ def starting_model(plan: Plan, file: Path | None) -> CNNLSTM:
         return model
     load_encoder(model.encoder, plan.model.encoder, tensors, str(file))
     return model
+
+
+def starting_weights(plan: Plan, file: Path | None) -> Weights:
+    """The tensors of `starting_model`, and zeros for what the plan's method exchanges beside them. Raises
+    ConfigError as it does."""
+    model = starting_model(plan, file)
+    shapes = Schema.exchanged(plan, model).shapes
+    return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()} | get_weights(model)
 
 
 def read_tensors(file: Path, sha256: str) -> dict[str, Tensor]:

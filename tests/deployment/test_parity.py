@@ -23,8 +23,9 @@ from tests.helpers.plans import deployed_plan
 from tests.helpers.runs import simulated
 
 
-def test_three_sites_on_loopback_end_with_the_weights_of_the_simulation(deployment, tmp_path):
-    plan = deployed_plan(rounds=3)
+@pytest.mark.parametrize("codec", ["none", "int4"])
+def test_three_sites_on_loopback_end_with_the_weights_of_the_simulation(deployment, tmp_path, codec):
+    plan = deployed_plan(rounds=3, codec={"name": codec})
     d = deployment(3, plan)
     names = ["site-1", "site-2", "site-3"]
     d.up(*names)
@@ -34,6 +35,10 @@ def test_three_sites_on_loopback_end_with_the_weights_of_the_simulation(deployme
     expected, found = simulated(d, plan, tmp_path, names), d.weights(name)
     assert expected.keys() == found.keys()
     assert all(np.array_equal(expected[k], found[k]) for k in expected)
+    assert not any(report["failed"] for report in history)
+    n_bytes = sum(report["bytes_down"] + report["bytes_up"] for report in history)
+    whole = 3 * 3 * 3 * sum(w.nbytes for w in found.values())  # rounds, sites, twice down and once up
+    assert n_bytes < (0.3 if codec == "int4" else 1.2) * whole
 
 
 @pytest.mark.slow

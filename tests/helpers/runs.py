@@ -46,6 +46,7 @@ def simulated(deployment, plan, tmp_path, names):
             "cohorts": str(deployment.site(name).cohort(plan)),
             "plan": str(plan_file),
             "device": "cpu",
+            "memory": str(tmp_path / "memory" / name),
         }
         for name in names
     ]

@@ -10,8 +10,9 @@ import pytest
 from common import wire
 from common.errors import ConfigError, RunError
 from common.models import build_model
+from common.models.pretrained import starting_weights
 from common.plan import Strategy, Training
-from server.beginning import FIRST, beginning, made_apart, read_first
+from server.beginning import FIRST, made_apart, read_first
 from tests.helpers.plans import small_plan
 
 PLAIN = Training(momentum=0.0)
@@ -21,7 +22,7 @@ PLAIN = Training(momentum=0.0)
 def test_made_apart_they_are_the_same_in_the_same_order(tmp_path, name):
     plan = small_plan(strategy=Strategy(name=name), training=PLAIN)
     (tmp_path / FIRST).write_bytes(made_apart(plan, None))
-    here, there = beginning(plan, None), read_first(tmp_path / FIRST)
+    here, there = starting_weights(plan, None), read_first(tmp_path / FIRST)
     assert list(here) == list(there) == list(wire.Schema.exchanged(plan, build_model(plan)).shapes)
     assert all(np.array_equal(here[key], there[key]) for key in here)
     model = wire.get_weights(build_model(plan))

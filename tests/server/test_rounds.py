@@ -210,6 +210,23 @@ def test_one_of_five_cannot_drag_the_temperature_away():
     assert 1.5 <= pool_numbers({**honest, "liar": liar}, {}).temperature <= 1.85
 
 
+def test_each_site_is_reminded_of_its_own_last_update(tmp_path):
+    """One that was away was told of the others' rounds, and took its own ledger for lost."""
+    reminded = {}
+
+    def away(node, message):
+        number = wire.get_round(message.content)
+        reminded[number, node] = wire.get_answered(message.content)
+        if node == 5 and number < 3:
+            return Message(Error(wire.SITE_CRASHED, "away"), reply_to=message)
+        return honest(node, message)
+
+    plan = small_plan(rounds=4, federation=Federation(quorum=0.5))
+    RoundLoop(ScriptedGrid(away), plan, SCHEMA, tmp_path, Silent()).run(START)
+    assert [reminded[k, 1] for k in (1, 2, 3, 4)] == [0, 1, 2, 3]
+    assert [reminded[k, 5] for k in (1, 2, 3, 4)] == [0, 0, 0, 3]
+
+
 LOSSES = (0.9, 0.5, 0.4, 0.6, 0.7, 0.3)
 
 

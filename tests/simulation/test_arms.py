@@ -3,7 +3,19 @@
 from itertools import product
 from pathlib import Path
 
-from simulation.arms import CENTRALISED, FEDERATED, local_arm, memory_folder
+from common.config import load_yaml
+from common.plan import Plan
+from simulation.arms import CENTRALISED, FEDERATED, arm_plan, local_arm, memory_folder
+from tests.helpers.plans import small_plan
+
+
+def test_only_what_crosses_between_hospitals_is_coded(tmp_path):
+    plain, coded = small_plan(), small_plan(codec={"name": "int4"})
+    for arm in (FEDERATED, CENTRALISED, local_arm("a")):
+        assert arm_plan(plain, arm, tmp_path) == (plain, tmp_path / "plan.yaml")
+    assert arm_plan(coded, FEDERATED, tmp_path) == (coded, tmp_path / "plan.yaml")
+    alone, file = arm_plan(coded, CENTRALISED, tmp_path)
+    assert alone.sha256 == plain.sha256 == load_yaml(file, Plan).sha256
 
 
 def test_no_two_arms_or_sites_share_a_memory():

@@ -2,8 +2,23 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from common.config import load_yaml
+from common.plan import Plan
+from server.checkpoint import load_checkpoint
 from simulation.scenario import Machine
 from tests.helpers.simulated import run, scenario_of
+
+
+def test_what_a_hostile_site_sends_is_coded_as_the_plan_says(tmp_path):
+    simulation = Machine(threads=1, arms=(), hostile={"hospital-b": -3.0})
+    scenario = scenario_of("FedAvg", simulation=simulation, codec={"name": "int8"})
+    run(scenario.model_copy(update={"rounds": 1}), tmp_path / "run")
+    plan = load_yaml(tmp_path / "run" / "plan.yaml", Plan)
+    checkpoint = load_checkpoint(tmp_path / "run" / "arms" / "federated", plan.sha256)
+    (report,) = checkpoint.history
+    norms = {site: numbers["update_norm"] for site, numbers in report.sites.items()}
+    assert not report.failed
+    assert norms["hospital-b"] > 2 * min(norms.values())
 
 
 @pytest.mark.slow

@@ -1,16 +1,21 @@
 """The egress check through the gate: agreed tensors and numbers leave, and nothing else does."""
 
+import hashlib
 import math
 
 import numpy as np
 import pytest
+import zstandard
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from safetensors.numpy import save
 
 from client.governance.audit import read_entries
+from client.governance.egress import check_reply
 from client.governance.policy import Policy
 from common import wire
-from common.errors import RefusedError
+from common.codec import Coder
+from common.errors import RefusedError, WireError
+from common.plan import Codec
 from tests.helpers.gate_messages import PLAN, POLICY, WEIGHTS, numbers, reply, request
 
 
@@ -56,6 +61,47 @@ def test_nothing_but_what_was_agreed_leaves(approved, how, tmp_path):
     assert answer.has_error()
     assert "Smith" not in answer.error.reason
     assert list(read_entries(tmp_path / "audit.log"))[-1].event == "refused"
+
+
+def coded(plan, release, arrays=None, kind="train", **texts):
+    """What leaves under a plan with a codec."""
+    schema = wire.Schema({name: w.shape for name, w in WEIGHTS.items()})
+    asked = request(kind)
+    if kind == "train":
+        return release(kind, reply(asked, arrays).content, schema, POLICY, plan)
+    counts = MetricRecord({**dict.fromkeys(wire.query_numbers(plan.findings), 40), wire.N_EXAMPLES: 40})
+    config = ConfigRecord({wire.SITE: "here", wire.DEVICE: "cpu", **texts})
+    return release(kind, RecordDict({wire.CONFIG: config, wire.METRICS: counts}), schema, POLICY, plan)
+
+
+def test_a_coded_update_leaves_made_anew_and_nothing_beside_it():
+    plan = PLAN.model_copy(update={"codec": Codec(name="int4")})
+    coder = Coder.of(plan, wire.Schema({name: w.shape for name, w in WEIGHTS.items()}))
+    payload, _ = coder.encode(WEIGHTS, np.random.default_rng(1))
+    body = zstandard.ZstdDecompressor().decompress(payload[32:])
+    frame = zstandard.ZstdCompressor(level=19).compress(body)
+    left = coded(plan, check_reply, coder.pack(hashlib.sha256(frame).digest() + frame))
+    assert coder.payload_of(wire.get_arrays(left)) == payload
+    passenger = coder.pack(payload)
+    passenger["images"] = Array(np.zeros((8, 8), np.float32))
+    for wrong in (wire.pack(WEIGHTS), coder.pack(payload + b"Smith"), coder.pack(payload[:-1]), passenger):
+        with pytest.raises(WireError):
+            coded(plan, check_reply, wrong)
+    with pytest.raises(WireError, match="expected safetensors"):  # and without a codec it is no update
+        coded(PLAN, check_reply, coder.pack(payload))
+
+
+def test_what_a_site_holds_is_told_under_a_codec_alone_and_is_a_hash():
+    plan = PLAN.model_copy(update={"codec": Codec(name="int4")})
+    for holds in ("", "0" * 64):
+        left = coded(plan, check_reply, kind="query", **{wire.HOLDS: holds})
+        assert wire.get_text(left, wire.HOLDS) == holds
+    with pytest.raises(WireError, match="not a SHA-256"):
+        coded(plan, check_reply, kind="query", **{wire.HOLDS: "Smith"})
+    with pytest.raises(WireError, match="missing"):
+        coded(plan, check_reply, kind="query")
+    with pytest.raises(WireError, match="other texts"):
+        coded(PLAN, check_reply, kind="query", **{wire.HOLDS: "0" * 64})
 
 
 def test_metrics_stay_if_the_policy_says_so(approved):

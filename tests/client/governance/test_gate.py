@@ -3,12 +3,13 @@
 import json
 
 import pytest
+from flwr.app import ArrayRecord
 
 from client.governance.audit import AuditLog, read_entries, verify
 from client.governance.policy import Hours, Policy
 from common import wire
 from common.errors import RefusedError, WireError
-from common.plan import canonical_json
+from common.plan import Codec, canonical_json
 from tests.helpers.gate_messages import PLAN, POLICY, WEIGHTS, reply, request
 
 
@@ -70,6 +71,33 @@ def test_a_replayed_round_is_refused_and_a_resumed_one_is_not(approved):
         approved.admit(request(number=2, weights=other), POLICY)
     with pytest.raises(RefusedError, match="approve it again"):
         approved.admit(request(number=1, **{wire.RUN: "r2"}), POLICY)
+
+
+def test_with_a_codec_it_is_the_named_weights_that_a_round_is_held_to(gate, approvals):
+    """They come whole, as a difference, or not at all: all three are the same question."""
+    coded = PLAN.model_copy(update={"codec": Codec(name="int4")})
+    approvals.propose(coded.model_dump(mode="json"), coded.sha256)
+    approvals.approve(coded.sha256)
+    named, other = "a" * 64, "b" * 64
+
+    def ask(kind, number, weights, arrays=None):
+        message = request(kind, number, **{wire.PLAN_SHA256: coded.sha256, wire.WEIGHTS: weights})
+        message.content[wire.ARRAYS] = ArrayRecord() if arrays is None else arrays
+        return gate.admit(message, POLICY)
+
+    ask("train", 1, named)
+    ask("train", 1, named, wire.pack(WEIGHTS))  # the server crashed, and sends all
+    with pytest.raises(RefusedError, match="trained already"):
+        ask("train", 1, other)
+    ask("evaluate", 1, other)
+    with pytest.raises(RefusedError, match="with other weights"):
+        ask("evaluate", 1, named)
+    with pytest.raises(RefusedError, match="other weights than were evaluated"):
+        ask("train", 2, named)
+    ask("train", 2, other)
+    for wrong in ("x", "A" * 64, "a" * 63, None):
+        with pytest.raises(WireError, match="weights"):
+            ask("train", 3, wrong)
 
 
 def test_everything_is_written_down_with_hash_and_size(approved, tmp_path):

@@ -1,0 +1,91 @@
+"""A site's end of a plan's codec: which global weights of a run lie here, and what of its updates it still
+owes.
+
+Both lie on the disk, so that a restart changes nothing. Neither ever leaves.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr.app import ArrayRecord, RecordDict
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from client.methods.memory import SiteMemory
+from common import wire
+from common.aggregate import apply_update
+from common.codec import CODED, Coder, identity
+from common.errors import WireError
+from common.files import write_atomically
+from common.seeds import numpy_generator
+
+HELD, OWED = "held.safetensors", "owed"
+Weights = wire.Weights
+
+
+@dataclass(frozen=True)
+class CodedRun:
+    """One run of a plan with a codec at one site."""
+
+    coder: Coder
+    folder: Path
+    """Of this run; made when it is needed."""
+    start: Callable[[], Weights]
+    """The weights that the plan begins with; empty where only the server has them."""
+
+    def holds(self) -> str:
+        """Identity of the weights that lie here; empty if there are none."""
+        held = self._held()
+        return identity(held) if held else ""
+
+    def received(self, content: RecordDict) -> Weights:
+        """The weights that a request is about; they lie here from now on.
+
+        Raises:
+            WireError: they are not what the server says they are, or a difference to others than lie here.
+        """
+        wanted, arrays, held = (
+            wire.get_identity(content, wire.WEIGHTS),
+            wire.get_arrays(content),
+            self._held(),
+        )
+        if held and identity(held) == wanted:
+            return self.coder.schema.check(held)
+        weights = self._read(arrays, content, held)
+        if identity(weights) != wanted:
+            raise WireError("the weights that came are not those that the server names")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder / HELD, save(weights))
+        return weights
+
+    def _read(self, arrays: ArrayRecord, content: RecordDict, held: Weights) -> Weights:
+        if wire.PACKED in arrays:
+            return self.coder.schema.unpack(arrays)
+        base = wire.get_identity(content, wire.BASE) if CODED in arrays else ""
+        if not base or not held or identity(held) != base:
+            raise WireError(
+                "this site does not hold the weights that the server took it to hold; they come whole next "
+                "time"
+            )
+        difference = self.coder.decode(self.coder.payload_of(arrays))
+        return self.coder.schema.check(apply_update(held, difference))
+
+    def _held(self) -> Weights:
+        """What lies here. A file that cannot be read is as good as none: the server sends all of it again."""
+        try:
+            return load_file(self.folder / HELD)
+        except FileNotFoundError:
+            return self.start()
+        except (SafetensorError, OSError, ValueError):
+            return {}
+
+    def sent(self, update: Weights, site: str, seed: int, round: int) -> ArrayRecord:
+        """The update with what is owed from the rounds before, coded; what coding loses of it is owed next.
+        Asked for the same round again, it is the same."""
+        memory = SiteMemory(self.folder / OWED)
+        owed = memory.before(round)
+        whole = {name: value + owed[name] for name, value in update.items()} if owed else update
+        payload, told = self.coder.encode(whole, numpy_generator(seed, "codec", site, round))
+        memory.keep(round, {name: value - told[name] for name, value in whole.items()})
+        return self.coder.pack(payload)
