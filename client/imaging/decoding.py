@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
+from client.imaging.facts.chest_like import SIDE, looks_like_chest
 from client.imaging.frames import Frame, Image, ImageFile
 from client.imaging.outcome import Reason, Skipped, Tally
 from client.imaging.pixels import DicomPixels, fit
@@ -53,7 +54,13 @@ def decode(
                 tally.add_files(one.reason, [frame.path])
             else:
                 pixels[frame.image] = one
+                if _is_judged(contract) and not looks_like_chest(one):
+                    tally.add_files(Reason.UNLIKE_CHEST, [frame.path])
         yield Decoded(sequences, pixels)
+
+
+def _is_judged(contract: Input) -> bool:
+    return contract.modality == "xray" and contract.size >= SIDE
 
 
 DARK = 1 / 16

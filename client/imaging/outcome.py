@@ -48,6 +48,7 @@ class Reason(StrEnum):
     CAPTURE_USED = "capture or derived image, with no original beside it"
     DARK = "uses less than a sixteenth of its file's range of grey values"
     VIEW_DISAGREES = "its view is told in two ways"
+    UNLIKE_CHEST = "does not look like a chest from the front"
     BODY_PART_UNSURE = "told to show the chest and another part"
     DATES_DISAGREE = "its dates lie more than a week apart"
     ORDER_UNSURE = "has no time of day, beside another image of the day"
@@ -85,7 +86,7 @@ PATIENT_REASONS = (
 NOTES = (
     Reason.BURNT_IN, Reason.VIEW_UNKNOWN, Reason.PLACED_BY_NUMBER, Reason.SLICES_MISSING,
     Reason.CAPTURE_USED, Reason.DARK, Reason.VIEW_DISAGREES, Reason.BODY_PART_UNSURE,
-    Reason.DATES_DISAGREE, Reason.ORDER_UNSURE, Reason.ZONE_UNSURE,
+    Reason.DATES_DISAGREE, Reason.ORDER_UNSURE, Reason.ZONE_UNSURE, Reason.UNLIKE_CHEST,
 )  # fmt: skip
 """These count what is used, and should be looked at."""
 
