@@ -269,6 +269,7 @@ class Agent:
             ledger=self._folder.ledger,
             memory=self._folder.memory(sha256),
             alone=self._folder.alone(admitted.plan) if admitted.plan.evaluation.alone else None,
+            pretrained=self._folder.pretrained(admitted.plan),
             budget=Budget(settings.policy.epsilon, settings.policy.delta),
         )
         wanted = (self._link.node, settings.threads, config)

@@ -82,8 +82,14 @@ class Site:
         if self.config.memory is None:
             raise DataError(f"the plan has the codec {self.plan.codec.name}, and the node no folder (memory)")
         folder = self.config.memory / wire.get_text(content, wire.RUN)
-        begins = self.plan.model.pretrained is None
-        return CodedRun(coder, folder, lambda: starting_weights(self.plan, None) if begins else {})
+        return CodedRun(coder, folder, self._start)
+
+    def _start(self) -> wire.Weights:
+        """The weights that the plan begins with; empty where only the server has them."""
+        given = self.config.pretrained
+        if self.plan.model.pretrained is not None and given is None:
+            return {}
+        return starting_weights(self.plan, given)
 
     def memory_of(self, content: RecordDict) -> SiteMemory:
         """What the plan's method keeps at this site in the run that a request is about."""

@@ -128,6 +128,11 @@ class SiteFolder:
         patient was forgotten, is another model."""
         return self.path / "alone" / f"{plan.sha256[:16]}-{self.cohort_identity(plan)[:16]}"
 
+    def pretrained(self, plan: Plan) -> Path | None:
+        """The file that a plan starts from, if somebody put it here: with a codec it need not travel."""
+        file = self.path / "pretrained" / f"{plan.model.pretrained}.safetensors"
+        return file if file.is_file() else None
+
     def memory(self, sha256: str) -> Path:
         """Where methods keep tensors of runs of a plan (client/methods/memory.py)."""
         return self.path / "memory" / sha256

@@ -12,7 +12,7 @@ from common.errors import ConfigError
 NodeConfig = Mapping[str, str | int | float | bool]
 KEYS = (
     "site", "cohorts", "plan", "device", "min-patients", "ledger", "memory", "budget-epsilon",
-    "budget-delta", "alone", "hostile",
+    "budget-delta", "alone", "pretrained", "hostile",
 )  # fmt: skip
 
 
@@ -31,6 +31,7 @@ class SiteConfig:
     alone: Path | None = (
         None  # folder of the model that the site trains by itself, where the plan asks for it
     )
+    pretrained: Path | None = None  # the file that the plan starts from, where the site has it
     hostile: float | None = None  # simulation/hostile.py's; an honest site does not look at it
 
     def to_node(self) -> dict[str, str | int | float | bool]:
@@ -42,7 +43,10 @@ class SiteConfig:
             "device": self.device,
             "min-patients": self.min_patients,
         }
-        for key, path in (("ledger", self.ledger), ("memory", self.memory), ("alone", self.alone)):
+        for key, path in (
+            ("ledger", self.ledger), ("memory", self.memory), ("alone", self.alone),
+            ("pretrained", self.pretrained),
+        ):  # fmt: skip
             if path is not None:
                 node[key] = str(path.resolve())
         if self.budget is not None:
@@ -69,6 +73,7 @@ class SiteConfig:
             ledger=Path(str(node["ledger"])) if "ledger" in node else None,
             memory=Path(str(node["memory"])) if "memory" in node else None,
             alone=Path(str(node["alone"])) if "alone" in node else None,
+            pretrained=Path(str(node["pretrained"])) if "pretrained" in node else None,
             budget=Budget(float(node["budget-epsilon"]), float(node["budget-delta"]))
             if "budget-epsilon" in node
             else None,

@@ -138,6 +138,7 @@ def node_configs(scenario: Scenario, sites: list[SiteData], out: Path, arm: str)
             device=scenario.simulation.device_of(node),
             ledger=out / "arms" / arm / f"ledger-{site.name}.sqlite",
             memory=memory_folder(out, arm, site.name),
+            pretrained=Path(given) if (given := scenario.simulation.pretrained) else None,
             hostile=hostile.get(site.name),
         ).to_node()
         for node, site in enumerate(sites, start=1)

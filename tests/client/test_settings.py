@@ -58,3 +58,14 @@ def test_plans_of_one_contract_share_a_cohort_and_others_do_not(tmp_path):
     make_cohort(site.cohort(plan), 7)
     assert len(before) == 64
     assert before != site.cohort_identity(plan) != ""
+
+
+def test_a_file_that_a_plan_starts_from_is_found_by_its_hash(tmp_path):
+    folder, plan = SiteFolder(tmp_path), small_plan(model={"pretrained": "a" * 64})
+    assert folder.pretrained(plan) is None
+    (tmp_path / "pretrained").mkdir()
+    (tmp_path / "pretrained" / "None.safetensors").write_bytes(b"")
+    file = tmp_path / "pretrained" / f"{'a' * 64}.safetensors"
+    file.write_bytes(b"")
+    assert folder.pretrained(plan) == file
+    assert folder.pretrained(small_plan(model={"pretrained": "b" * 64})) is None

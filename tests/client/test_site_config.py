@@ -23,6 +23,8 @@ CONFIGS = st.builds(
     min_patients=st.integers(0, 1000),
     ledger=st.none() | PATHS,
     memory=st.none() | PATHS,
+    alone=st.none() | PATHS,
+    pretrained=st.none() | PATHS,
     budget=st.none() | st.builds(Budget, st.floats(0.01, 100), st.floats(1e-9, 0.1)),
     hostile=st.none() | st.floats(-10, 10),
 )

@@ -1,15 +1,18 @@
 """What is sent of the global weights under a codec, with real ClientApps; what a site lacks comes, and no more."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from flwr.app import Error, Message
+from safetensors.numpy import save_file
 
 from client.app import app
 from common import wire
 from common.codec import Coder, identity
+from common.errors import RunError
 from common.models.pretrained import starting_weights
 from server.broadcast import Broadcast
 from server.checkpoint import load_checkpoint
@@ -58,6 +61,11 @@ def run(plan, grid, folder, observer=None):
     start = starting_weights(plan, None)
     schema = wire.Schema({name: w.shape for name, w in start.items()})
     return RoundLoop(grid, plan, schema, folder, observer or Silent()).run(start)
+
+
+def run_from(plan, nodes, folder, start):
+    schema = wire.Schema({name: w.shape for name, w in start.items()})
+    return RoundLoop(SequentialGrid(app, nodes), plan, schema, folder, Silent()).run(start)
 
 
 def same(one, other):
@@ -169,6 +177,34 @@ def test_a_site_whose_folder_was_lost_says_so_and_costs_itself_one_round(federat
     end = run(plan, grid, tmp_path / "run", Loses())
     assert [sorted(report.failed) for report in end.history] == [[], [], ["site-1"], []]
     assert "does not hold the weights" in end.history[2].failed["site-1"]
+
+
+@pytest.mark.parametrize("frozen", [0, 4])
+def test_a_file_that_the_plan_starts_from_does_not_travel_to_who_has_it(federation, tmp_path, frozen):
+    file = tmp_path / "model.safetensors"
+    save_file(starting_weights(small_plan(seed=9), None), file)
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    plan = plan_of(model={**small_plan().model.model_dump(), "pretrained": sha256, "frozen_stages": frozen})
+    nodes = with_memory(federation(plan), tmp_path / "m")
+    nodes[0]["pretrained"] = str(file)
+    start = starting_weights(plan, file)
+    schema = wire.Schema({name: w.shape for name, w in start.items()})
+    grid = Watched(nodes)
+    end = RoundLoop(grid, plan, schema, tmp_path / "run", Silent()).run(start)
+    first = {node: arrays for kind, number, node, _, arrays in grid.sent if (kind, number) == ("train", 1)}
+    assert first == {1: [], 2: [wire.PACKED], 3: [wire.PACKED]}
+    assert not any(report.failed for report in end.history)
+    frozen_ones = [name for name in start if name.startswith("encoder.features")]
+    assert all(np.array_equal(end.weights[n], start[n]) for n in frozen_ones) is (frozen == 4)
+
+
+def test_another_file_than_the_plan_s_is_said_and_not_used(federation, tmp_path):
+    file = tmp_path / "model.safetensors"
+    save_file(starting_weights(small_plan(seed=9), None), file)
+    plan = plan_of(model={**small_plan().model.model_dump(), "pretrained": "0" * 64})
+    nodes = [{**n, "pretrained": str(file)} for n in with_memory(federation(plan), tmp_path / "m")]
+    with pytest.raises(RunError, match="SHA-256"):
+        run_from(plan, nodes, tmp_path / "run", starting_weights(small_plan(seed=9), None))
 
 
 def test_without_a_codec_all_get_all_and_nothing_is_said_beside_it():
