@@ -27,6 +27,7 @@ from common.results.survey import Survey, write_survey
 from server.app import build_app
 from server.beginning import FIRST, made_apart, read_first
 from server.checkpoint import Checkpoint, load_checkpoint
+from server.curves import Recorded
 from server.final import ask_finally
 from server.fleet import FleetService
 from server.grid import FleetGrid
@@ -225,8 +226,13 @@ class Runner:
         self._require_first(folder)
         config = {"plan": str(folder / "plan.yaml"), "out": str(folder), "first": str(folder / FIRST)}
         context = Context(grid.run.run_id, SUPERLINK_NODE_ID, {}, RecordDict(), config)  # type: ignore[arg-type]
-        build_app(watch, deployment)(grid, context)
+        build_app(self._recorded(watch, folder), deployment)(grid, context)
         self._hand_over(folder, grid, deployment, watch)
+
+    def _recorded(self, watch: Watch, folder: Path) -> Recorded:
+        """Its rounds stand in the run's folder while it goes on."""
+        done = load_checkpoint(folder, load_yaml(folder / "plan.yaml", Plan).sha256)
+        return Recorded(watch, folder, "federated", {}, done.history if done else ())
 
     def _require_first(self, folder: Path) -> None:
         """A run of an older version has no such file."""

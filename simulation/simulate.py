@@ -1,7 +1,5 @@
 """Federated, each hospital alone, and centralised: the same program, splits and budget, side by side."""
 
-import csv
-import io
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,11 +20,12 @@ from common import wire
 from common.errors import ConfigError
 from common.files import write_atomically
 from common.plan import Plan, canonical_json
-from common.results.rounds import UPDATE_NORM, History
+from common.results.rounds import History
 from common.results.run import RunResult, Timing, write_result
 from common.selection import goes_on, verdicts_of
 from server.app import build_app
 from server.checkpoint import Checkpoint, load_checkpoint
+from server.curves import Recorded
 from server.rounds import Observer
 from server.strategies import require_enough_sites
 from simulation.arms import CENTRALISED, FEDERATED, arm_plan, local_arm, memory_folder
@@ -66,7 +65,10 @@ def simulate(
         arms |= {local_arm(site.name): [site] for site in sites}
     if CENTRALISED in scenario.simulation.arms:
         arms[CENTRALISED] = [SiteData.pooled(sites)]
-    results = {arm: run_arm(scenario, arm, members, out, observe(arm)) for arm, members in arms.items()}
+    results: dict[str, Checkpoint] = {}
+    for arm, members in arms.items():
+        earlier = {name: checkpoint.history for name, checkpoint in results.items()}
+        results[arm] = run_arm(scenario, arm, members, out, observe(arm), earlier)
     trained = time.perf_counter()
     result = assess(scenario, sites, results, out)
     timing = Timing(
@@ -80,13 +82,17 @@ def simulate(
     return result
 
 
-def run_arm(scenario: Scenario, arm: str, sites: list[SiteData], out: Path, observer: Observer) -> Checkpoint:
-    """One federation through Flower's ServerApp and ClientApp; alone and centralised are federations of
-    one."""
+def run_arm(
+    scenario: Scenario, arm: str, sites: list[SiteData], out: Path, observer: Observer,
+    earlier: Mapping[str, History] | None = None,
+) -> Checkpoint:  # fmt: skip
+    """One federation through Flower's ServerApp and ClientApp; alone and centralised are federations of one.
+    `earlier` are the arms that stand before it in history.csv."""
     folder = out / "arms" / arm
     folder.mkdir(parents=True, exist_ok=True)
     plan, file = arm_plan(scenario.plan, arm, out)
     done = load_checkpoint(folder, plan.sha256)
+    observer = Recorded(observer, out, arm, earlier or {}, done.history if done else ())
     if done is None or goes_on(plan, verdicts_of(done.history), done.round):
         config: dict[str, Any] = {"plan": str(file), "out": str(folder)}
         if scenario.simulation.pretrained is not None:
@@ -151,8 +157,7 @@ def _training_seconds(checkpoint: Checkpoint) -> float:
 
 
 def write_outputs(out: Path, plan: Plan, result: RunResult, results: dict[str, Checkpoint]) -> None:
-    """history.csv, model.safetensors, report.html, and last metrics.json: its presence says that the run is
-    finished."""
+    """model.safetensors, report.html, and last metrics.json: its presence says that the run is finished."""
     from common.report.page import (
         render_report,
     )  # matplotlib takes a second to import: not before the first round
@@ -166,36 +171,5 @@ def write_outputs(out: Path, plan: Plan, result: RunResult, results: dict[str, C
     }
     write_atomically(out / "model.safetensors", save(wire.model_part(federated.weights), metadata=metadata))
     histories = {arm: checkpoint.history for arm, checkpoint in results.items()}
-    write_atomically(out / "history.csv", history_csv(histories).encode())
     write_atomically(out / "report.html", render_report(plan, result, histories).encode())
     write_result(out, result)
-
-
-def history_csv(histories: Mapping[str, History]) -> str:
-    """One row a round and site: training and validation numbers."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(
-        [
-            "arm",
-            "round",
-            "site",
-            "n_train",
-            "train_loss",
-            "update_norm",
-            "train_s",
-            "validation_loss",
-            "validation_auroc",
-        ]
-    )
-    for arm, history in histories.items():
-        for report in history:
-            evaluated = report.evaluation.sites if report.evaluation else {}
-            for site, trained in sorted(report.sites.items()):
-                seen = evaluated.get(site, {})
-                rows.writerow([
-                    arm, report.round, site, int(trained[wire.N_EXAMPLES]), trained[wire.LOSS],
-                    trained[UPDATE_NORM],
-                    trained[wire.SECONDS], seen.get(wire.LOSS, ""), seen.get(wire.AUROC, ""),
-                ])  # fmt: skip
-    return text.getvalue()

@@ -36,6 +36,7 @@ def test_three_sites_on_loopback_end_with_the_weights_of_the_simulation(deployme
     assert expected.keys() == found.keys()
     assert all(np.array_equal(expected[k], found[k]) for k in expected)
     assert not any(report["failed"] for report in history)
+    assert len((d.server.runs / name / "history.csv").read_text().splitlines()) == 1 + 3 * 3
     n_bytes = sum(report["bytes_down"] + report["bytes_up"] for report in history)
     whole = 3 * 3 * 3 * sum(w.nbytes for w in found.values())  # rounds, sites, twice down and once up
     assert n_bytes < (0.3 if codec == "int4" else 1.2) * whole
