@@ -84,6 +84,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys((LOSS, *calibration.NUMBERS), (0.0, MAX_LOSS)),
 }  # fmt: skip
 """What a number may be, where it is known; all others are counts of patients."""
+MAX_JUDGED_LOSS = 16.2
+"""Of an evaluation, whose probabilities are held to 1e-7 from 0 and 1: -ln(1e-7) = 16.12."""
 MAX_TEXT, MAX_REASON, LONGEST = 200, 400, {PLAN: 1_000_000, FINAL: 500_000}
 """Characters of a text, and of the reason in an error reply."""
 
@@ -231,6 +233,8 @@ def check_numbers(content: RecordDict, names: tuple[str, ...]) -> Numbers:
         raise WireError(f"found {N_EXAMPLES} = {n}, expected a whole number from 1 to {MAX_EXAMPLES}")
     for name in names:
         low, high = RANGES.get(name, (0.0, MAX_EXAMPLES))
+        if name == LOSS and AUROC in names:
+            high = MAX_JUDGED_LOSS
         if not (low <= numbers[name] <= high or math.isnan(numbers[name])):
             raise WireError(f"found {name} = {numbers[name]:.4g}, expected {low:g} to {high:g}")
     return {name: float(value) for name, value in numbers.items()}

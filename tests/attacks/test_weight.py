@@ -134,7 +134,7 @@ def test_a_site_that_declares_nothing_counts_for_nothing(tmp_path, of_the_other_
     "judged",
     [
         {wire.AUROC: 7.0}, {wire.BRIER: -3.0}, {wire.AUROC_SE: 1e200}, {wire.LOSS: math.inf}, {wire.N_EXAMPLES: 2**24},
-        {wire.AUROC: -math.inf}, {"more": 1.0},
+        {wire.AUROC: -math.inf}, {wire.LOSS: 17.0}, {"more": 1.0},
     ],
 )  # fmt: skip
 def test_a_verdict_out_of_its_range_is_nobody_s(tmp_path, judged):
@@ -145,7 +145,7 @@ def test_a_verdict_out_of_its_range_is_nobody_s(tmp_path, judged):
 
 
 @pytest.mark.parametrize(
-    "lie", [lambda k: 0.0, lambda k: 1e6, lambda k: 1e6 * (k != 5), lambda k: 1e6 * (k > 1)]
+    "lie", [lambda k: 0.0, lambda k: 16.0, lambda k: 16.0 * (k != 5), lambda k: 16.0 * (k > 1)]
 )
 @pytest.mark.parametrize("declared", [{}, {wire.N_VALIDATION: 2**24}])
 def test_a_site_that_lies_about_its_loss_does_not_choose_the_round(tmp_path, lie, declared):
