@@ -15,7 +15,7 @@ from client.worker import answer, make_context
 from common import wire
 from common.errors import WireError
 from common.models import build_model
-from common.plan import Privacy, Training
+from common.plan import Codec, Privacy, Training
 from tests.helpers.plans import small_plan
 
 PLAN = small_plan(
@@ -129,3 +129,29 @@ def test_the_federation_goes_on_without_a_site_whose_budget_is_spent(federation,
     ]
     assert "privacy budget" in done.history[1].failed["site-1"]
     assert all(r.evaluation is None for r in done.history)
+
+
+def test_under_a_codec_the_noise_comes_first_and_the_account_is_the_same(federation, tmp_path):
+    from server.rounds import RoundLoop, Silent
+    from simulation.grid import SequentialGrid
+
+    spent, norms = [], []
+    for codec in ("none", "int4"):
+        plan = PLAN.model_copy(update={"codec": Codec(name=codec)})
+        nodes = [
+            {
+                **node,
+                "ledger": str(tmp_path / f"{codec}-{k}.sqlite"),
+                "memory": str(tmp_path / f"{codec}-{k}"),
+            }
+            for k, node in enumerate(federation(plan, 2, 40))
+        ]
+        model = build_model(plan)
+        grid, schema = SequentialGrid(app, nodes), wire.Schema.of(model)
+        done = RoundLoop(grid, plan, schema, tmp_path / codec, Silent()).run(wire.get_weights(model))
+        assert not any(report.failed for report in done.history)
+        norms.append([numbers["update_norm"] for report in done.history for numbers in report.sites.values()])
+        spent.append([Ledger(tmp_path / f"{codec}-{k}.sqlite").history() for k in range(2)])
+    assert spent[0] == spent[1]
+    # Noise of this size is most of an update: rounding to 15 levels adds a little, the noise is there all the same.
+    assert norms[1] == pytest.approx(norms[0], rel=0.5)
