@@ -72,8 +72,11 @@ def test_a_crash_of_the_training_costs_one_reply_and_not_the_agent(deployment):
     assert sorted(history[-1]["sites"]) == ["site-1", "site-2"]
 
 
-def test_server_and_sites_killed_at_once_resume_to_the_weights_of_an_undisturbed_run(deployment, tmp_path):
-    plan = slow_plan(federation=Federation(quorum=1.0, deadline_s=120.0))
+@pytest.mark.parametrize("codec", ["none", "int4"])
+def test_server_and_sites_killed_at_once_resume_to_the_weights_of_an_undisturbed_run(
+    deployment, tmp_path, codec
+):
+    plan = slow_plan(federation=Federation(quorum=1.0, deadline_s=120.0), codec={"name": codec})
     d = deployment(3, plan)
     d.up(*NAMES)
     name = d.run()
