@@ -35,7 +35,7 @@ from common.handover import MODEL
 from common.methods import Stays
 from common.models import CNNLSTM, build_model
 from common.models.pretrained import starting_weights
-from common.plan import Plan
+from common.plan import Plan, canonical_json
 from common.results.final import answer_text
 from common.scores import Predictions
 
@@ -112,7 +112,16 @@ def _stamp(cohort: Path) -> tuple[int, int]:
         return 0, 0  # opening it says what is wrong
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=2)
+def _model_of(plan: str, device: torch.device) -> tuple[CNNLSTM, wire.Schema]:
+    """A model to load weights into, and what crosses of it; `plan` is canonical JSON. Sites of one process
+    that train under one plan share it: every message brings its weights."""
+    agreed = Plan.model_validate_json(plan)
+    model = build_model(agreed).to(device)
+    return model, wire.Schema.exchanged(agreed, model)
+
+
+@lru_cache(maxsize=1024)
 def _open_site(config: SiteConfig, stamps: tuple[tuple[int, int], ...]) -> Site:
     """A warm site is one for as long as its configuration and its cohorts on disk (`stamps`) are the same."""
     plan = load_yaml(config.plan, Plan)
@@ -124,8 +133,8 @@ def _open_site(config: SiteConfig, stamps: tuple[tuple[int, int], ...]) -> Site:
         )
     require_trainable(cohort, plan.split, max(plan.min_patients, config.min_patients), config.site)
     device = choose_device(config.device)
-    model = build_model(plan).to(device)
-    return Site(config, plan, cohort, device, model, wire.Schema.exchanged(plan, model))
+    model, schema = _model_of(canonical_json(plan.model_dump(mode="json")), device)
+    return Site(config, plan, cohort, device, model, schema)
 
 
 @app.query()

@@ -14,6 +14,7 @@ their own and borrow torch and Flower from this one.
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -131,8 +132,9 @@ def pss(process: Path) -> int:
     return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
-def measure(name: str, python: str, job: Path) -> dict[str, float]:
-    """One run: seconds of it all, of a warm round, bytes at the peak, and how well its model fits."""
+def measure(name: str, python: str, job: Path, limit_s: float) -> dict[str, float] | None:
+    """One run: seconds of it all, of a warm round, bytes at the peak, and how well its model fits; None where
+    it failed or took longer than `limit_s`."""
     with tempfile.TemporaryDirectory() as place:
         work, mark = Path(place), f"{name}-{time.time_ns()}"
         variables = {
@@ -143,18 +145,22 @@ def measure(name: str, python: str, job: Path) -> dict[str, float]:
         memory = Memory(mark)
         memory.start()
         began = time.time()
-        done = subprocess.run(
-            [python, str(HERE / SYSTEMS[name]), str(job), str(work)],
-            env=variables,
-            cwd=work,
-            capture_output=True,
-            text=True,
-        )
+        command = [python, str(HERE / SYSTEMS[name]), str(job), str(work)]
+        try:
+            done = subprocess.run(
+                command, env=variables, cwd=work, capture_output=True, text=True, timeout=limit_s
+            )
+            problem = done.stderr[-3000:] if done.returncode else ""
+        except subprocess.TimeoutExpired:
+            problem = f"not finished after {limit_s:g} s"
         wall = time.time() - began
         memory.ended.set()
         memory.join()
-        if done.returncode != 0 or not (work / "model.pt").exists():
-            raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+        for process in marked(memory.mark):  # what it left behind
+            os.kill(int(process.name), signal.SIGKILL)
+        if problem or not (work / "model.pt").exists():
+            print(f"{name} failed: {problem}", file=sys.stderr)
+            return None
         ends = [float(line) for line in (work / "ends.txt").read_text().split()]
         warm = np.diff(ends)[WARM_UP - 1 :]
         return {
@@ -184,32 +190,33 @@ def fit(job: Path, work: Path) -> float:
     return float(sum(losses)) / sum(len(labels) for _, labels in sites)
 
 
-def compare(
-    n_sites: int, names: list[str], places: Path, rounds: int, repeats: int
-) -> dict[str, dict[str, float]]:
+Found = dict[str, float | int | str]
+
+
+def compare(n_sites: int, names: list[str], places: Path, asked: argparse.Namespace) -> dict[str, Found]:
     """All systems at one number of sites, taking turns."""
     with tempfile.TemporaryDirectory() as folder:
-        make_job(Path(folder), n_sites, rounds)
+        make_job(Path(folder), n_sites, asked.rounds)
         found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-        for _ in range(repeats):
+        for _ in range(asked.repeats):
             for name in names:
-                found[name].append(measure(name, environment(name, places), Path(folder)))
-                numbers = {k: round(v, 3) for k, v in found[name][-1].items()}
-                print(n_sites, name, numbers, file=sys.stderr)
-    medians = {
-        name: {key: statistics.median(one[key] for one in values) for key in values[0]}
-        for name, values in found.items()
-    }
-    floor = medians["plain"]
-    return {
-        name: {f"{key}_ratio": round(own[key] / floor[key], 3) for key in ("wall", "warm_round", "memory")}
-        | {
-            "wall_s": round(own["wall"], 1),
-            "memory_mb": round(own["memory"] / 1e6),
-            "loss": round(own["loss"], 3),
-        }
-        for name, own in medians.items()
-    }
+                one = measure(name, environment(name, places), Path(folder), asked.limit)
+                print(n_sites, name, one and {k: round(v, 3) for k, v in one.items()}, file=sys.stderr)
+                found[name] += [one] if one else []
+    return {name: summary(values, found["plain"], asked.repeats) for name, values in found.items()}
+
+
+def summary(values: list[dict[str, float]], plain: list[dict[str, float]], repeats: int) -> Found:
+    """Medians, as ratios to the floor's, and how many of the runs ended well."""
+    finished: Found = {"finished": f"{len(values)} of {repeats}"}
+    if not values or not plain:
+        return finished
+    own, floor = (
+        {key: statistics.median(one[key] for one in runs) for key in runs[0]} for runs in (values, plain)
+    )
+    ratios = {f"{key}_ratio": round(own[key] / floor[key], 3) for key in ("wall", "warm_round", "memory")}
+    sizes = {"wall_s": round(own["wall"], 1), "memory_mb": round(own["memory"] / 1e6)}
+    return {**ratios, **sizes, "loss": round(own["loss"], 3), **finished}
 
 
 def main() -> None:
@@ -219,13 +226,14 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds after which a run is given up")
     parser.add_argument("--environments", type=Path, help="where peers are installed; kept, by default not")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     names = ["plain", *(name for name in asked.systems if name != "plain")]
     with tempfile.TemporaryDirectory() as place:
         places = asked.environments or Path(place)
-        found = {str(n): compare(n, names, places, asked.rounds, asked.repeats) for n in asked.sites}
+        found = {str(n): compare(n, names, places, asked) for n in asked.sites}
     if asked.json:
         print(json.dumps(found))
         return
