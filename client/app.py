@@ -56,7 +56,7 @@ class Site:
     @classmethod
     def of(cls, context: Context) -> "Site":
         config = SiteConfig.from_node(context.node_config)
-        return _open_site(config, tuple(_stamp(folder) for folder in config.cohorts))
+        return _open_site(config, tuple(_stamp(folder / "cohort.json") for folder in config.cohorts))
 
     def weights_in(self, content: RecordDict, first: int = 1) -> wire.Weights:
         """The weights of a request, checked against the approved plan.
@@ -103,13 +103,21 @@ class Site:
             raise WireError(f"the server runs plan {asked[:12]}, this site approved {self.plan.sha256[:12]}")
 
 
-def _stamp(cohort: Path) -> tuple[int, int]:
-    """Another one when the cohort was replaced: by a new ingest, or because a patient was forgotten."""
+def _stamp(file: Path) -> tuple[int, int]:
+    """Another one when the file was replaced: a cohort's by a new ingest, or because a patient was
+    forgotten."""
     try:
-        state = (cohort / "cohort.json").stat()
+        state = file.stat()
         return state.st_mtime_ns, state.st_ino
     except OSError:
         return 0, 0  # opening it says what is wrong
+
+
+@lru_cache(maxsize=2)
+def _plan_of(file: Path, stamp: tuple[int, int]) -> Plan:
+    """Sites of one process that train under one plan read it once; `stamp` is another when it was
+    replaced."""
+    return load_yaml(file, Plan)
 
 
 @lru_cache(maxsize=2)
@@ -124,7 +132,7 @@ def _model_of(plan: str, device: torch.device) -> tuple[CNNLSTM, wire.Schema]:
 @lru_cache(maxsize=1024)
 def _open_site(config: SiteConfig, stamps: tuple[tuple[int, int], ...]) -> Site:
     """A warm site is one for as long as its configuration and its cohorts on disk (`stamps`) are the same."""
-    plan = load_yaml(config.plan, Plan)
+    plan = _plan_of(config.plan, _stamp(config.plan))
     cohort = Cohort.open(*config.cohorts)
     if cohort.contract != plan.input or cohort.findings != plan.findings:
         raise DataError(

@@ -122,7 +122,7 @@ class Schema:
     @property
     def n_bytes(self) -> int:
         """Bytes of one set of weights, without Flower's headers."""
-        return 4 * sum(int(np.prod(shape)) for shape in self.shapes.values())
+        return 4 * sum(math.prod(shape) for shape in self.shapes.values())
 
     @property
     def packed_bytes(self) -> int:
@@ -212,7 +212,14 @@ def set_weights(model: "nn.Module", weights: Mapping[str, NDArray[np.float32]]) 
     passed over."""
     import torch
 
-    model.load_state_dict({name: torch.tensor(w) for name, w in model_part(weights).items()})
+    given, state = model_part(weights), model.state_dict()
+    if given.keys() != state.keys():
+        raise KeyError(f"found {len(given)} tensors, expected the model's {len(state)}")
+    with torch.no_grad():  # in place of load_state_dict, which takes twice as long
+        for name, tensor in state.items():
+            if given[name].shape != tuple(tensor.shape):
+                raise ValueError(f"tensor {name}: found {given[name].shape}, expected {tuple(tensor.shape)}")
+            tensor.copy_(torch.tensor(given[name]))
 
 
 def check_numbers(content: RecordDict, names: tuple[str, ...]) -> Numbers:
