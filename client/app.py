@@ -82,7 +82,7 @@ class Site:
         if self.config.memory is None:
             raise DataError(f"the plan has the codec {self.plan.codec.name}, and the node no folder (memory)")
         folder = self.config.memory / wire.get_text(content, wire.RUN)
-        return CodedRun(coder, folder, self._start)
+        return CodedRun(coder, folder, self._start, self.cohort.fingerprint)
 
     def _start(self) -> wire.Weights:
         """The weights that the plan begins with; empty where only the server has them."""

@@ -4,6 +4,7 @@ owes.
 Both lie on the disk, so that a restart changes nothing. Neither ever leaves.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ class CodedRun:
     """Of this run; made when it is needed."""
     start: Callable[[], Weights]
     """The weights that the plan begins with; empty where only the server has them."""
+    cohort: str
+    """Fingerprint of whom the updates are trained on."""
 
     def holds(self) -> str:
         """Identity of the weights that lie here; empty if there are none."""
@@ -82,8 +85,12 @@ class CodedRun:
 
     def sent(self, update: Weights, site: str, seed: int, round: int) -> ArrayRecord:
         """The update with what is owed from the rounds before, coded; what coding loses of it is owed next.
-        Asked for the same round again, it is the same."""
-        memory = SiteMemory(self.folder / OWED)
+        Asked for the same round again, it is the same. Where the cohort is another one now, nothing is owed:
+        a patient who was forgotten is in no update that leaves later."""
+        kept = self.folder / OWED / self.cohort[:16]
+        for other in set((self.folder / OWED).glob("*")) - {kept}:
+            shutil.rmtree(other)
+        memory = SiteMemory(kept)
         owed = memory.before(round)
         whole = {name: value + owed[name] for name, value in update.items()} if owed else update
         payload, told = self.coder.encode(whole, numpy_generator(seed, "codec", site, round))

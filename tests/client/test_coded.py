@@ -16,6 +16,7 @@ PLAN = small_plan(codec={"name": "int4"})
 START = starting_weights(PLAN, None)
 SCHEMA = wire.Schema({name: w.shape for name, w in START.items()})
 CODER = Coder.of(PLAN, SCHEMA)
+COHORT = "c" * 64
 
 
 def drawn(seed):
@@ -40,7 +41,7 @@ def same(one, other):
 
 @pytest.fixture
 def here(tmp_path):
-    return CodedRun(CODER, tmp_path / "run", lambda: START)
+    return CodedRun(CODER, tmp_path / "run", lambda: START, COHORT)
 
 
 def test_it_begins_with_the_plan_s_weights_and_follows_step_by_step(here, tmp_path):
@@ -51,7 +52,7 @@ def test_it_begins_with_the_plan_s_weights_and_follows_step_by_step(here, tmp_pa
     for seed in (1, 2, 3):
         after, arrays = step(weights, seed)
         assert same(here.received(request(after, arrays, identity(weights))), after)
-        again = CodedRun(CODER, tmp_path / "run", lambda: START)  # a restart
+        again = CodedRun(CODER, tmp_path / "run", lambda: START, COHORT)  # a restart
         assert again.holds() == identity(after)
         assert same(again.received(request(after)), after)
         weights = after
@@ -65,7 +66,7 @@ def test_whole_weights_are_taken_whatever_lies_here(here):
 
 @pytest.mark.parametrize("spoilt", [b"", b"rubbish", None])
 def test_what_lies_here_and_cannot_be_read_comes_whole(tmp_path, spoilt):
-    here = CodedRun(CODER, tmp_path / "run", dict)
+    here = CodedRun(CODER, tmp_path / "run", dict, COHORT)
     first = drawn(1)
     here.received(request(first, wire.pack(first)))
     if spoilt is None:
@@ -105,10 +106,19 @@ def test_a_server_that_lies_about_weights_is_refused_and_changes_nothing(here, l
 
 def test_asked_for_a_round_again_it_sends_the_same(here, tmp_path):
     sent = [here.sent(drawn(k), "here", 5, k) for k in (1, 2, 3)]
-    again = CodedRun(CODER, tmp_path / "run", lambda: START).sent(drawn(3), "here", 5, 3)
+    again = CodedRun(CODER, tmp_path / "run", lambda: START, COHORT).sent(drawn(3), "here", 5, 3)
     assert CODER.payload_of(again) == CODER.payload_of(sent[2])
-    fresh = CodedRun(CODER, tmp_path / "other", lambda: START).sent(drawn(3), "here", 5, 3)
+    fresh = CodedRun(CODER, tmp_path / "other", lambda: START, COHORT).sent(drawn(3), "here", 5, 3)
     assert CODER.payload_of(fresh) != CODER.payload_of(sent[2])  # that one owes nothing
+
+
+def test_of_a_cohort_that_was_changed_nothing_is_owed_any_more(here, tmp_path):
+    """Somebody was forgotten: what training on them left to be told does not leave with the next update."""
+    here.sent(drawn(1), "here", 5, 1)
+    changed = CodedRun(CODER, tmp_path / "run", lambda: START, "d" * 64).sent(drawn(2), "here", 5, 2)
+    fresh = CodedRun(CODER, tmp_path / "fresh", lambda: START, "d" * 64).sent(drawn(2), "here", 5, 2)
+    assert CODER.payload_of(changed) == CODER.payload_of(fresh)
+    assert [folder.name for folder in (tmp_path / "run" / "owed").iterdir()] == ["d" * 16]
 
 
 def test_what_is_told_and_owed_is_what_was_trained(here):
