@@ -3,6 +3,7 @@ pynetdicom."""
 
 import contextlib
 import logging
+import math
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -79,6 +80,8 @@ SOME_FAILED = 0xB000
 TIMEOUT_S = 30.0
 Keep = Callable[[str, str, bytes], None]
 """Takes a Study Instance UID, a SOP Instance UID and a DICOM file."""
+MAX_FIND_BYTES = 256 * 2**20
+"""Of all answers to one question: MAX_ANSWERS of some 2 kB."""
 QUIET_S = 5.0
 """How long after C-MOVE's last word an image may still be on its way."""
 
@@ -104,6 +107,7 @@ class DimseArchive:
         self._peer, self._receiver = peer, receiver
         self._association: Association | None = None
         self._keep: Keep = refuse
+        self._left = math.inf  # bytes that may still arrive
         self._ae = AE(peer.own_title)
         self._ae.acse_timeout = self._ae.dimse_timeout = self._ae.network_timeout = (
             self._ae.connection_timeout
@@ -177,7 +181,7 @@ class DimseArchive:
             association.release()
 
     def _find(self, asked: Dataset) -> list[Dataset]:
-        with self._associated() as association:
+        with self._associated() as association, self._bounded():
             answers = []
             for status, answer in association.send_c_find(asked, StudyRootQueryRetrieveInformationModelFind):
                 answers.append((status, answer))
@@ -189,6 +193,25 @@ class DimseArchive:
         if None in pending:
             raise Refused("an answer that cannot be read")
         return [answer for answer in pending if answer is not None]
+
+    @contextlib.contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """While a question is answered: what arrives is counted, and cut off before it fills the memory."""
+        self._left = MAX_FIND_BYTES
+        try:
+            yield
+        finally:
+            cut_off, self._left = self._left < 0, math.inf
+            if cut_off:
+                self._association = None
+                raise Refused(f"more than {MAX_FIND_BYTES // 2**20} MiB of answers to one question")
+
+    def _count(self, event: evt.Event) -> None:
+        """Of each piece that arrives. The connection is closed under the association: an abort would wait for
+        a peer that still sends."""
+        self._left -= len(event.data)
+        if self._left < 0 and (connection := event.assoc.dul.socket) is not None:
+            connection.close()
 
     def _get(self, asked: Dataset, study: str, store: Store) -> None:
         def keep(of: str, image: str, file: bytes) -> None:
@@ -242,6 +265,7 @@ class DimseArchive:
             evt_handlers=[
                 (evt.EVT_C_STORE, _handler(lambda *arrived: self._keep(*arrived))),
                 (evt.EVT_CONN_OPEN, _without_delay),
+                (evt.EVT_DATA_RECV, self._count),
             ],
         )
         self._require_established(association)

@@ -34,6 +34,7 @@ class Pacs:
     announced: int | None = None
     broken: bool = False
     repeats: int = 1
+    padding: int = 0
 
     def find(self, event):
         asked = event.identifier
@@ -44,6 +45,8 @@ class Pacs:
             if not self.broken:
                 setattr(answer, key, uid)
                 answer.PatientID, answer.Modality = "P1 ", "CR"
+                if self.padding:
+                    answer.add_new(0x00091001, "OB", b"\0" * self.padding)
                 if self.announced:
                     answer.NumberOfSeriesRelatedInstances = self.announced
             yield 0xFF00, answer
@@ -111,6 +114,17 @@ def test_answers_without_what_was_asked_for_are_none(pacs):
     with DimseArchive(pacs.peer) as archive:
         assert list(archive.studies("patient", "P1")) == []
         assert archive.series("1.2", ("CR",)) == []
+
+
+def test_a_huge_answer_is_cut_off_while_it_arrives_and_the_next_question_is_answered(pacs, monkeypatch):
+    """One data set without end would fill the memory before anybody could look at it."""
+    monkeypatch.setattr(dimse, "MAX_FIND_BYTES", 2**21)
+    pacs.objects, pacs.padding = [film("1.3.1")], 2**26
+    with DimseArchive(pacs.peer) as archive:
+        with pytest.raises(Refused, match="more than 2 MiB of answers"):
+            list(archive.studies("patient", "P1"))
+        pacs.padding = 0
+        assert list(archive.studies("patient", "P1")) == [("1.2", "P1")]
 
 
 def test_endless_answers_are_cut_off(pacs, monkeypatch):
