@@ -22,6 +22,8 @@ TOO_LONG = ("HTTP 400", "HTTP 413", "HTTP 422")
 """How a service refuses a page for its length; what it forbids it forbids in any length."""
 MAX_BYTES, LONGEST_S = 2 * 2**30, 600.0
 """Of one answer: an enhanced CT is the largest."""
+MAX_LIST_BYTES = 64 * 2**20
+"""Of a page of answers in JSON, which unfolded is many times as large."""
 TIMEOUT_S = 30.0
 
 
@@ -133,11 +135,12 @@ class BoundedSession(requests.Session):
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """As `requests` does, the whole body read. Raises a RequestException beyond the bounds."""
         response = super().send(request, **{**kwargs, "stream": True})
+        most = MAX_LIST_BYTES if "json" in request.headers.get("Accept", "") else MAX_BYTES
         until, parts, n = time.monotonic() + LONGEST_S, [], 0
         for part in response.iter_content(1 << 16):
             parts.append(part)
             n += len(part)
-            if n > MAX_BYTES or time.monotonic() > until:
+            if n > most or time.monotonic() > until:
                 response.close()
                 raise requests.exceptions.ContentDecodingError("an answer without an end")
         response._content = b"".join(parts)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlparse
 
 import numpy as np
 import pytest
+import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -168,10 +169,22 @@ def test_a_bad_image_costs_itself_and_is_named(service, caplog):
 
 
 def test_an_answer_without_an_end_is_cut_off(service, monkeypatch):
-    monkeypatch.setattr(dicomweb, "MAX_BYTES", 1000)
+    monkeypatch.setattr(dicomweb, "MAX_LIST_BYTES", 1000)
     service.body = b" " * 100_000
     with pytest.raises(Refused, match="ContentDecodingError"):
         service.archive.series("1.2", ("CT",))
+
+
+def test_an_image_may_be_longer_than_a_list(service, monkeypatch):
+    monkeypatch.setattr(dicomweb, "MAX_LIST_BYTES", 1000)
+    service.files = {"1.3.1": b"x" * 100_000}
+    url = f"http://127.0.0.1:{service.server.server_address[1]}/studies/1.2/series/1.3/instances/1.3.1"
+    whole = dicomweb.BoundedSession().get(
+        url, headers={"Accept": 'multipart/related; type="application/dicom"'}
+    )
+    assert len(whole.content) > 100_000
+    with pytest.raises(requests.exceptions.ContentDecodingError, match="without an end"):
+        dicomweb.BoundedSession().get(url, headers={"Accept": "application/dicom+json"})
 
 
 def test_endless_pages_are_cut_off(service, monkeypatch):
