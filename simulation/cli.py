@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from pydantic_core import PydanticSerializationError
 from rich.console import Console
 
 from common.errors import RunError
@@ -72,7 +73,9 @@ def _run(scenario: "Scenario", out: Path) -> "RunResult":
     try:
         with make_progress(console) as progress:
             return simulate(scenario, out, lambda arm: ArmProgress(progress, arm, scenario.rounds))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, PydanticSerializationError) as e:
+        if "KeyboardInterrupt" not in repr(e):  # pydantic wraps a Ctrl-C that falls into a plan's hash
+            raise
         console.print(f"stopped. Go on with: pneumofed simulate --out {out} --resume", highlight=False)
         raise typer.Exit(130) from None
     except RunError as e:
