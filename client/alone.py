@@ -137,8 +137,7 @@ class Piece:
 
 def alone_plan(plan: Plan) -> Plan:
     """What a hospital would train without a federation: plain training, without the noise that protects from
-    others,
-    and with nothing to send."""
+    others and with nothing to send."""
     return plan.model_copy(
         update={
             "strategy": Strategy(),

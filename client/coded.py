@@ -48,25 +48,23 @@ class CodedRun:
         Raises:
             WireError: they are not what the server says they are, or a difference to others than lie here.
         """
-        wanted, arrays, held = (
-            wire.get_identity(content, wire.WEIGHTS),
-            wire.get_arrays(content),
-            self._held(),
-        )
-        if held and identity(held) == wanted:
+        wanted, held = wire.get_identity(content, wire.WEIGHTS), self._held()
+        base = identity(held) if held else ""
+        if base and base == wanted:
             return self.coder.schema.check(held)
-        weights = self._read(arrays, content, held)
+        weights = self._read(content, held, base)
         if identity(weights) != wanted:
             raise WireError("the weights that came are not those that the server names")
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / HELD, save(weights))
         return weights
 
-    def _read(self, arrays: ArrayRecord, content: RecordDict, held: Weights) -> Weights:
+    def _read(self, content: RecordDict, held: Weights, base: str) -> Weights:
+        """What came, whole or as a difference to what lies here, whose identity is `base`."""
+        arrays = wire.get_arrays(content)
         if wire.PACKED in arrays:
             return self.coder.schema.unpack(arrays)
-        base = wire.get_identity(content, wire.BASE) if CODED in arrays else ""
-        if not base or not held or identity(held) != base:
+        if not base or CODED not in arrays or wire.get_identity(content, wire.BASE) != base:
             raise WireError(
                 "this site does not hold the weights that the server took it to hold; they come whole next "
                 "time"

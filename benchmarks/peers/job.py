@@ -1,6 +1,6 @@
 """The job that all systems do: the same model, the same images at the same sites, as many steps of SGD.
 
-Needs torch, numpy and the model alone: what else a system loads is its own.
+Needs torch, numpy, safetensors and the model alone: what else a system loads is its own.
 """
 
 import time
@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import save_file
 from torch import nn
 
 from common.config import load_yaml
 from common.models import CNNLSTM, build_model
 from common.plan import Plan
 
-ENDS, MODEL = "ends.txt", "model.pt"
+ENDS, MODEL = "ends.txt", "model.safetensors"
 """When each round ended, in seconds, and the last weights, in the folder in which a system works."""
-Weights = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -88,4 +88,4 @@ def round_ended(work: Path) -> None:
 
 def finished(work: Path, weights: dict[str, Any]) -> None:
     """Leave the last weights, for a look whether the work was done."""
-    torch.save({name: torch.as_tensor(np.asarray(w)) for name, w in weights.items()}, work / MODEL)
+    save_file({name: np.ascontiguousarray(w, np.float32) for name, w in weights.items()}, work / MODEL)

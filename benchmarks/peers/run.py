@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from common.config import dump_yaml, validate
 from simulation.scenario import Scenario
@@ -158,7 +159,7 @@ def measure(name: str, python: str, job: Path, limit_s: float) -> dict[str, floa
         memory.join()
         for process in marked(memory.mark):  # what it left behind
             os.kill(int(process.name), signal.SIGKILL)
-        if problem or not (work / "model.pt").exists():
+        if problem or not (work / "model.safetensors").exists():
             print(f"{name} failed: {problem}", file=sys.stderr)
             return None
         ends = [float(line) for line in (work / "ends.txt").read_text().split()]
@@ -177,7 +178,7 @@ def fit(job: Path, work: Path) -> float:
 
     made = Job(job)
     model = made.model()
-    model.load_state_dict(torch.load(work / "model.pt", weights_only=True))
+    model.load_state_dict(load_file(work / "model.safetensors"))
     model.eval()
     with torch.no_grad():
         sites = [read(site) for site in made.sites]
