@@ -32,6 +32,22 @@ class Series:
             )
 
 
+class Studies:
+    """How many series each study has by the PACS's own word, as far as it was asked and says."""
+
+    def __init__(self) -> None:
+        self._n_series: dict[str, int] = {}
+
+    def note(self, study: str, n_series: object) -> None:
+        if (n := whole_number(n_series)) is not None:
+            self._n_series[study] = n
+
+    def require_whole(self, study: str, n_listed: int) -> None:
+        """Raises Refused if fewer series are listed, of all modalities, than the PACS says."""
+        if n_listed < (n := self._n_series.get(study, 0)):
+            raise Refused(f"the PACS says that a study has {n} series, and lists {n_listed}")
+
+
 MAX_ANSWERS = 100_000
 """Answers to one question: no patient has so many studies, no series so many images."""
 

@@ -10,13 +10,13 @@ import requests
 from dicomweb_client import DICOMwebClient
 from pydicom import Dataset
 
-from client.pacs.archive import MAX_ANSWERS, Refused, Series, Store, Unreachable, whole_number
+from client.pacs.archive import MAX_ANSWERS, Refused, Series, Store, Studies, Unreachable, whole_number
 
 log = logging.getLogger("pneumofed.pull")
 T = TypeVar("T")
 KEYWORDS = {"patient": "PatientID", "study": "StudyInstanceUID", "accession": "AccessionNumber"}
 STUDY, PATIENT, MODALITY, SERIES, IMAGE = "0020000D", "00100020", "00080060", "0020000E", "00080018"
-IN_SERIES = "00201209"  # NumberOfSeriesRelatedInstances
+IN_STUDY, IN_SERIES = "00201206", "00201209"  # NumberOfStudyRelatedSeries, NumberOfSeriesRelatedInstances
 PAGE, SMALLEST_PAGE = 1000, 8
 TOO_LONG = ("HTTP 400", "HTTP 413", "HTTP 422")
 """How a service refuses a page for its length; what it forbids it forbids in any length."""
@@ -43,21 +43,31 @@ class DicomwebArchive:
         self._client = DICOMwebClient(url, session=session, timeout=TIMEOUT_S)
         self._client.set_http_retry_params(retry=False)  # pull.py does
         self._limit = PAGE
+        self._studies = Studies()
 
     def studies(self, key: str, value: str) -> Iterator[tuple[str, str]]:
         """A value of odd length lies in files with a space behind it, and some services look for it so."""
         for asked in (value, f"{value} ") if len(value) % 2 else (value,):
-            filters = {KEYWORDS[key]: asked}
-            answers = list(self._search(STUDY, self._client.search_for_studies, search_filters=filters))
-            yield from ((_value(answer, STUDY), _value(answer, PATIENT)) for answer in answers)
+            answers = list(
+                self._search(
+                    STUDY,
+                    self._client.search_for_studies,
+                    search_filters={KEYWORDS[key]: asked},
+                    fields=[IN_STUDY],
+                )
+            )
+            for answer in answers:
+                self._studies.note(_value(answer, STUDY), _value(answer, IN_STUDY))
+                yield _value(answer, STUDY), _value(answer, PATIENT)
             if answers:
                 return
 
     def series(self, study: str, modalities: tuple[str, ...]) -> list[Series]:
         fields = [MODALITY, IN_SERIES]
-        answers = self._search(
-            SERIES, self._client.search_for_series, study_instance_uid=study, fields=fields
+        answers = list(
+            self._search(SERIES, self._client.search_for_series, study_instance_uid=study, fields=fields)
         )
+        self._studies.require_whole(study, len(answers))
         return sorted(
             (self._series(study, answer) for answer in answers if _value(answer, MODALITY) in modalities),
             key=lambda series: series.uid,

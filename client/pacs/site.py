@@ -23,7 +23,7 @@ from common.logs import log_to
 from common.plan import Plan
 
 if TYPE_CHECKING:
-    from client.pacs.dimse import Keep, Receiver
+    from client.pacs.receiver import Keep, Receiver
 
 
 @contextlib.contextmanager
@@ -137,7 +137,7 @@ def _archive(pacs: Pacs, receiver: "Receiver | None") -> Iterator[Archive]:
 @contextlib.contextmanager
 def _listening(folder: SiteFolder, pacs: Pacs, keep: "Keep | None") -> Iterator["Receiver"]:
     """Our receiver. It takes what the PACS sends: with `keep` everything, without only what we wait for."""
-    from client.pacs.dimse import Receiver, refuse
+    from client.pacs.receiver import Receiver, refuse
 
     assert pacs.title is not None
     with contextlib.ExitStack() as stack:

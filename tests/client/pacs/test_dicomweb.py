@@ -27,7 +27,7 @@ class Service:
 
     def __init__(self):
         self.n, self.cap, self.refuse_above, self.ignores_offset, self.padded = 5, None, None, False, False
-        self.announced, self.body, self.files, self.asked = None, None, {}, []
+        self.announced, self.n_series, self.body, self.files, self.asked = None, None, None, {}, []
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -71,7 +71,10 @@ class Service:
 
         if len(parts) == 1:
             stored = "P1 " if self.padded else "P1"
-            return [row(_0020000D="1.2", _00100020=stored)] if asked.get("PatientID") == stored else []
+            more = {"_00201206": self.n_series} if self.n_series else {}
+            return (
+                [row(_0020000D="1.2", _00100020=stored, **more)] if asked.get("PatientID") == stored else []
+            )
         if len(parts) == 3:
             more = {"_00201209": self.announced} if self.announced else {}
             return [row(_0020000E="1.3", _00080060="CT", **more), row(_0020000E="1.4", _00080060="SR")]
@@ -89,7 +92,7 @@ def servers():
 def service(servers):
     url, server = None, servers.server
     fresh = {"n": 5, "cap": None, "refuse_above": None, "ignores_offset": False, "padded": False}
-    servers.__dict__.update(fresh, announced=None, body=None, files={}, asked=[])
+    servers.__dict__.update(fresh, announced=None, n_series=None, body=None, files={}, asked=[])
     url = f"http://127.0.0.1:{server.server_port}"
     servers.archive = DicomwebArchive(url)
     return servers
@@ -127,6 +130,16 @@ def test_what_a_series_says_of_its_length_is_heard(service):
     (series,) = service.archive.series("1.2", ("CT",))
     with pytest.raises(Refused, match="says that a series has 250 images, and lists 5"):
         series.require_whole()
+
+
+def test_a_list_of_series_shorter_than_the_study_says_is_not_believed(service):
+    service.n_series = 2
+    assert list(service.archive.studies("patient", "P1")) == [("1.2", "P1")]
+    assert [series.uid for series in service.archive.series("1.2", ("CT",))] == ["1.3"]
+    service.n_series = 3
+    assert list(service.archive.studies("patient", "P1")) == [("1.2", "P1")]
+    with pytest.raises(Refused, match="says that a study has 3 series, and lists 2"):
+        service.archive.series("1.2", ("CT",))
 
 
 def test_an_id_is_found_with_its_padding_or_without(service):

@@ -32,6 +32,7 @@ class Pacs:
 
     objects: list[Dataset] = field(default_factory=list)
     announced: int | None = None
+    n_series: int | None = None
     broken: bool = False
     repeats: int = 1
     padding: int = 0
@@ -47,6 +48,8 @@ class Pacs:
                 answer.PatientID, answer.Modality = "P1 ", "CR"
                 if self.padding:
                     answer.add_new(0x00091001, "OB", b"\0" * self.padding)
+                if self.n_series:
+                    answer.NumberOfStudyRelatedSeries = self.n_series
                 if self.announced:
                     answer.NumberOfSeriesRelatedInstances = self.announced
             yield 0xFF00, answer
@@ -107,6 +110,28 @@ def test_a_series_says_how_long_it_is(pacs):
     pacs.objects, pacs.announced = [film("1.3.1")], 2
     with DimseArchive(pacs.peer) as archive, pytest.raises(Refused, match="has 2 images, and lists 1"):
         archive.series("1.2", ("CR",))[0].require_whole()
+
+
+def test_a_list_of_series_shorter_than_the_study_says_is_not_believed(pacs):
+    pacs.objects, pacs.n_series = [film("1.3.1")], 2
+    with DimseArchive(pacs.peer) as archive:
+        assert list(archive.studies("patient", "P1")) == [("1.2", "P1")]
+        with pytest.raises(Refused, match="says that a study has 2 series, and lists 1"):
+            archive.series("1.2", ("CR",))
+
+
+def test_a_huge_image_is_cut_off_while_it_arrives_and_the_next_one_comes(pacs, monkeypatch):
+    monkeypatch.setattr(dimse, "MAX_IMAGE_BYTES", 2**21)
+    (huge, small), stored = (film("1.3.1"), film("1.3.2")), {}
+    huge.add_new(0x00091001, "OB", b"\0" * 2**26)
+    with DimseArchive(pacs.peer) as archive:
+        pacs.objects = [huge]
+        (series,) = archive.series("1.2", ("CR",))
+        with pytest.raises(Refused, match="more than 2 MiB of one image"):
+            archive.fetch(series, series.images, stored.__setitem__)
+        pacs.objects = [small]
+        archive.fetch(series, series.images, stored.__setitem__)
+    assert set(stored) == {"1.3.2"}
 
 
 def test_answers_without_what_was_asked_for_are_none(pacs):
