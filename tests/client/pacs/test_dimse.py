@@ -1,10 +1,13 @@
 """C-FIND and C-GET against a PACS in this process that sends images only as they lie there."""
 
 import logging
+import os
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom import Dataset
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -13,16 +16,19 @@ from pydicom.uid import (
     JPEG2000Lossless,
     RLELossless,
 )
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt, service_class
+from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
 
 from client.pacs import dimse
-from client.pacs.archive import Refused
+from client.pacs.archive import Refused, Unreachable
 from client.pacs.dimse import DimseArchive, Peer
 from tests.helpers.dicom import image
 
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+FUZZ = int(os.environ.get("PNEUMOFED_FUZZ", "60"))
+"""Broken answers of a PACS; 2,000 before a release."""
 LEVELS = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
 
 
@@ -80,6 +86,14 @@ def film(uid, syntax=ExplicitVRLittleEndian, kind=ComputedRadiographyImageStorag
     ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = kind, uid
     if syntax != ExplicitVRLittleEndian:
         ds.compress(syntax, generate_instance_uid=False)
+    return ds
+
+
+def image_answer():
+    ds = Dataset()
+    ds.QueryRetrieveLevel, ds.Modality, ds.PatientID = "STUDY", "CR", "P1"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID = "1.2", "1.3", "1.3.1"
+    ds.NumberOfStudyRelatedSeries = ds.NumberOfSeriesRelatedInstances = 1
     return ds
 
 
@@ -157,3 +171,43 @@ def test_endless_answers_are_cut_off(pacs, monkeypatch):
     pacs.objects, pacs.repeats = [film("1.3.1")], 1000
     with DimseArchive(pacs.peer) as archive, pytest.raises(Refused, match="more than 10 answers"):
         list(archive.studies("patient", "P1"))
+
+
+ANSWER = encode(image_answer(), is_implicit_vr=True, is_little_endian=True)
+
+
+@st.composite
+def broken(draw):
+    """An answer with bytes changed, cut off, put in or at random."""
+    data = bytearray(ANSWER)
+    for _ in range(draw(st.integers(1, 4))):
+        where = draw(st.integers(0, len(data)))
+        kind = draw(st.sampled_from(["change", "cut", "insert"]))
+        if kind == "change" and where < len(data):
+            data[where] = draw(st.integers(0, 255))
+        elif kind == "cut":
+            del data[where : where + draw(st.integers(1, 20))]
+        else:
+            data[where:where] = draw(st.binary(min_size=1, max_size=12))
+    return draw(st.sampled_from([bytes(data), draw(st.binary(max_size=60))]))
+
+
+@pytest.mark.timeout(0)
+def test_any_data_set_is_an_answer_or_refused_and_the_next_question_is_answered(pacs):
+    pacs.objects = [film("1.3.1")]
+    with DimseArchive(pacs.peer) as archive:
+
+        @settings(max_examples=FUZZ, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(broken())
+        def holds(raw):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(service_class, "encode", lambda *_, **__: raw)
+                try:
+                    for study, patient in archive.studies("patient", "P1"):
+                        assert isinstance(study, str) and study  # noqa: PT018
+                        assert isinstance(patient, str)
+                except (Refused, Unreachable):
+                    pass
+            assert list(archive.studies("patient", "P1")) == [("1.2", "P1")]
+
+        holds()
