@@ -133,7 +133,7 @@ def networks():
 
 def test_a_site_cut_off_for_longer_than_the_deadline_comes_back(deployment, networks):
     a, b = networks
-    plan = slow_plan(rounds=6, federation=Federation(quorum=0.5, deadline_s=15.0))
+    plan = slow_plan(rounds=6, federation=Federation(quorum=0.5, deadline_s=8.0))
     d = deployment(2, plan, host="10.77.0.1", listen="10.77.0.1")
     for name in ("site-1", "site-2"):
         d.set(name, server=f"10.77.0.1:{d.port}")

@@ -21,6 +21,7 @@ from common.config import dump_yaml
 from common.plan import Plan
 from server.settings import ServerFolder
 from tests.helpers.cohorts import make_sequences
+from tests.helpers.commands import run_here
 
 
 def free_port() -> int:
@@ -62,7 +63,10 @@ class Deployment:
     def command(
         self, *args: str, timeout: float = 60, prefix: list[str] | None = None
     ) -> subprocess.CompletedProcess:
-        words = [*(prefix or []), sys.executable, "-m", "pneumofed.cli", *args]
+        """In this process; with a `prefix` in one of its own."""
+        if prefix is None:
+            return run_here(*args)
+        words = [*prefix, sys.executable, "-m", "pneumofed.cli", *args]
         return subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
 
     def must(self, *args: str, **kwargs) -> str:

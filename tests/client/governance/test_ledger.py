@@ -146,12 +146,12 @@ for number in range(1, 100_000):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))  # for several test workers
-def test_a_ledger_killed_at_200_random_points_never_shows_less_than_was_spent(tmp_path, seed):
+def test_a_ledger_killed_at_100_random_points_never_shows_less_than_was_spent(tmp_path, seed):
     rng = np.random.default_rng(seed)
     path, log = tmp_path / "ledger.sqlite", tmp_path / "steps"
     log.touch()
     kills, environment = 0, {**os.environ, "PYTHONPATH": os.getcwd()}
-    while kills < 50:
+    while kills < 25:
         process = subprocess.Popen(
             [sys.executable, "-c", SPENDER, str(path), str(log), f"r{kills}"], env=environment
         )
@@ -164,5 +164,5 @@ def test_a_ledger_killed_at_200_random_points_never_shows_less_than_was_spent(tm
         kills += 1
         spent = sum(n for _, _, n in Ledger(path).history())
         assert spent >= log.stat().st_size
-    assert Ledger(path).verify() > 50
-    assert spent <= log.stat().st_size + 10 * 50  # over-counted by one reservation a kill, at most
+    assert Ledger(path).verify() > 25
+    assert spent <= log.stat().st_size + 10 * 25  # over-counted by one reservation a kill, at most

@@ -23,6 +23,9 @@ from client.imaging.reader import AHEAD, answers_to, frames_of, headers_of
 from common.plan import Input, Window
 from tests.helpers.dicom import enhanced, image, save
 
+FUZZ = int(os.environ.get("PNEUMOFED_FUZZ", "2500"))
+"""Broken files; 10,000 before a release."""
+
 CONTRACT = Input(size=16, max_frames=8)
 
 
@@ -161,7 +164,7 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_ten_thousand_mutated_files_end_in_an_outcome(tmp_path):
+def test_mutated_files_end_in_an_outcome(tmp_path):
     """Bytes changed, cut off, doubled; headers and pixels; what the site's process keeps in memory does not
     grow."""
     rng = np.random.default_rng(1)
@@ -179,7 +182,7 @@ def test_ten_thousand_mutated_files_end_in_an_outcome(tmp_path):
         seeds.append(save(ds, tmp_path / name).read_bytes())
     seeds.append(save(enhanced([1.0, 2.0], [1, 2]), tmp_path / "enhanced").read_bytes())
     paths = []
-    for k in range(10_000):
+    for k in range(FUZZ):
         data = bytearray(seeds[k % len(seeds)])
         for _ in range(rng.integers(1, 9)):
             data[rng.integers(132, len(data))] = rng.integers(256)

@@ -8,6 +8,7 @@ import pytest
 from pydicom import dcmread
 
 from client.imaging.cohort import Cohort
+from tests.helpers.commands import run_here
 from tests.helpers.pacs import DICOM, OURS, STORESCU, WEB
 
 pytestmark = pytest.mark.slow
@@ -38,7 +39,8 @@ def ended(process, code=0):
 
 
 def ingest(house, site):
-    ended(house.pneumofed("client", "ingest", "plan.yaml", "--dir", site.path))
+    done = run_here("client", "ingest", str(house.path / "plan.yaml"), "--dir", str(site.path))
+    assert done.returncode == 0, done.stderr
     (cohort,) = (path.parent for path in site.cohorts.glob("*/cohort.json"))
     return Cohort.open(cohort)
 
