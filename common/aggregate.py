@@ -18,6 +18,17 @@ WEIGHT_BITS = 26
 """All weights together stay below 2**26: more patients than any federation has."""
 
 
+def units_of(max_norm: float) -> float:
+    """How many units one is, where no update has an entry beyond `max_norm`: all sums fit into 63 bits."""
+    return float(2.0 ** (62 - WEIGHT_BITS - math.ceil(math.log2(max_norm))))
+
+
+def to_integers(numbers: Reals, factor: float) -> NDArray[np.int64]:
+    """Numbers times a factor (a weight times the units), rounded."""
+    terms = np.multiply(numbers, factor, dtype=np.float64)
+    return np.rint(terms, out=terms).astype(np.int64)
+
+
 class WeightedMean:
     """sum(weight_i * update_i) / sum(weight_i) in memory for one set of weights, however many sites there
     are.
@@ -30,7 +41,7 @@ class WeightedMean:
     """
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], max_norm: float) -> None:
-        self._units = 2.0 ** (62 - WEIGHT_BITS - math.ceil(math.log2(max_norm)))
+        self._units = units_of(max_norm)
         self._sums: dict[str, NDArray[np.int64]] = {
             name: np.zeros(shape, np.int64) for name, shape in shapes.items()
         }
@@ -39,13 +50,22 @@ class WeightedMean:
     def add(self, update: Weights, weight: float) -> None:
         """Fold in one update whose entries are at most `max_norm`. Raises WireError if all weights exceed
         2**26."""
-        if self.weight + weight > 2.0**WEIGHT_BITS:
-            raise WireError(f"with it, the sites' weights exceed {2**WEIGHT_BITS} in total")
+        self._count(weight)
         for name, total in self._sums.items():
             sums, terms = total.reshape(-1), update[name].reshape(-1)
             for block in blocks(len(sums)):
-                term = np.multiply(terms[block], weight * self._units, dtype=np.float64)
-                sums[block] += np.rint(term, out=term).astype(np.int64)
+                sums[block] += to_integers(terms[block], weight * self._units)
+
+    def add_sum(self, sums: Mapping[str, NDArray[np.int64]], weight: float) -> None:
+        """Fold in what `to_integers` made of several updates and somebody else summed, of `weight` together.
+        Raises WireError as `add` does."""
+        self._count(weight)
+        for name, total in self._sums.items():
+            total += sums[name]
+
+    def _count(self, weight: float) -> None:
+        if self.weight + weight > 2.0**WEIGHT_BITS:
+            raise WireError(f"with it, the sites' weights exceed {2**WEIGHT_BITS} in total")
         self.weight += weight
 
     def updated(self, weights: Weights) -> Weights:

@@ -1,0 +1,35 @@
+"""Masks: 64-bit integers from a key, by ChaCha20, added modulo 2**64."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+from numpy.typing import NDArray
+
+Ring = NDArray[np.uint64]
+"""Integers modulo 2**64: numpy's unsigned integers wrap."""
+KEY_BYTES = 32
+_BLOCK = 2**15  # numbers that are drawn and added at once: they stay in the processor's cache
+_ZEROS = bytes(8 * _BLOCK)
+_FIRST = bytes(16)  # ChaCha20's counter and nonce: each key expands once
+
+
+def add_mask(vector: Ring, key: bytes) -> None:
+    """vector += mask, in place."""
+    for block, mask in _blocks(key, len(vector)):
+        vector[block] += mask
+
+
+def subtract_mask(vector: Ring, key: bytes) -> None:
+    """vector -= mask, in place."""
+    for block, mask in _blocks(key, len(vector)):
+        vector[block] -= mask
+
+
+def _blocks(key: bytes, n: int) -> "Iterator[tuple[slice[int, int, None], Ring]]":
+    stream = Cipher(ChaCha20(key, _FIRST), mode=None).encryptor()
+    for start in range(0, n, _BLOCK):
+        size = min(_BLOCK, n - start)
+        drawn = stream.update(_ZEROS[: 8 * size])
+        yield slice(start, start + size), np.frombuffer(drawn, "<u8")
