@@ -28,7 +28,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from common import wire
 from common.plan import Plan
 from server.parcels import Parcels
-from server.rounds import Replies
+from server.replies import Replies
 from server.weighing import Scale
 
 RUN, NODE = 1, 7

@@ -270,6 +270,8 @@ class Agent:
             memory=self._folder.memory(sha256),
             alone=self._folder.alone(admitted.plan) if admitted.plan.evaluation.alone else None,
             pretrained=self._folder.pretrained(admitted.plan),
+            identity=self._folder.identity if admitted.plan.aggregation.secure else None,
+            peers=self._folder.peers if admitted.plan.aggregation.secure else None,
             budget=Budget(settings.policy.epsilon, settings.policy.delta),
         )
         wanted = (self._link.node, settings.threads, config)

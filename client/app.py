@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from safetensors.numpy import load_file
 
@@ -19,17 +19,20 @@ from client.compute.device import choose_device, describe
 from client.final import answer_finally
 from client.governance.accounting import RoundCost
 from client.governance.ledger import Ledger, Purpose
+from client.governance.peers import Peers
 from client.imaging.cohort import Cohort, require_trainable
 from client.imaging.survey import survey
 from client.methods import personal_weights, train_site
 from client.methods.memory import SiteMemory
 from client.methods.task import Task
+from client.secure import Party, SecureRound, SecureRounds
 from client.site_config import SiteConfig
 from client.training.evaluate import numbers_for, predict_logits, predictions
 from client.training.local import Trained
 from common import wire
 from common.codec import Coder
 from common.config import load_yaml
+from common.credentials import read_key
 from common.errors import DataError, RefusedError, WireError
 from common.handover import MODEL
 from common.methods import Stays
@@ -37,9 +40,14 @@ from common.models import CNNLSTM, build_model
 from common.models.pretrained import starting_weights
 from common.plan import Plan, canonical_json
 from common.results.final import answer_text
+from common.results.form import Result
 from common.scores import Predictions
+from common.secure import messages as secure
+from common.secure.keys import Moment
 
 app = ClientApp()
+_secure = SecureRounds()
+"""Of the sites of this process."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,34 @@ class Site:
         if self.plan.model.pretrained is not None and given is None:
             return {}
         return starting_weights(self.plan, given)
+
+    def secure_round(self, content: RecordDict) -> SecureRound:
+        """This site's part in the round of secure aggregation that a request is about. Raises WireError."""
+        return _secure.current(self.config.site, self.moment(content))
+
+    def moment(self, content: RecordDict) -> Moment:
+        """Raises WireError: another plan, no secure aggregation, or a round that the plan does not have."""
+        self.require_plan(content)
+        if not self.plan.aggregation.secure:
+            raise WireError("the plan has no secure aggregation")
+        if (number := wire.get_round(content)) > self.plan.rounds:
+            raise WireError(f"found round {number}, the plan has {self.plan.rounds}")
+        return Moment(self.plan.sha256, wire.get_text(content, wire.RUN), number)
+
+    def party(self, content: RecordDict) -> Party:
+        """Who this site is to its peers. Raises DataError if the node configuration does not say."""
+        config, threshold = self.config, self.plan.aggregation.threshold
+        if config.identity is None or config.peers is None or config.memory is None or threshold is None:
+            raise DataError("the plan has secure aggregation, and the node no identity, peers or memory")
+        folder = config.memory / wire.get_text(content, wire.RUN)
+        return Party(read_key(config.identity), config.site, threshold, Peers(config.peers), folder)
+
+    @property
+    def n_examples(self) -> int:
+        """The training patients; under privacy all sites count alike."""
+        if self.plan.privacy is not None:
+            return wire.PRIVATE_WEIGHT
+        return self.cohort.count_patients(self.cohort.split(self.plan.split)["train"])
 
     def memory_of(self, content: RecordDict) -> SiteMemory:
         """What the plan's method keeps at this site in the run that a request is about."""
@@ -172,25 +208,38 @@ def train(message: Message, context: Context) -> Message:
     """Train from the global weights; the reply holds the update local - global and TRAIN_NUMBERS."""
     site = Site.of(context)
     start, number = site.weights_in(message.content), wire.get_round(message.content)
+    if site.plan.aggregation.secure:
+        site.secure_round(message.content).require_ready()
     if site.plan.privacy is not None:
         done = _train_privately(site, message.content, start)
         update = {name: local - start[name] for name, local in wire.get_weights(site.model).items()}
-        n_examples, seconds = (
-            wire.PRIVATE_WEIGHT,
-            float("nan"),
-        )  # both would tell of the patients, without noise
+        seconds = float("nan")  # it would tell of the patients, without noise
     else:
         memory = site.memory_of(message.content)
         work = (site.model, site.cohort, site.plan, site.config.site, number, site.device)
         done, update = train_site(Task(*work, start, memory))
-        n_examples = site.cohort.count_patients(site.cohort.split(site.plan.split)["train"])
         seconds = done.seconds
     numbers = MetricRecord(
-        {wire.N_EXAMPLES: n_examples, wire.LOSS: done.loss, wire.STEPS: done.steps, wire.SECONDS: seconds}
+        {
+            wire.N_EXAMPLES: site.n_examples,
+            wire.LOSS: done.loss,
+            wire.STEPS: done.steps,
+            wire.SECONDS: seconds,
+        }
     )
-    run = site.coded_run(message.content)
-    arrays = run.sent(update, site.config.site, site.plan.seed, number) if run else wire.pack(update)
+    arrays = _packed(site, message.content, start, update)
     return Message(RecordDict({wire.ARRAYS: arrays, wire.METRICS: numbers}), reply_to=message)
+
+
+def _packed(site: Site, content: RecordDict, start: wire.Weights, update: wire.Weights) -> ArrayRecord:
+    """The update as the plan has it sent: as it is, coded, or under masks."""
+    if site.plan.aggregation.secure:
+        sealed = secure.take(content, secure.SEALED, secure.Sealed)
+        most = site.plan.federation.max_update_norm
+        return secure.pack_masked(site.secure_round(content).mask(update, start, most, sealed))
+    if (run := site.coded_run(content)) is not None:
+        return run.sent(update, site.config.site, site.plan.seed, wire.get_round(content))
+    return wire.pack(update)
 
 
 def _train_privately(site: Site, content: RecordDict, start: wire.Weights) -> Trained:
@@ -216,6 +265,43 @@ def _train_privately(site: Site, content: RecordDict, start: wire.Weights) -> Tr
     done = train_private_round(site.model, cohort, indices, plan, cost, number, device=site.device)
     ledger.settle(reservation, done.steps)
     return done
+
+
+@app.train("keys")
+def show_keys(message: Message, context: Context) -> Message:
+    """The site's keys of a round of secure aggregation, and how many patients it will train on."""
+    site = Site.of(context)
+    begun = _secure.begin(site.party(message.content), site.moment(message.content))
+    content = RecordDict({wire.METRICS: MetricRecord({wire.N_EXAMPLES: site.n_examples})})
+    secure.put(content, secure.ADVERT, begun.advert)
+    return Message(content, reply_to=message)
+
+
+@app.train("shares")
+def share_secrets(message: Message, context: Context) -> Message:
+    """To each peer a share of the site's secrets, encrypted."""
+    site, roster = Site.of(context), secure.take(message.content, secure.ROSTER, secure.Roster)
+    return _told(message, secure.SEALED, site.secure_round(message.content).share(roster, site.n_examples))
+
+
+@app.train("agree")
+def agree_on_survivors(message: Message, context: Context) -> Message:
+    """The site's word for whose updates are summed."""
+    survivors = secure.take(message.content, secure.SURVIVORS, secure.Survivors)
+    return _told(message, secure.SIGNATURE, Site.of(context).secure_round(message.content).agree(survivors))
+
+
+@app.train("unmask")
+def reveal_shares(message: Message, context: Context) -> Message:
+    """The shares that take the masks off the sum."""
+    signatures = secure.take(message.content, secure.SIGNATURES, secure.Signatures)
+    return _told(message, secure.REVEALED, Site.of(context).secure_round(message.content).reveal(signatures))
+
+
+def _told(message: Message, key: str, value: Result | str) -> Message:
+    content = RecordDict()
+    secure.put(content, key, value)
+    return Message(content, reply_to=message)
 
 
 @app.evaluate()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client import peers
 from client.prediction import cli as prediction_cli
 from common.text import printable
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 audit_app = typer.Typer(help="What came in, what was decided, and what left.", invoke_without_command=True)
 app.add_typer(audit_app, name="audit")
+app.add_typer(peers.app, name="peers")
 for command in (prediction_cli.predict, prediction_cli.explain, prediction_cli.gain, prediction_cli.verify):
     app.command()(command)
 
@@ -165,6 +167,8 @@ def approve(
         raise ConfigError(
             f"{sha256[:12]}: against this site's policy: {'; '.join(objections)}; change hospital.yaml first"
         )
+    if unsafe := peers.objection(SiteFolder(dir_), approvals.plan(sha256)):
+        raise ConfigError(f"{sha256[:12]}: {unsafe}")
     _show(dir_, sha256)
     expected = forecast(SiteFolder(dir_), approvals.plan(sha256), runs)
     if expected is not None and expected.too_much:

@@ -47,8 +47,15 @@ def init_site(folder: SiteFolder, settings: Hospital, ca: Path) -> None:
     write_atomically(folder.secret, secrets.token_hex(32).encode())
     folder.secret.chmod(0o600)
     write_atomically(folder.ca, ca.read_bytes())
+    make_identity(folder)
     _ask_for(folder, key)
     write_atomically(folder.settings_file, dump_yaml(settings).encode())
+
+
+def make_identity(folder: SiteFolder) -> None:
+    """The key by which other hospitals know this one in secure aggregation, unless it is there."""
+    if not folder.identity.exists():
+        write_key(folder.identity, make_key())
 
 
 def _ask_for(folder: SiteFolder, key: ec.EllipticCurvePrivateKey) -> None:

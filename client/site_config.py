@@ -12,7 +12,7 @@ from common.errors import ConfigError
 NodeConfig = Mapping[str, str | int | float | bool]
 KEYS = (
     "site", "cohorts", "plan", "device", "min-patients", "ledger", "memory", "budget-epsilon",
-    "budget-delta", "alone", "pretrained", "hostile",
+    "budget-delta", "alone", "pretrained", "identity", "peers", "hostile",
 )  # fmt: skip
 
 
@@ -32,6 +32,8 @@ class SiteConfig:
         None  # folder of the model that the site trains by itself, where the plan asks for it
     )
     pretrained: Path | None = None  # the file that the plan starts from, where the site has it
+    identity: Path | None = None  # the site's key, for plans with secure aggregation
+    peers: Path | None = None  # the file of the hospitals that it counts on
     hostile: float | None = None  # simulation/hostile.py's; an honest site does not look at it
 
     def to_node(self) -> dict[str, str | int | float | bool]:
@@ -45,7 +47,7 @@ class SiteConfig:
         }
         for key, path in (
             ("ledger", self.ledger), ("memory", self.memory), ("alone", self.alone),
-            ("pretrained", self.pretrained),
+            ("pretrained", self.pretrained), ("identity", self.identity), ("peers", self.peers),
         ):  # fmt: skip
             if path is not None:
                 node[key] = str(path.resolve())
@@ -74,6 +76,8 @@ class SiteConfig:
             memory=Path(str(node["memory"])) if "memory" in node else None,
             alone=Path(str(node["alone"])) if "alone" in node else None,
             pretrained=Path(str(node["pretrained"])) if "pretrained" in node else None,
+            identity=Path(str(node["identity"])) if "identity" in node else None,
+            peers=Path(str(node["peers"])) if "peers" in node else None,
             budget=Budget(float(node["budget-epsilon"]), float(node["budget-delta"]))
             if "budget-epsilon" in node
             else None,

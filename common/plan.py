@@ -255,6 +255,23 @@ class Codec(Settings):
         return LEVELS[self.name]
 
 
+class Aggregation(Settings):
+    """Who sees single updates (common/secure/; docs/privacy.md)."""
+
+    secure: bool = Field(default=False, description="the server sees the sum of the updates alone")
+    threshold: int | None = Field(
+        default=None,
+        ge=2,
+        description="with secure: so many sites, more than half, must stay to the end of a round",
+    )
+
+    @model_validator(mode="after")
+    def _threshold_goes_with_secure(self) -> "Aggregation":
+        if self.secure != (self.threshold is not None):
+            raise ValueError("secure and threshold go together: set both, or none")
+        return self
+
+
 class Evaluation(Settings):
     """What is measured, and how surely."""
 
@@ -324,6 +341,7 @@ class Plan(Settings):
     strategy: Strategy = Strategy()
     federation: Federation = Federation()
     codec: Codec = Codec()
+    aggregation: Aggregation = Aggregation()
     evaluation: Evaluation = Evaluation()
 
     @field_validator("findings")
@@ -404,6 +422,20 @@ class Plan(Settings):
             )
         if method.plain_sgd and training.early_stopping is not None:
             raise ValueError(f"strategy {name} needs all steps of a round: leave training.early_stopping out")
+        return self
+
+    @model_validator(mode="after")
+    def _secure_sums_are_sums(self) -> "Plan":
+        if self.aggregation.secure and not self.strategy.method.linear:
+            raise ValueError(
+                f"strategy {self.strategy.name} looks at single updates, which aggregation.secure hides; "
+                "leave one of them out"
+            )
+        if self.aggregation.secure and self.codec.name != "none":
+            raise ValueError(
+                f"codec {self.codec.name} makes updates short, under aggregation.secure all are random bits; "
+                "leave one of them out"
+            )
         return self
 
     @model_serializer(mode="wrap")

@@ -86,7 +86,13 @@ RANGES: Mapping[str, tuple[float, float]] = {
 """What a number may be, where it is known; all others are counts of patients."""
 MAX_JUDGED_LOSS = 16.2
 """Of an evaluation, whose probabilities are held to 1e-7 from 0 and 1: -ln(1e-7) = 16.12."""
-MAX_TEXT, MAX_REASON, LONGEST = 200, 400, {PLAN: 1_000_000, FINAL: 500_000}
+_OF_ALL_SITES = ("advert", "roster", "sealed", "survivors", "signatures", "revealed")
+"""Texts of secure aggregation (common/secure/messages.py)."""
+MAX_TEXT, MAX_REASON, LONGEST = (
+    200,
+    400,
+    {PLAN: 1_000_000, FINAL: 500_000, "signature": 400, **dict.fromkeys(_OF_ALL_SITES, 500_000)},
+)
 """Characters of a text, and of the reason in an error reply."""
 
 Weights = dict[str, NDArray[np.float32]]

@@ -29,6 +29,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from common import wire
 from common.errors import RunError, WireError
+from common.secure.messages import SEALED
 from server import steady
 from server.parcels import Parcel, Parcels
 
@@ -194,5 +195,9 @@ class FleetGrid(Grid):
 
 
 def _answer_bytes(request: Message) -> int:
-    """A site sends back no more tensors than it got, and only from training."""
-    return wire.payload_bytes(request) if request.metadata.message_type == MessageType.TRAIN else 0
+    """A site sends back no more tensors than it got, and only from training; under masks a number is twice as
+    long."""
+    if request.metadata.message_type != MessageType.TRAIN:
+        return 0
+    is_masked = SEALED in request.content.config_records.get(wire.CONFIG, {})
+    return (2 if is_masked else 1) * wire.payload_bytes(request)

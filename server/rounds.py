@@ -10,26 +10,26 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common import wire
-from common.aggregate import WeightedMean, apply_update
 from common.calibration import NUMBERS, fit_temperature
-from common.codec import Coder
 from common.errors import RunError, WireError
 from common.plan import Plan, evaluates
 from common.results.rounds import UPDATE_NORM, Evaluation, RoundReport
 from common.results.survey import Survey, write_survey
+from common.secure.keys import Moment
 from common.seeds import derive_seed
 from common.selection import chosen_round, goes_on, verdicts_of
 from server.broadcast import Broadcast
 from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from server.replies import Replies
 from server.roster import POLL_S, Deployment, Members, Roster, collect, objection
+from server.secure import Exchange, SecureReplies
 from server.strategies import (
     build_strategy,
-    is_linear,
     is_mean,
     require_enough_sites,
     restore_state,
@@ -168,12 +168,11 @@ class RoundLoop:
         )
         self._fill(requests, weights)
         self._remind(requests, before.history)
-        bytes_down, bytes_up = sum(map(wire.payload_bytes, requests)), 0
-        scale = Scale(self.plan, self._declared(wire.N_TRAIN))
-        replies = Replies(self.plan, self.schema, weights, len(self.members), scale)
-        asked = {m.metadata.dst_node_id for m in requests}
+        replies = self._replies(number, weights)
         sites: dict[str, wire.Numbers] = {}
-        failed: dict[str, str] = {}
+        n_asked, requests, failed = len(requests), replies.begin(requests), replies.failed
+        bytes_down, bytes_up = sum(map(wire.payload_bytes, requests)), 0
+        asked = {m.metadata.dst_node_id for m in requests}
         for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
             site = self.roster.name(node)
             asked.discard(node)
@@ -187,17 +186,27 @@ class RoundLoop:
                 self.broadcast.took(site)
             self.observer.replied(site, "train")
         failed |= {self.roster.name(node): "no answer before the deadline" for node in asked}
-        self._require_quorum(number, len(sites), len(requests), failed)
-        norms = {site: numbers[UPDATE_NORM] for site, numbers in sites.items()}
+        self._require_quorum(number, len(sites), n_asked, failed)
+        replies.finish()
+        norms = {s: n[UPDATE_NORM] for s, n in sites.items() if not math.isnan(n[UPDATE_NORM])}
         report = RoundReport(
             round=number,
             bytes_down=bytes_down,
             bytes_up=bytes_up,
             sites=sites,
             failed=failed,
-            noted={**unlike(norms), **scale.capped},
+            noted={**unlike(norms), **replies.scale.capped, **replies.noted},
         )
         return replies.aggregate(number, self.strategy), report
+
+    def _replies(self, number: int, weights: wire.Weights) -> Replies:
+        """Where the round's updates go."""
+        scale = Scale(self.plan, self._declared(wire.N_TRAIN))
+        work = (self.plan, self.schema, weights, len(self.members), scale)
+        if not self.plan.aggregation.secure:
+            return Replies(*work)
+        moment = Moment(self.plan.sha256, self.deployment.run, number)
+        return SecureReplies(*work, Exchange(self.grid, moment, self.roster.name))
 
     def _declared(self, what: str) -> dict[str, float]:
         """Site -> its patients (N_TRAIN, N_VALIDATION), as it said when it was greeted."""
@@ -259,84 +268,6 @@ class RoundLoop:
                 self.broadcast.took(site)
             self.observer.replied(site, "evaluate")
         return pool_numbers(dict(sorted(sites.items())), failed), bytes_down
-
-
-class Replies:
-    """The updates of one round, each checked and folded in as it arrives.
-
-    Rules that are linear in the replies (FedAvg and its kin) need only the running mean, whatever the number
-    of sites; robust ones (median, Krum) need every reply, kept in the order of the sites' names.
-    """
-
-    def __init__(
-        self, plan: Plan, schema: wire.Schema, weights: wire.Weights, n_members: int, scale: Scale
-    ) -> None:
-        self.plan, self.schema, self.weights, self.n_members = plan, schema, weights, n_members
-        self.coder = Coder.of(plan, schema)
-        self.scale = scale
-        self.n_answered = 0
-        self.mean = WeightedMean(schema.shapes, plan.federation.max_update_norm)
-        self.kept: dict[str, Message] = {}
-
-    def accept(self, site: str, reply: Message) -> wire.Numbers:
-        """The reply's numbers. Raises WireError, and leaves no trace of it, if anything about the reply is
-        off."""
-        if reply.has_error():
-            raise WireError(reply.error.reason)
-        update = self._unpacked(arrays := wire.get_arrays(reply.content))
-        for array in arrays.values():
-            array.data = (
-                b""  # `update` holds them; Flower's records hold themselves, until Python looks for that
-            )
-        numbers = wire.check_numbers(reply.content, wire.TRAIN_NUMBERS)
-        norm = wire.l2_norm(update)
-        if norm > self.plan.federation.max_update_norm:
-            raise WireError(
-                f"update of norm {norm:.3g}, the plan allows {self.plan.federation.max_update_norm:g}"
-            )
-        weight = self.scale.weigh(site, numbers[wire.N_EXAMPLES])
-        self.mean.add(update, weight)
-        self.n_answered += 1
-        if is_linear(self.plan):
-            reply.content = RecordDict()  # the mean holds what was in it
-            self.kept = {site: reply}
-        else:
-            reply.content = self._as_weights(apply_update(self.weights, update), weight)
-            self.kept[site] = reply
-        return {**numbers, UPDATE_NORM: norm}
-
-    def _unpacked(self, arrays: ArrayRecord) -> wire.Weights:
-        if self.coder is None:
-            return self.schema.unpack(arrays)
-        return self.coder.decode(self.coder.payload_of(arrays))
-
-    def _as_weights(self, weights: wire.Weights, n_examples: float) -> RecordDict:
-        """What Flower's rules expect of a reply: whole weights and how much they count."""
-        counts = MetricRecord({wire.N_EXAMPLES: n_examples})
-        return RecordDict({wire.ARRAYS: to_flower(weights), wire.METRICS: counts})
-
-    def aggregate(self, number: int, strategy: Strategy) -> wire.Weights:
-        """The next global weights, by the plan's strategy."""
-        if (
-            not is_linear(self.plan) and self.n_members == 1
-        ):  # a site alone: every robust rule is the identity
-            (reply,) = self.kept.values()
-            return self.schema.check(_as_float32(wire.get_arrays(reply.content)))
-        if is_linear(self.plan) and is_mean(strategy):
-            return self.schema.check(self.mean.updated(self.weights))
-        if is_linear(self.plan):
-            (reply,) = self.kept.values()
-            reply.content = self._as_weights(self.mean.updated(self.weights), self.mean.weight)
-            reply.content.metric_records[wire.METRICS][wire.SHARE] = self.n_answered / self.n_members
-        arrays, _ = strategy.aggregate_train(number, [self.kept[site] for site in sorted(self.kept)])
-        if arrays is None:
-            raise RunError(f"round {number}: {self.plan.strategy.name} gave no weights")
-        return self.schema.check(_as_float32(arrays))
-
-
-def _as_float32(arrays: ArrayRecord) -> wire.Weights:
-    """Flower's adaptive strategies return float64: round once, here."""
-    return {name: np.asarray(array.numpy(), dtype=np.float32) for name, array in arrays.items()}
 
 
 def pool_numbers(sites: Mapping[str, wire.Numbers], failed: Mapping[str, str]) -> Evaluation:

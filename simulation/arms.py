@@ -4,7 +4,7 @@ from pathlib import Path
 
 from common.config import dump_yaml
 from common.files import write_atomically
-from common.plan import Codec, Plan
+from common.plan import Aggregation, Codec, Plan
 
 FEDERATED, CENTRALISED = "federated", "centralised"
 
@@ -16,10 +16,11 @@ def local_arm(site: str) -> str:
 
 def arm_plan(plan: Plan, arm: str, out: Path) -> tuple[Plan, Path]:
     """What an arm trains under, and its file: the plan of the run in `out`; where nothing crosses between
-    hospitals, without its codec."""
-    if arm == FEDERATED or plan.codec == Codec():
+    hospitals, without what hides it or makes it shorter."""
+    alone = plan.model_copy(update={"codec": Codec(), "aggregation": Aggregation()})
+    if arm == FEDERATED or plan == alone:
         return plan, out / "plan.yaml"
-    alone, file = plan.model_copy(update={"codec": Codec()}), out / "arms" / arm / "plan.yaml"
+    file = out / "arms" / arm / "plan.yaml"
     write_atomically(file, dump_yaml(alone).encode())
     return alone, file
 

@@ -156,6 +156,20 @@ class Scenario(Plan):
             )
         return self
 
+    @model_validator(mode="after")
+    def _secure_rounds_stay_in_a_process(self) -> "Scenario":
+        if self.aggregation.secure and self.simulation.engine == "ray":
+            raise ValueError(
+                "aggregation.secure keeps a round's keys in one process a site, and ray does not: set "
+                "simulation.engine pool"
+            )
+        if self.aggregation.secure and self.simulation.hostile:
+            raise ValueError(
+                "simulation.hostile changes single updates as they are sent, which aggregation.secure hides; "
+                "leave one of them out"
+            )
+        return self
+
     @property
     def plan(self) -> Plan:
         return Plan.model_validate(self.model_dump(include=set(Plan.model_fields)))

@@ -32,6 +32,7 @@ from simulation.arms import CENTRALISED, FEDERATED, arm_plan, local_arm, memory_
 from simulation.assess import assess
 from simulation.grid import PoolGrid, SequentialGrid, SimulationGrid
 from simulation.hostile import app as hostile_app
+from simulation.identities import introduce
 from simulation.scenario import Scenario
 from simulation.sites import SiteData, prepare_sites
 
@@ -135,16 +136,19 @@ def node_configs(scenario: Scenario, sites: list[SiteData], out: Path, arm: str)
     A hostile site is so in the federated arm alone.
     """
     hostile = scenario.simulation.hostile if arm == FEDERATED else {}
-    _, plan = arm_plan(scenario.plan, arm, out)
+    plan, file = arm_plan(scenario.plan, arm, out)
+    known = introduce(out / "identities", [s.name for s in sites]) if plan.aggregation.secure else {}
     return [
         SiteConfig(
             site=site.name,
             cohorts=site.folders,
-            plan=plan,
+            plan=file,
             device=scenario.simulation.device_of(node),
             ledger=out / "arms" / arm / f"ledger-{site.name}.sqlite",
             memory=memory_folder(out, arm, site.name),
             pretrained=Path(given) if (given := scenario.simulation.pretrained) else None,
+            identity=known[site.name].key if known else None,
+            peers=known[site.name].peers if known else None,
             hostile=hostile.get(site.name),
         ).to_node()
         for node, site in enumerate(sites, start=1)

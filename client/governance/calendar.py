@@ -61,6 +61,12 @@ class Calendar:
         """Note a run that was not known."""
         self._write({**self.runs(), run: RunRecord()})
 
+    def prepare(self, run: str, number: int) -> None:
+        """Raises RefusedError if round `number`, for which a stage of secure aggregation is asked, is
+        over."""
+        if number < (last := self.runs()[run]).round:
+            raise RefusedError(f"round {number} is over at this site, which is at round {last.round}")
+
     def train(self, run: str, number: int, request: str) -> None:
         """Note that round `number` of `run` is trained from weights with the hash `request`.
 

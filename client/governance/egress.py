@@ -14,12 +14,18 @@ from common.codec import Coder
 from common.errors import RefusedError, WireError
 from common.plan import Plan
 from common.results.final import answer_text, read_answer
+from common.secure import messages as secure
+from common.secure.ring import length
 
 ALLOWED = {
     MessageType.QUERY: {wire.CONFIG, wire.METRICS},
     MessageType.TRAIN: {wire.ARRAYS, wire.METRICS},
     MessageType.EVALUATE: {wire.METRICS},
     wire.EVALUATE_FINAL: {wire.CONFIG},
+    secure.KEYS: {wire.CONFIG, wire.METRICS},
+    secure.SHARES: {wire.CONFIG},
+    secure.AGREE: {wire.CONFIG},
+    secure.UNMASK: {wire.CONFIG},
 }
 """Message type -> the records of its reply, all of them and no others."""
 
@@ -43,6 +49,8 @@ def check_reply(
         return _query(content, policy, plan)
     if kind == wire.EVALUATE_FINAL:
         return _final(content, policy, plan)
+    if kind in secure.STAGES:
+        return _stage(kind, content, policy, plan)
     names = wire.TRAIN_NUMBERS if kind == MessageType.TRAIN else wire.EVALUATE_NUMBERS
     numbers = wire.check_numbers(content, names)
     if any(math.isinf(value) for value in numbers.values()):
@@ -66,8 +74,34 @@ def check_reply(
     )
 
 
+def _stage(kind: str, content: RecordDict, policy: Policy, plan: Plan) -> RecordDict:
+    """A stage of secure aggregation: keys, sealed shares, a signature or revealed shares, by their shape."""
+    told = RecordDict()
+    if kind == secure.KEYS:
+        n_patients = int(wire.check_numbers(content, ())[wire.N_EXAMPLES])
+        if plan.privacy is None and n_patients < policy.min_patients:
+            raise RefusedError(
+                f"fewer than {policy.min_patients} patients are at this site, its policy's minimum"
+            )
+        if plan.privacy is not None and n_patients != wire.PRIVATE_WEIGHT:
+            raise WireError("found a number of patients under a plan with privacy")
+        told[wire.METRICS] = MetricRecord({wire.N_EXAMPLES: n_patients})
+    key = secure.SAID_AT[kind]
+    if set(content.config_records[wire.CONFIG]) != {key}:
+        raise WireError(f"found other texts than a site says at the stage {kind}")
+    value = (
+        secure.take_signature(content)
+        if key == secure.SIGNATURE
+        else secure.take(content, key, secure.KINDS[key])
+    )
+    secure.put(told, key, value)
+    return told
+
+
 def _arrays(arrays: ArrayRecord, schema: wire.Schema, plan: Plan) -> ArrayRecord:
     """The update, packed anew; its size is bounded by what the plan's model needs."""
+    if plan.aggregation.secure:
+        return secure.pack_masked(secure.unpack_masked(arrays, length(schema.shapes)))
     if (coder := Coder.of(plan, schema)) is not None:
         return coder.pack(coder.rebuilt(coder.payload_of(arrays)))
     return wire.pack(schema.unpack(arrays))

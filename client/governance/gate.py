@@ -23,6 +23,7 @@ from client.governance.witness import Witness
 from common import wire
 from common.errors import DataError, RefusedError, WireError
 from common.plan import Plan, evaluates
+from common.secure import messages as secure
 from common.selection import may_be_chosen
 from common.text import printable
 
@@ -100,6 +101,12 @@ class Gate:
             raise RefusedError(f"the plan has no evaluation after round {number}")
         if kind == wire.EVALUATE_FINAL and not (plan.evaluation.final and may_be_chosen(plan, number)):
             raise RefusedError(f"the plan has no final scores after round {number}")
+        if kind in secure.STAGES:
+            if not plan.aggregation.secure:
+                raise RefusedError("the plan has no secure aggregation")
+            self._approvals.require_run(plan.sha256, run, begins=True)
+            self._approvals.calendar(plan.sha256).prepare(run, number)
+            return
         if plan.privacy is not None:
             self._require_ledger(plan, run, wire.get_answered(request.content))
         self._approvals.require_run(plan.sha256, run, begins=True)
@@ -155,7 +162,7 @@ class Gate:
         """The same question gets the same numbers: two answers could be told apart by one patient."""
         request, sha256 = admitted.request, admitted.plan.sha256
         kind = request.metadata.message_type
-        if kind == MessageType.TRAIN:
+        if kind == MessageType.TRAIN or kind in secure.STAGES:
             return content
         if kind == wire.EVALUATE_FINAL:
             run, text = wire.get_text(request.content, wire.RUN), wire.get_text(content, wire.FINAL)

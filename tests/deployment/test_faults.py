@@ -8,39 +8,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from common.plan import Federation, Training
+from common.plan import Federation
 from tests.helpers.deployment import wait_for
-from tests.helpers.plans import deployed_plan
+from tests.helpers.faults import NAMES, same, slow_plan, training_round, worker_of
 from tests.helpers.runs import simulated
 from tests.helpers.tools import require_faketime, require_tool
 
 pytestmark = pytest.mark.slow
-
-NAMES = ["site-1", "site-2", "site-3"]
-
-
-def slow_plan(**changes):
-    """Rounds of about a second, so that a kill falls into one."""
-    training = Training(batch_size=2, epochs=12, learning_rate=0.05)
-    return deployed_plan(**{"rounds": 4, "training": training, **changes})
-
-
-def training_round(deployment, name, number):
-    """Whether the site has let in the request to train round `number`."""
-    entries = deployment.audit(name)
-    asked = {
-        e["message"]
-        for e in entries
-        if e["event"] == "received" and e.get("round") == str(number) and e["kind"] == "train"
-    }
-    return any(e["event"] == "admitted" and e["message"] in asked for e in entries)
-
-
-def same(found, expected):
-    return found.keys() == expected.keys() and all(np.array_equal(found[k], expected[k]) for k in expected)
 
 
 def test_an_agent_killed_in_training_costs_its_round_and_is_back_in_the_next(deployment):
@@ -62,10 +38,7 @@ def test_a_crash_of_the_training_costs_one_reply_and_not_the_agent(deployment):
     d.up("site-1", "site-2")
     name = d.run()
     wait_for("round 2 at site-1", lambda: training_round(d, "site-1", 2))
-    agent = d.processes["site-1"].pid
-    children = [int(p) for p in Path(f"/proc/{agent}/task/{agent}/children").read_text().split()]
-    worker = next(p for p in children if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes())
-    os.kill(worker, signal.SIGKILL)
+    os.kill(worker_of(d, "site-1"), signal.SIGKILL)
     history = d.wait_finished(name)
     assert d.processes["site-1"].poll() is None
     assert "training failed" in history[1]["failed"]["site-1"]

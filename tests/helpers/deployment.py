@@ -21,7 +21,7 @@ from common.config import dump_yaml
 from common.plan import Plan
 from server.settings import ServerFolder
 from tests.helpers.cohorts import make_sequences
-from tests.helpers.commands import run_here
+from tests.helpers.command import run_here
 
 
 def free_port() -> int:

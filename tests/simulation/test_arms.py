@@ -11,11 +11,14 @@ from tests.helpers.plans import small_plan
 
 def test_only_what_crosses_between_hospitals_is_coded(tmp_path):
     plain, coded = small_plan(), small_plan(codec={"name": "int4"})
+    hidden = small_plan(aggregation={"secure": True, "threshold": 2})
     for arm in (FEDERATED, CENTRALISED, local_arm("a")):
         assert arm_plan(plain, arm, tmp_path) == (plain, tmp_path / "plan.yaml")
     assert arm_plan(coded, FEDERATED, tmp_path) == (coded, tmp_path / "plan.yaml")
     alone, file = arm_plan(coded, CENTRALISED, tmp_path)
     assert alone.sha256 == plain.sha256 == load_yaml(file, Plan).sha256
+    assert arm_plan(hidden, FEDERATED, tmp_path)[0] == hidden
+    assert arm_plan(hidden, local_arm("a"), tmp_path)[0] == plain
 
 
 def test_no_two_arms_or_sites_share_a_memory():

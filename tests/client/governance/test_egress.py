@@ -14,8 +14,13 @@ from client.governance.egress import check_reply
 from client.governance.policy import Policy
 from common import wire
 from common.codec import Coder
+from common.credentials import make_key
 from common.errors import RefusedError, WireError
-from common.plan import Codec
+from common.plan import Aggregation, Codec
+from common.results.form import to_text
+from common.secure import messages as secure
+from common.secure.keys import SEALED_BYTES, Moment, make_keys
+from common.secure.shamir import SHARE_BYTES
 from tests.helpers.gate_messages import PLAN, POLICY, WEIGHTS, numbers, reply, request
 
 
@@ -192,3 +197,56 @@ def test_of_an_error_only_refusals_are_told(approved, code, left):
     )
     assert left in answer.error.reason
     assert ("Smith" in answer.error.reason) is (code == wire.SITE_REFUSES)
+
+
+SECURE = PLAN.model_copy(update={"aggregation": Aggregation(secure=True, threshold=2)})
+SHAPE = wire.Schema({name: w.shape for name, w in WEIGHTS.items()})
+
+
+def told(kind, text, n=50, **more):
+    """What leaves at a stage of secure aggregation."""
+    records = {wire.CONFIG: ConfigRecord({secure.SAID_AT[kind]: text, **more})}
+    if kind == secure.KEYS:
+        records[wire.METRICS] = MetricRecord({wire.N_EXAMPLES: n})
+    return check_reply(kind, RecordDict(records), SHAPE, POLICY, SECURE)
+
+
+ADVERT = to_text(
+    make_keys(make_key(), "here", Moment(SECURE.sha256, "r1", 1))[1],
+)
+STAGES = {
+    secure.KEYS: ADVERT,
+    secure.SHARES: to_text(secure.Sealed(shares={"north": "ab" * SEALED_BYTES})),
+    secure.AGREE: "ab" * 100,
+    secure.UNMASK: to_text(secure.Revealed(shares={"north": "ab" * SHARE_BYTES})),
+}
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_a_stage_of_secure_aggregation_leaves_by_its_shape(kind):
+    answer = told(kind, STAGES[kind])
+    assert answer.config_records[wire.CONFIG][secure.SAID_AT[kind]] == STAGES[kind]
+    with pytest.raises(WireError):
+        told(kind, STAGES[kind], name="Smith")
+    with pytest.raises(WireError):
+        told(kind, '{"patient": "Smith"}')
+    with pytest.raises(WireError, match="found the records"):
+        check_reply(kind, RecordDict({wire.ARRAYS: wire.pack(WEIGHTS)}), SHAPE, POLICY, SECURE)
+
+
+def test_keys_are_not_shown_for_too_few_patients():
+    with pytest.raises(RefusedError, match="fewer than 10 patients"):
+        told(secure.KEYS, ADVERT, n=9)
+
+
+def test_under_masks_nothing_but_a_masked_update_of_its_length_leaves():
+    n = sum(w.size for w in WEIGHTS.values())
+    masked = secure.pack_masked(np.arange(n, dtype=np.uint64))
+    answer = check_reply("train", reply(request(), masked).content, SHAPE, POLICY, SECURE)
+    np.testing.assert_array_equal(
+        secure.unpack_masked(wire.get_arrays(answer), n),
+        np.arange(n, dtype=np.uint64),
+    )
+    for arrays in (wire.pack(WEIGHTS), secure.pack_masked(np.zeros(n + 1, np.uint64))):
+        with pytest.raises(WireError):
+            check_reply("train", reply(request(), arrays).content, SHAPE, POLICY, SECURE)

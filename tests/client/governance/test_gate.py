@@ -9,7 +9,8 @@ from client.governance.audit import AuditLog, read_entries, verify
 from client.governance.policy import Hours, Policy
 from common import wire
 from common.errors import RefusedError, WireError
-from common.plan import Codec, canonical_json
+from common.plan import Aggregation, Codec, canonical_json
+from common.secure import messages as secure
 from tests.helpers.gate_messages import PLAN, POLICY, WEIGHTS, reply, request
 
 
@@ -124,3 +125,29 @@ def test_what_cannot_be_written_down_is_not_done(approved, monkeypatch):
         approved.admit(request(number=2), POLICY)
     with pytest.raises(OSError, match="space"):
         approved.release(admitted, reply(admitted.request), POLICY)
+
+
+SECURE = PLAN.model_copy(update={"aggregation": Aggregation(secure=True, threshold=2)})
+
+
+def stage(kind, number=1, plan=SECURE):
+    return request(kind, number, **{wire.PLAN_SHA256: plan.sha256})
+
+
+@pytest.mark.parametrize("kind", secure.STAGES)
+def test_a_stage_of_secure_aggregation_is_let_in_under_a_plan_that_has_it(gate, approvals, approved, kind):
+    with pytest.raises(RefusedError, match="has no secure aggregation"):
+        approved.admit(stage(kind, plan=PLAN), POLICY)
+    approvals.propose(SECURE.model_dump(mode="json"), SECURE.sha256)
+    with pytest.raises(RefusedError, match="awaits approval"):
+        gate.admit(stage(kind), POLICY)
+    approvals.approve(SECURE.sha256)
+    assert gate.admit(stage(kind), POLICY).plan == SECURE
+    with pytest.raises(RefusedError, match="paused"):
+        gate.admit(stage(kind), Policy(paused=True))
+    gate.admit(request(number=2, **{wire.PLAN_SHA256: SECURE.sha256}), POLICY)
+    with pytest.raises(RefusedError, match="round 1 is over at this site"):
+        gate.admit(stage(kind), POLICY)
+    gate.admit(stage(kind, 2), POLICY)
+    with pytest.raises(RefusedError, match="the plan has 5"):
+        gate.admit(stage(kind, 6), POLICY)

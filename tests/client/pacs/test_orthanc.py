@@ -8,7 +8,7 @@ import pytest
 from pydicom import dcmread
 
 from client.imaging.cohort import Cohort
-from tests.helpers.commands import run_here
+from tests.helpers.command import run_here
 from tests.helpers.pacs import DICOM, OURS, STORESCU, WEB
 
 pytestmark = pytest.mark.slow

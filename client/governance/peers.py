@@ -1,0 +1,74 @@
+"""Which other hospitals this one counts on in secure aggregation: their names, and the fingerprints of their
+identities, as people told each other by telephone. The server introduces hospitals; it could invent some."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from common.errors import ConfigError, RefusedError
+from common.files import write_atomically
+from common.secure.keys import Advert
+from common.text import printable
+
+_DIGITS = 32
+
+
+class Peers:
+    """The file of confirmed peers. Every question is answered from the disk."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def confirmed(self) -> dict[str, str]:
+        """Name -> fingerprint. Raises ConfigError if the file cannot be read."""
+        try:
+            known = json.loads(self._file.read_text(encoding="utf-8"))
+            return {str(name): _normal(str(fingerprint)) for name, fingerprint in known.items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, AttributeError):
+            raise ConfigError(
+                f"{self._file}: cannot be read; remove it and confirm the peers again"
+            ) from None
+
+    def confirm(self, name: str, fingerprint: str) -> None:
+        """From now on the hospital `name` is whoever holds the key with this fingerprint."""
+        self.confirm_all({name: fingerprint})
+
+    def confirm_all(self, fingerprints: Mapping[str, str]) -> None:
+        """Several at once, by name."""
+        normal = {name: _normal(fingerprint) for name, fingerprint in fingerprints.items()}
+        self._write({**self.confirmed(), **normal})
+
+    def revoke(self, name: str) -> None:
+        """Raises ConfigError for a hospital that is not confirmed."""
+        known = self.confirmed()
+        if name not in known:
+            raise ConfigError(
+                f"{printable(name, 60)!r} is no confirmed peer; known: {', '.join(sorted(known)) or 'none'}"
+            )
+        del known[name]
+        self._write(known)
+
+    def require(self, advert: Advert) -> None:
+        """Raises RefusedError unless a person here confirmed this identity under this name."""
+        found, expected = advert.fingerprint, self.confirmed().get(advert.site)
+        if expected != found:
+            what = "is not confirmed here as a peer" if expected is None else "has another key than confirmed"
+            raise RefusedError(
+                f"{printable(advert.site, 60)} {what} (fingerprint {found}); ask that hospital, then: "
+                "pneumofed client peers confirm"
+            )
+
+    def _write(self, known: dict[str, str]) -> None:
+        write_atomically(self._file, (json.dumps(known, indent=2, sort_keys=True) + "\n").encode())
+
+
+def _normal(fingerprint: str) -> str:
+    """In capitals, in groups of four. Raises ConfigError for anything else."""
+    digits = "".join(fingerprint.split()).replace(":", "").upper()
+    if len(digits) != _DIGITS or not set(digits) <= set("0123456789ABCDEF"):
+        raise ConfigError(
+            f"found the fingerprint {printable(fingerprint, 60)!r}, expected {_DIGITS} hex digits"
+        )
+    return " ".join(digits[k : k + 4] for k in range(0, _DIGITS, 4))

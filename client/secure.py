@@ -1,0 +1,234 @@
+"""A site's part in a round of secure aggregation (common/secure/messages.py has the stages).
+
+Its secrets are in this process's memory alone: a site that is restarted is out of the round, and begins the
+next with new ones. Each stage is gone through once. What it revealed is on its disk: of one round, one sum.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+from client.governance.peers import Peers
+from common import wire
+from common.codec import identity
+from common.errors import RefusedError, WireError
+from common.files import write_atomically
+from common.results.form import to_text
+from common.secure.keys import (
+    Advert,
+    Moment,
+    make_keys,
+    pair_key,
+    require_agreed,
+    require_signed,
+    seal,
+    sign_survivors,
+    unseal,
+)
+from common.secure.masks import Ring, add_mask, subtract_mask
+from common.secure.messages import KEYS, Revealed, Roster, Sealed, Signatures, Survivors
+from common.secure.ring import to_ring
+from common.secure.shamir import SHARE_BYTES, split
+
+REVEALED = "revealed.json"
+
+
+@dataclass(frozen=True)
+class Party:
+    """Who takes part, and with whom."""
+
+    key: EllipticCurvePrivateKey
+    """The site's identity."""
+    site: str
+    threshold: int
+    peers: Peers
+    folder: Path
+    """Of the run, at the site."""
+
+
+@dataclass
+class SecureRound:
+    """One site's round, from its keys to what it reveals. Every method but the first raises RefusedError or
+    WireError where a server that lies would have to be helped."""
+
+    party: Party
+    moment: Moment
+    _stage: int = 0
+    _adverts: dict[str, Advert] = field(default_factory=dict)
+    _weights: Mapping[str, float] = field(default_factory=dict)
+    _seen: tuple[str, str] = ("", "")
+    """Hashes of the roster and of the model's weights: a site that was shown others counts as none."""
+    _held: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
+    """Peer -> the shares of its mask key and of its seed that it gave to this site."""
+    _survivors: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._own, self.advert = make_keys(self.party.key, self.party.site, self.moment)
+
+    def share(self, roster: Roster, n_patients: int) -> Sealed:
+        """A share of this site's secrets for each peer; it trains on `n_patients`."""
+        self._enter(0, "the sites' keys")
+        self._adverts = self._judged(roster)
+        self._weights = self._weighed(roster.weights, n_patients)
+        self._seen = (hashlib.sha256(to_text(roster).encode()).hexdigest(), "")
+        names, site = sorted(self._adverts), self.party.site
+        parts = [
+            split(secret, self.party.threshold, len(names)) for secret in (self._own.mask, self._own.seed)
+        ]
+        texts = {name: (parts[0][x], parts[1][x]) for x, name in enumerate(names, start=1)}
+        self._held[site] = texts.pop(site)
+        return Sealed(
+            shares={
+                peer: seal(b"".join(both), self._own, self._adverts[peer].seal, self.moment, site, peer).hex()
+                for peer, both in texts.items()
+            }
+        )
+
+    def _judged(self, roster: Roster) -> dict[str, Advert]:
+        """Every advert by its site, each signed for this round by a peer that a person here confirmed."""
+        adverts, threshold = {advert.site: advert for advert in roster.adverts}, self.party.threshold
+        if len(adverts) != len(roster.adverts) or adverts.get(self.party.site) != self.advert:
+            raise WireError("the list of the sites' keys is not whole, or has others for this site")
+        if not len(adverts) < 2 * threshold <= 2 * len(adverts):
+            raise RefusedError(
+                f"{len(adverts)} sites take part; the plan's threshold {threshold} is not most of them"
+            )
+        for name, advert in adverts.items():
+            if name != self.party.site:
+                self.party.peers.require(advert)
+            require_signed(advert, self.moment)
+        if len({advert.identity for advert in adverts.values()}) < len(adverts):
+            raise RefusedError("two sites have one identity: a site's folder was copied")
+        return adverts
+
+    def _weighed(self, weights: Mapping[str, float], n_patients: int) -> Mapping[str, float]:
+        """What each site counts as: the patients that it has, or the most that any does. Else a server could
+        let one count alone, and see its update."""
+        own = weights.get(self.party.site, 0.0)
+        if weights.keys() != self._adverts.keys() or not (
+            own == n_patients or (own < n_patients and own == max(weights.values()))
+        ):
+            raise RefusedError(
+                f"the server counts this site as {own:g} patients; expected {n_patients}, or the most that "
+                "any site counts as"
+            )
+        return weights
+
+    def require_ready(self) -> None:
+        """Raises WireError unless a masked update may come next."""
+        if self._stage != 1:
+            raise WireError("this site is not at that stage of the round: it begins anew with its keys")
+
+    def mask(self, update: wire.Weights, start: wire.Weights, max_norm: float, sealed: Sealed) -> Ring:
+        """The update from the global weights `start`, clipped to `max_norm`, times what the site counts as,
+        under the masks of all whose shares came."""
+        self._enter(1, "the peers' shares")
+        self._seen = (self._seen[0], identity(start))
+        site, own = self.party.site, self._own
+        for peer, text in sealed.shares.items():
+            if peer == site or peer not in self._adverts:
+                raise WireError("a share came in the name of a site that does not take part")
+            share = unseal(bytes.fromhex(text), own, self._adverts[peer].seal, self.moment, peer, site)
+            self._held[peer] = (share[:SHARE_BYTES], share[SHARE_BYTES:])
+        self._require_enough(len(self._held), "sites shared their secrets")
+        vector = to_ring(clipped(update, max_norm), self._weights[site], max_norm)
+        add_mask(vector, own.seed)
+        for peer in self._held:
+            if peer != site:
+                key = pair_key(own.mask, self._adverts[peer].mask, self.moment, site, peer)
+                (add_mask if site < peer else subtract_mask)(vector, key)
+        return vector
+
+    def agree(self, survivors: Survivors) -> str:
+        """This site's word that exactly these are summed."""
+        self._enter(2, "the list of survivors")
+        names = list(survivors.sites)
+        if names != sorted(set(names)) or self.party.site not in names or not set(names) <= self._held.keys():
+            raise WireError("the list of survivors is not one of sites whose shares came, with this one")
+        self._require_enough(len(names), "sites sent their updates")
+        before = self._revealed_before()
+        if before is not None and before != names:
+            raise RefusedError(
+                f"round {self.moment.round} was summed before, over other sites: the difference would be a "
+                "single site's update"
+            )
+        self._survivors = names
+        return sign_survivors(self.party.key, self.moment, self._seen, names)
+
+    def reveal(self, signatures: Signatures) -> Revealed:
+        """Of each survivor the share of its seed; of each other the share of its mask key."""
+        self._enter(3, "the survivors' signatures")
+        if not signatures.by_site.keys() <= set(self._survivors):
+            raise WireError("a signature came in the name of a site that is no survivor")
+        for name, signature in signatures.by_site.items():
+            require_agreed(self._adverts[name], signature, self.moment, self._seen, self._survivors)
+        self._require_enough(len(signatures.by_site), "sites agreed on the survivors")
+        self._note_revealed()
+        return Revealed(
+            shares={
+                name: (of_seed if name in self._survivors else of_mask).hex()
+                for name, (of_mask, of_seed) in sorted(self._held.items())
+            }
+        )
+
+    def _enter(self, stage: int, what: str) -> None:
+        if self._stage != stage:
+            raise WireError(f"{what} came at another stage of the round than this site is at")
+        self._stage += 1
+
+    def _require_enough(self, n: int, who: str) -> None:
+        if n < self.party.threshold:
+            raise RefusedError(f"{n} {who}, the plan's threshold is {self.party.threshold}")
+
+    @property
+    def _file(self) -> Path:
+        return self.party.folder / REVEALED
+
+    def _revealed_before(self) -> list[str] | None:
+        try:
+            return _sums(self._file).get(str(self.moment.round))
+        except (OSError, ValueError, AttributeError):
+            raise RefusedError("this site's record of the sums that it helped with cannot be read") from None
+
+    def _note_revealed(self) -> None:
+        sums = {**_sums(self._file), str(self.moment.round): self._survivors}
+        write_atomically(self._file, (json.dumps(sums) + "\n").encode())
+
+
+def _sums(file: Path) -> dict[str, list[str]]:
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+
+
+def clipped(update: wire.Weights, max_norm: float) -> wire.Weights:
+    """An update of at most this norm: the server cannot see it, and its sum must not wrap."""
+    norm = wire.l2_norm(update)
+    if not np.isfinite(norm):
+        raise WireError("the update holds NaN or infinity")
+    factor = np.float32(min(1.0, max_norm / norm) if norm > 0 else 1.0)
+    return update if factor == 1.0 else {name: value * factor for name, value in update.items()}
+
+
+class SecureRounds:
+    """The rounds that are open in this process: of each run, one."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str], SecureRound] = {}
+
+    def begin(self, party: Party, moment: Moment) -> SecureRound:
+        """With new keys: what was open of this run is forgotten."""
+        self._open[party.site, moment.run] = begun = SecureRound(party, moment)
+        return begun
+
+    def current(self, site: str, moment: Moment) -> SecureRound:
+        """Raises WireError if the round was not begun in this process."""
+        found = self._open.get((site, moment.run))
+        if found is None or found.moment != moment:
+            raise WireError(
+                f"this site has no keys for round {moment.round}: it was restarted, or did not begin ({KEYS})"
+            )
+        return found

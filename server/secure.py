@@ -1,0 +1,216 @@
+"""A round of secure aggregation at the server: it passes on what the sites seal for each other, sums what it
+cannot read, and takes the masks off the sum (common/secure/messages.py has the stages)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from common import wire
+from common.errors import RunError, WireError
+from common.plan import Plan
+from common.results.form import Result, to_text
+from common.results.rounds import UPDATE_NORM
+from common.secure import messages as secure
+from common.secure.keys import Advert, Moment, commitment_of, pair_key, public_of
+from common.secure.masks import Ring, add_mask, subtract_mask
+from common.secure.ring import from_ring, length
+from common.secure.shamir import recover
+from server.replies import Replies
+from server.roster import collect, objection
+from server.weighing import Scale
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What a round of secure aggregation needs besides: it talks to the sites several times."""
+
+    grid: Grid
+    moment: Moment
+    name_of: Callable[[int], str]
+
+
+class SecureReplies(Replies):
+    """The masked updates of one round, summed as they arrive."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        schema: wire.Schema,
+        weights: wire.Weights,
+        n_members: int,
+        scale: Scale,
+        exchange: Exchange,
+    ) -> None:
+        super().__init__(plan, schema, weights, n_members, scale)
+        self._grid, self._moment, self._name_of = exchange.grid, exchange.moment, exchange.name_of
+        self._threshold = plan.aggregation.threshold or 0
+        self._adverts: dict[str, Advert] = {}
+        self._weights: dict[str, float] = {}
+        self._nodes: dict[str, int] = {}
+        self._points: dict[str, int] = {}  # site -> where its shares lie on the polynomials
+        self._survivors: list[str] = []
+        self._sum: Ring = np.zeros(length(schema.shapes), np.uint64)
+
+    def begin(self, requests: list[Message]) -> list[Message]:
+        """Introduce the sites to each other; each request to train gets the shares that are sealed for its
+        site. Sites that fail here are in `failed`."""
+        asked = {self._name_of(m.metadata.dst_node_id): m for m in requests}
+        self._nodes = {site: m.metadata.dst_node_id for site, m in asked.items()}
+        self._adverts = self._ask(secure.KEYS, asked, {}, self._advert, self.failed)
+        self._require(len(self._adverts), "have shown their keys")
+        self._points = {site: x for x, site in enumerate(self._adverts, start=1)}
+        weights = {site: self._weights[site] for site in self._adverts}
+        roster = secure.Roster(adverts=tuple(self._adverts.values()), weights=weights)
+        shared = self._ask(secure.SHARES, self._adverts, {secure.ROSTER: roster}, self._sealed, self.failed)
+        self._require(len(shared), "have shared their secrets")
+        self._adverts = {site: self._adverts[site] for site in shared}
+        for site in shared:
+            inbound = {peer: sealed.shares[site] for peer, sealed in shared.items() if peer != site}
+            secure.put(asked[site].content, secure.SEALED, secure.Sealed(shares=inbound))
+        return [asked[site] for site in sorted(shared)]
+
+    def _advert(self, site: str, content: RecordDict) -> Advert:
+        advert = secure.take(content, secure.ADVERT, Advert)
+        if advert.site != site:
+            raise WireError(f"the site admitted as {site} shows keys of {advert.site[:64]}")
+        self._weights[site] = self.scale.weigh(site, wire.check_numbers(content, ())[wire.N_EXAMPLES])
+        return advert
+
+    def _sealed(self, site: str, content: RecordDict) -> secure.Sealed:
+        sealed = secure.take(content, secure.SEALED, secure.Sealed)
+        if sealed.shares.keys() != self._adverts.keys() - {site}:
+            raise WireError("it did not seal a share for each peer")
+        return sealed
+
+    def accept(self, site: str, reply: Message) -> wire.Numbers:
+        """The reply's numbers; what is under the masks is nobody's to judge. Raises WireError, and leaves no
+        trace of it, if anything about the reply is off."""
+        if reply.has_error():
+            raise WireError(reply.error.reason)
+        numbers = wire.check_numbers(reply.content, wire.TRAIN_NUMBERS)
+        self._sum += secure.unpack_masked(wire.get_arrays(reply.content), len(self._sum))
+        reply.content = RecordDict()
+        self.kept = {site: reply}
+        self._survivors.append(site)
+        self.n_answered += 1
+        return {**numbers, UPDATE_NORM: float("nan")}
+
+    def finish(self) -> None:
+        """Take the masks off, with the sites' help.
+
+        Raises:
+            RunError: fewer than the plan's threshold help, or what comes out is no sum of honest updates.
+        """
+        survivors = sorted(self._survivors)
+        self._require(len(survivors), "sent an update")
+        words = self._ask(
+            secure.AGREE, survivors, {secure.SURVIVORS: secure.Survivors(sites=tuple(survivors))},
+            lambda _, content: secure.take_signature(content), self.noted,
+        )  # fmt: skip
+        self._require(len(words), "agreed on whose updates are summed")
+        revealed = self._ask(
+            secure.UNMASK, words, {secure.SIGNATURES: secure.Signatures(by_site=words)}, self._revealed,
+            self.noted,
+        )  # fmt: skip
+        self._require(len(revealed), "helped to take the masks off")
+        self._unmask(survivors, revealed)
+        weight = sum(self._weights[site] for site in survivors)
+        self.mean.add_sum(from_ring(self._sum, self.schema.shapes), weight)
+        self._require_sound()
+
+    def _revealed(self, site: str, content: RecordDict) -> Mapping[str, str]:
+        shares = secure.take(content, secure.REVEALED, secure.Revealed).shares
+        if shares.keys() != self._adverts.keys():
+            raise WireError("it did not reveal one share of each site")
+        return shares
+
+    def _unmask(self, survivors: list[str], revealed: Mapping[str, Mapping[str, str]]) -> None:
+        for site, advert in self._adverts.items():
+            shares = {self._points[giver]: bytes.fromhex(told[site]) for giver, told in revealed.items()}
+            if site in survivors:
+                subtract_mask(self._sum, self._recovered(site, shares, partial(_is_seed, advert)))
+                continue
+            secret = self._recovered(site, shares, partial(_is_mask_key, advert))
+            for other in survivors:  # what they put on for a site that went away
+                key = pair_key(secret, self._adverts[other].mask, self._moment, site, other)
+                (subtract_mask if other < site else add_mask)(self._sum, key)
+
+    def _recovered(self, site: str, shares: dict[int, bytes], is_right: Callable[[bytes], bool]) -> bytes:
+        """A secret of `site`, from what the others revealed; who revealed what is wrong is noted."""
+        try:
+            secret, wrong = recover(shares, self._threshold, is_right)
+        except ValueError as e:
+            raise RunError(
+                f"round {self._moment.round}: the masks of {site} cannot be taken off: {e}"
+            ) from None
+        for giver, x in self._points.items():
+            if x in wrong:
+                self.noted[giver] = "revealed a share that is wrong"
+        return secret
+
+    def _require_sound(self) -> None:
+        """The mean of updates of at most this norm has at most this norm."""
+        zeros = {name: np.zeros(shape, np.float32) for name, shape in self.schema.shapes.items()}
+        norm, most = wire.l2_norm(self.mean.updated(zeros)), self.plan.federation.max_update_norm
+        if not norm <= most * 1.001:
+            raise RunError(
+                f"round {self._moment.round}: the sum has a mean of norm {norm:.3g}, the plan allows "
+                f"{most:g}: a site sent what is no update; under aggregation.secure nobody can see which"
+            )
+
+    def _ask(
+        self,
+        stage: str,
+        sites: Mapping[str, object] | list[str],
+        told: Mapping[str, Result],
+        read: Callable[[str, RecordDict], T],
+        silent: dict[str, str],
+    ) -> dict[str, T]:
+        """What each site answers at a stage, by name; why one does not is put into `silent`."""
+        config = ConfigRecord(
+            {
+                wire.PLAN_SHA256: self._moment.plan,
+                wire.RUN: self._moment.run,
+                wire.ROUND: self._moment.round,
+                **{key: to_text(value) for key, value in told.items()},
+            }
+        )
+        requests = [
+            Message(RecordDict({wire.CONFIG: config}), self._nodes[site], stage) for site in sorted(sites)
+        ]
+        answers: dict[str, T] = {}
+        missing = set(sites)
+        for node, reply in collect(self._grid, requests, self.plan.federation.deadline_s):
+            site = self._name_of(node)
+            missing.discard(site)
+            try:
+                if reply.has_error():
+                    raise WireError(reply.error.reason)
+                answers[site] = read(site, reply.content)
+            except Exception as e:  # nothing that a site sends ends the round
+                silent[site] = objection(site, e)
+        silent |= dict.fromkeys(missing, "no answer before the deadline")
+        return dict(sorted(answers.items()))
+
+    def _require(self, n: int, what: str) -> None:
+        if n < self._threshold:
+            silent = sorted({**self.noted, **self.failed}.items())
+            raise RunError(
+                f"round {self._moment.round}: {n} sites {what}, the plan's threshold is {self._threshold}. "
+                + "; ".join(f"{site}: {reason}" for site, reason in silent)
+            )
+
+
+def _is_seed(advert: Advert, secret: bytes) -> bool:
+    return commitment_of(secret) == advert.commitment
+
+
+def _is_mask_key(advert: Advert, secret: bytes) -> bool:
+    return public_of(secret) == advert.mask

@@ -1,0 +1,271 @@
+"""A site's part in a secure round: each stage once, and nothing that helps a server that lies."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from client.governance.peers import Peers
+from client.secure import Party, SecureRounds, clipped
+from common.credentials import make_key
+from common.errors import RefusedError, WireError
+from common.secure.keys import Moment, fingerprint_of, identity_of
+from common.secure.messages import Revealed, Roster, Sealed, Signatures, Survivors
+from common.secure.ring import to_ring
+
+NOW = Moment("a" * 64, "run", 1)
+NAMES = ("east", "north", "south", "west")
+UPDATE = {"w": np.ones(8, np.float32)}
+START = {"w": np.zeros(8, np.float32)}
+
+
+class House:
+    """Four sites in one process, and the server's part played by the test."""
+
+    def __init__(self, folder, threshold=3, moment=NOW):
+        self.moment, self.rounds = moment, SecureRounds()
+        self.keys = {name: make_key() for name in NAMES}
+        self.parties = {}
+        for name, key in self.keys.items():
+            peers = Peers(folder / name / "peers.json")
+            peers.confirm_all({p: fingerprint_of(identity_of(k)) for p, k in self.keys.items() if p != name})
+            self.parties[name] = Party(key, name, threshold, peers, folder / name)
+        self.begin()
+
+    def begin(self):
+        self.open = {name: self.rounds.begin(party, self.moment) for name, party in self.parties.items()}
+
+    @property
+    def roster(self):
+        return self.roster_of(self.open[name].advert for name in NAMES)
+
+    def roster_of(self, adverts, **weights):
+        adverts = tuple(adverts)
+        return Roster(adverts=adverts, weights={advert.site: 20.0 for advert in adverts} | weights)
+
+    def shared(self, away=()):
+        """Peer -> what came for it, of all sites but `away`."""
+        sealed = {name: self.open[name].share(self.roster, 20) for name in NAMES if name not in away}
+        return {
+            to: Sealed(shares={name: told.shares[to] for name, told in sealed.items() if name != to})
+            for to in sealed
+        }
+
+    def masked(self, away=()):
+        """Up to the masked updates."""
+        return {
+            name: self.open[name].mask(UPDATE, START, 100.0, came) for name, came in self.shared(away).items()
+        }
+
+    def signed(self, survivors):
+        return Signatures(
+            by_site={name: self.open[name].agree(Survivors(sites=tuple(survivors))) for name in survivors}
+        )
+
+
+@pytest.fixture
+def house(tmp_path):
+    return House(tmp_path)
+
+
+def test_of_each_site_one_share_is_revealed_and_never_both(house):
+    house.masked(away=["west"])
+    words = house.signed(["east", "north", "south"])
+    revealed = house.open["east"].reveal(words)
+    assert isinstance(revealed, Revealed)
+    assert sorted(revealed.shares) == ["east", "north", "south"]
+    with pytest.raises(WireError, match="at another stage"):
+        house.open["east"].reveal(words)
+    with pytest.raises(WireError, match="at another stage"):
+        house.open["east"].agree(Survivors(sites=("east", "north", "south")))
+
+
+def test_a_site_that_shared_and_went_away_has_its_mask_key_revealed_and_not_its_seed(house):
+    house.masked()
+    held = dict(house.open["east"]._held)
+    told = house.open["east"].reveal(house.signed(["east", "north", "south"])).shares
+    assert told["west"] == held["west"][0].hex()
+    assert told["north"] == held["north"][1].hex()
+
+
+def test_masks_hide_the_update_and_are_new_each_time(house):
+    one = house.masked()
+    house.begin()
+    two = house.masked()
+    plain = to_ring(UPDATE, 20.0, 100.0)
+    for name in NAMES:
+        assert not np.any(one[name] == plain)
+        assert not np.any(one[name] == two[name])
+
+
+def test_a_stage_comes_once_and_in_its_turn(house):
+    begun = house.open["north"]
+    for early in (
+        lambda: begun.mask(UPDATE, START, 100.0, Sealed(shares={})),
+        lambda: begun.agree(Survivors(sites=NAMES)),
+        lambda: begun.reveal(Signatures(by_site={})),
+        begun.require_ready,
+    ):
+        with pytest.raises(WireError, match="stage"):
+            early()
+    house.shared()
+    with pytest.raises(WireError, match="at another stage"):
+        begun.share(house.roster, 20)
+
+
+def test_a_hospital_that_nobody_confirmed_is_not_shared_with(house):
+    house.parties["north"].peers.revoke("west")
+    with pytest.raises(RefusedError, match="west is not confirmed here as a peer"):
+        house.open["north"].share(house.roster, 20)
+
+
+def test_a_server_that_invents_a_hospital_under_a_known_name_is_found_out(house):
+    """It signs with a key of its own."""
+    invented = SecureRounds().begin(replace(house.parties["west"], key=make_key()), NOW)
+    roster = house.roster_of((*house.roster.adverts[:3], invented.advert))
+    with pytest.raises(RefusedError, match="west has another key than confirmed"):
+        house.open["north"].share(roster, 20)
+
+
+def test_keys_of_another_round_are_not_taken(house, tmp_path):
+    old = SecureRounds().begin(house.parties["west"], replace(NOW, round=2))
+    with pytest.raises(WireError, match="west is said to have signed"):
+        house.open["north"].share(house.roster_of((*house.roster.adverts[:3], old.advert)), 20)
+
+
+def test_a_list_without_this_site_or_with_another_of_its_keys_is_refused(house):
+    for adverts in (
+        house.roster.adverts[:1] + house.roster.adverts[2:],
+        (*house.roster.adverts, house.roster.adverts[0]),
+        (
+            SecureRounds().begin(house.parties["north"], NOW).advert,
+            *house.roster.adverts[:1],
+            *house.roster.adverts[2:],
+        ),
+    ):
+        with pytest.raises(WireError, match="is not whole, or has others for this site"):
+            house.open["north"].share(house.roster_of(adverts), 20)
+        house.open["north"]._stage = 0
+
+
+@pytest.mark.parametrize(("threshold", "n"), [(2, 4), (3, 2)])
+def test_a_threshold_that_is_not_most_of_the_sites_is_refused(tmp_path, threshold, n):
+    house = House(tmp_path, threshold)
+    adverts = house.roster.adverts[:n]
+    with pytest.raises(RefusedError, match="is not most of them"):
+        house.open["north"].share(house.roster_of(tuple(adverts)), 20)
+
+
+def test_one_folder_on_two_machines_is_noticed(house):
+    twin = SecureRounds().begin(replace(house.parties["west"], key=house.keys["south"]), NOW)
+    house.parties["north"].peers.confirm("west", twin.advert.fingerprint)
+    with pytest.raises(RefusedError, match="two sites have one identity"):
+        house.open["north"].share(house.roster_of((*house.roster.adverts[:3], twin.advert)), 20)
+
+
+@pytest.mark.parametrize(
+    ("weights", "n"),
+    [
+        ({"east": 20.0, "north": 1e-6, "south": 1e-6, "west": 1e-6}, 20),
+        ({"north": 19.0}, 20),
+        ({"north": 21.0}, 20),
+    ],
+)
+def test_a_server_that_lets_one_site_count_alone_gets_nothing(house, weights, n):
+    with pytest.raises(RefusedError, match="the server counts this site as"):
+        house.open["north"].share(house.roster_of(house.roster.adverts, **weights), n)
+
+
+def test_a_site_may_count_as_the_most_that_any_does(house):
+    house.open["north"].share(house.roster, 500)
+
+
+def test_weights_for_others_than_take_part_are_refused(house):
+    roster = house.roster_of(house.roster.adverts, nowhere=1.0)
+    with pytest.raises(RefusedError, match="the server counts this site as"):
+        house.open["north"].share(roster, 20)
+
+
+def test_a_server_that_shows_sites_different_models_gets_nothing(house):
+    """With a model that teaches the others nothing, the sum would be one site's update."""
+    sealed = house.shared()
+    for name in NAMES:
+        start = START if name == "east" else {"w": np.full(8, 9.0, np.float32)}
+        house.open[name].mask(UPDATE, start, 100.0, sealed[name])
+    words = house.signed(NAMES)
+    with pytest.raises(WireError, match="is said to have signed"):
+        house.open["east"].reveal(words)
+
+
+def test_a_share_that_was_exchanged_is_noticed(house):
+    came = house.shared()["north"].shares
+    with pytest.raises(WireError, match="the share that came in the name of east is not from it"):
+        house.open["north"].mask(UPDATE, START, 100.0, Sealed(shares={**came, "east": came["south"]}))
+
+
+def test_too_few_shares_are_too_few(house):
+    came = house.shared()["north"].shares
+    with pytest.raises(RefusedError, match="2 sites shared their secrets, the plan's threshold is 3"):
+        house.open["north"].mask(UPDATE, START, 100.0, Sealed(shares={"east": came["east"]}))
+
+
+@pytest.mark.parametrize(
+    ("survivors", "said"),
+    [
+        (("east", "north"), "2 sites sent their updates"),
+        (("east", "south", "west"), "with this one"),
+        (("north", "east", "south"), "with this one"),
+        (("east", "north", "nowhere"), "with this one"),
+    ],
+)
+def test_a_list_of_survivors_that_cannot_be_is_refused(house, survivors, said):
+    house.masked()
+    with pytest.raises((RefusedError, WireError), match=said):
+        house.open["north"].agree(Survivors(sites=survivors))
+
+
+def test_a_server_that_tells_sites_of_different_survivors_gets_nothing(house):
+    """It would have the seed of one and the mask key of it too: from the halves of the federation."""
+    house.masked()
+    some = {n: house.open[n].agree(Survivors(sites=("east", "north", "south"))) for n in ("east", "north")}
+    others = {n: house.open[n].agree(Survivors(sites=NAMES)) for n in ("south", "west")}
+    with pytest.raises(WireError, match="south is said to have signed"):
+        house.open["east"].reveal(Signatures(by_site={**some, "south": others["south"]}))
+    with pytest.raises(RefusedError, match="2 sites agreed on the survivors"):
+        house.open["north"].reveal(Signatures(by_site=some))
+
+
+def test_a_round_is_summed_again_over_the_same_sites_alone(house):
+    """The difference of two sums would be a single site's update. The record is on the disk."""
+    house.masked()
+    house.open["north"].reveal(house.signed(NAMES))
+    house.begin()
+    house.masked()
+    with pytest.raises(RefusedError, match="was summed before, over other sites"):
+        house.open["north"].agree(Survivors(sites=("east", "north", "south")))
+    house.begin()
+    house.masked()
+    house.open["north"].reveal(house.signed(NAMES))
+
+
+def test_a_record_that_cannot_be_read_helps_with_nothing(house):
+    house.masked()
+    (house.parties["north"].folder / "revealed.json").write_text("{")
+    with pytest.raises(RefusedError, match="cannot be read"):
+        house.open["north"].agree(Survivors(sites=NAMES))
+
+
+def test_a_site_that_was_restarted_is_out_of_the_round(house):
+    with pytest.raises(WireError, match="it was restarted"):
+        SecureRounds().current("north", NOW)
+    with pytest.raises(WireError, match="no keys for round 2"):
+        house.rounds.current("north", replace(NOW, round=2))
+    assert house.rounds.current("north", NOW) is house.open["north"]
+
+
+def test_an_update_is_clipped_to_the_plan_s_norm_before_nobody_can_see_it():
+    large = {"a": np.full(4, 100.0, np.float32)}
+    assert np.linalg.norm(clipped(large, 10.0)["a"]) == pytest.approx(10.0, rel=1e-6)
+    assert clipped(UPDATE, 10.0) is UPDATE
+    with pytest.raises(WireError, match="NaN or infinity"):
+        clipped({"a": np.array([np.nan], np.float32)}, 1.0)

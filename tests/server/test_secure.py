@@ -1,0 +1,148 @@
+"""The server sums what it cannot read: the same bits as without masks, whoever goes away, and no lie is helped."""
+
+import numpy as np
+import pytest
+
+from client.app import app
+from common import wire
+from common.errors import RunError
+from common.models import build_model
+from common.results.rounds import UPDATE_NORM
+from common.secure import messages as secure
+from server.rounds import RoundLoop, Silent
+from simulation.grid import SequentialGrid
+from tests.helpers.plans import small_plan
+from tests.helpers.secure import Between, secure_plan, with_identities
+
+HALF = {"quorum": 0.5}
+
+
+def run(plan, grid, folder):
+    model = build_model(plan)
+    loop = RoundLoop(grid, plan, wire.Schema.exchanged(plan, model), folder, Silent())
+    start = wire.get_weights(model)
+    if plan.strategy.method.control:
+        start |= {f"{wire.CONTROL}{name}": np.zeros_like(w) for name, w in start.items()}
+    return loop.run(start)
+
+
+def same(found, expected):
+    return (
+        all(np.array_equal(found[name], expected[name]) for name in expected)
+        and found.keys() == expected.keys()
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"strategy": {"name": "FedAdam"}},
+        {"strategy": {"name": "FedBN"}},
+        {
+            "strategy": {"name": "SCAFFOLD"},
+            "training": {"momentum": 0.0, "batch_size": 8, "learning_rate": 0.05},
+        },
+    ],
+    ids=["FedAvg", "FedAdam", "FedBN", "SCAFFOLD"],
+)
+def test_the_weights_are_those_of_the_run_without_masks(federation, tmp_path, changes):
+    plan, plain = secure_plan(rounds=2, **changes), small_plan(rounds=2, **changes)
+    masked = run(plan, Between(with_identities(federation(plan), tmp_path / "ids")), tmp_path / "a")
+    nodes = [{**node, "memory": str(tmp_path / "plain" / node["site"])} for node in federation(plain)]
+    expected = run(plain, SequentialGrid(app, nodes), tmp_path / "b")
+    assert same(masked.weights, expected.weights)
+    report = masked.history[-1]
+    assert sorted(report.sites) == ["site-0", "site-1", "site-2"]
+    assert all(np.isnan(numbers[UPDATE_NORM]) for numbers in report.sites.values())
+
+
+def plain_without(federation, tmp_path, away):
+    """The run without masks in which the node `away` gives no update in round 1."""
+    plain = small_plan(rounds=2, federation=HALF)
+    grid = Between(federation(plain), lost={("train", 1, away)})
+    return run(plain, grid, tmp_path / "plain").weights
+
+
+@pytest.mark.parametrize("stage", ["train.keys", "train.shares", "train"])
+def test_a_site_that_goes_away_before_its_update_is_left_out_and_nothing_else_changes(
+    federation, tmp_path, stage
+):
+    plan = secure_plan(rounds=2, federation=HALF)
+    nodes = with_identities(federation(plan), tmp_path / "ids")
+    after = run(plan, Between(nodes, lost={(stage, 1, 2)}), tmp_path / "a")
+    assert same(after.weights, plain_without(federation, tmp_path, 2))
+    assert list(after.history[0].failed) == ["site-1"]
+    assert sorted(after.history[1].sites) == ["site-0", "site-1", "site-2"]
+
+
+@pytest.mark.parametrize("stage", ["train.agree", "train.unmask"])
+def test_a_site_that_goes_away_after_its_update_is_counted(federation, tmp_path, stage):
+    plan, plain = secure_plan(rounds=1, federation=HALF), small_plan(rounds=1, federation=HALF)
+    nodes = with_identities(federation(plan), tmp_path / "ids")
+    after = run(plan, Between(nodes, lost={(stage, 1, 2)}), tmp_path / "a")
+    assert same(after.weights, run(plain, SequentialGrid(app, federation(plain)), tmp_path / "b").weights)
+    assert after.history[0].noted == {"site-1": "away"}
+
+
+def test_below_the_threshold_the_round_ends_without_a_sum(federation, tmp_path):
+    plan = secure_plan(rounds=1, federation=HALF)
+    nodes = with_identities(federation(plan), tmp_path / "ids")
+    grid = Between(nodes, lost={("train.unmask", 1, 1), ("train.unmask", 1, 2)})
+    with pytest.raises(RunError, match="1 sites helped to take the masks off, the plan's threshold is 2"):
+        run(plan, grid, tmp_path / "a")
+
+
+def test_a_wrong_share_is_found_and_its_giver_named(federation, tmp_path):
+    def lie(request, reply):
+        if request.metadata.message_type == "train.unmask" and request.metadata.dst_node_id == 1:
+            told = secure.take(reply.content, secure.REVEALED, secure.Revealed).shares
+            secure.put(
+                reply.content, secure.REVEALED, secure.Revealed(shares={**told, "site-2": "00" * 32 + "07"})
+            )
+
+    plan = secure_plan(rounds=1)
+    nodes = with_identities(federation(plan), tmp_path / "ids")
+    after = run(plan, Between(nodes, after=lie), tmp_path / "a")
+    plain = small_plan(rounds=1)
+    assert same(after.weights, run(plain, SequentialGrid(app, federation(plain)), tmp_path / "b").weights)
+    assert after.history[0].noted == {"site-0": "revealed a share that is wrong"}
+
+
+def test_what_is_no_update_is_noticed_in_the_sum(federation, tmp_path):
+    def rubbish(request, reply):
+        if request.metadata.message_type == "train" and request.metadata.dst_node_id == 1:
+            (array,) = wire.get_arrays(reply.content).values()
+            noise = np.random.default_rng(0).integers(0, 2**64, len(array.data) // 8, np.uint64)
+            reply.content[wire.ARRAYS] = secure.pack_masked(noise)
+
+    plan = secure_plan(rounds=1)
+    nodes = with_identities(federation(plan), tmp_path / "ids")
+    with pytest.raises(RunError, match="a site sent what is no update"):
+        run(plan, Between(nodes, after=rubbish), tmp_path / "a")
+
+
+def test_a_masked_update_is_uniform_and_the_shares_in_passing_are_sealed(federation, tmp_path):
+    """What a curious server records: each byte of each masked update as likely as any other (chi-square with
+    255 degrees of freedom: 99.9999 % below 400), and no two alike."""
+    plan = secure_plan(rounds=1)
+    grid = Between(with_identities(federation(plan), tmp_path / "ids"))
+    run(plan, grid, tmp_path / "a")
+    seen = [data for kind, arrays in grid.passed if kind == "train" for data in arrays]
+    assert len(seen) == 3
+    for data in [*seen, *(bytes(a ^ b for a, b in zip(x, y, strict=True)) for x, y in [seen[:2], seen[1:]])]:
+        counts = np.bincount(np.frombuffer(data, np.uint8), minlength=256)
+        expected = len(data) / 256
+        assert float(((counts - expected) ** 2 / expected).sum()) < 400
+
+
+def test_an_update_of_another_length_is_refused(federation, tmp_path):
+    def shorten(request, reply):
+        if request.metadata.message_type == "train" and request.metadata.dst_node_id == 1:
+            (array,) = wire.get_arrays(reply.content).values()
+            reply.content[wire.ARRAYS] = secure.pack_masked(np.frombuffer(array.data[8:], np.uint64))
+
+    plan = secure_plan(rounds=1, federation=HALF)
+    nodes = with_identities(federation(plan), tmp_path / "ids")
+    after = run(plan, Between(nodes, after=shorten), tmp_path / "a")
+    assert "bytes of a masked update, expected" in after.history[0].failed["site-0"]
