@@ -3,8 +3,8 @@ excluded.
 
 `python benchmarks/deployed_round.py --json` -> {"overhead_s", "idle_cpu", "megabytes", ...}: the median
 seconds of a round in which every site answers at once with an update that changes every round; and the share
-of a core that an idle agent takes. The agents run with the ClientApp of this file instead of client/app.py;
-everything else is what a deployment runs.
+of a core that an idle agent takes. With `--secure`, under secure aggregation. The agents run with the
+ClientApp of this file instead of client/app.py; everything else is what a deployment runs.
 """
 
 import argparse
@@ -22,13 +22,20 @@ import numpy as np
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.governance.peers import Peers
+from client.secure import Party, SecureRounds
 from common import wire
-from common.plan import Evaluation, Model, Plan
+from common.credentials import read_key
+from common.plan import Aggregation, Evaluation, Model, Plan
+from common.secure import messages as secure
+from common.secure.keys import Moment
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # for tests.helpers, which starts the processes
 
 app = ClientApp()
 _count = 0
+sent: dict[str, wire.Weights] = {}
+"""Site -> its last update, of the sites of this process."""
 
 
 @app.query()
@@ -51,17 +58,61 @@ def train(message: Message, context: object) -> Message:
     update = {
         k: rng.standard_normal(w.shape, dtype=np.float32) * np.float32(1e-4) for k, w in weights.items()
     }
+    sent[str(context.node_config["site"])] = update
     numbers = MetricRecord({wire.N_EXAMPLES: 100, wire.LOSS: 0.5, wire.STEPS: 1, wire.SECONDS: 0.0})
-    return Message(RecordDict({wire.ARRAYS: wire.pack(update), wire.METRICS: numbers}), reply_to=message)
+    arrays = wire.pack(update)
+    if secure.SEALED in message.content.config_records[wire.CONFIG]:
+        sealed = secure.take(message.content, secure.SEALED, secure.Sealed)
+        begun = _rounds.current(str(context.node_config["site"]), moment_of(message))
+        arrays = secure.pack_masked(begun.mask(update, weights, 100.0, sealed))
+    return Message(RecordDict({wire.ARRAYS: arrays, wire.METRICS: numbers}), reply_to=message)
 
 
-def plan_of(parameters: int, rounds: int) -> Plan:
+def moment_of(message: Message) -> Moment:
+    """Which round a request is about."""
+    texts = (wire.get_text(message.content, key) for key in (wire.PLAN_SHA256, wire.RUN))
+    return Moment(*texts, wire.get_round(message.content))
+
+
+@app.train("keys")
+def show_keys(message: Message, context: object) -> Message:
+    """As client/app.py does; the threshold is most of the peers and this site."""
+    node = context.node_config
+    peers, key = Peers(Path(str(node["peers"]))), read_key(Path(str(node["identity"])))
+    threshold = (len(peers.confirmed()) + 1) // 2 + 1
+    party = Party(key, str(node["site"]), threshold, peers, Path(str(node["memory"])))
+    content = RecordDict({wire.METRICS: MetricRecord({wire.N_EXAMPLES: 100})})
+    secure.put(content, secure.ADVERT, _rounds.begin(party, moment_of(message)).advert)
+    return Message(content, reply_to=message)
+
+
+def stage(action: str, key: str, kind: type, answered: str, method: str, *more: object) -> None:
+    """Another stage of secure aggregation."""
+
+    @app.train(action)
+    def handle(message: Message, context: object) -> Message:
+        begun = _rounds.current(str(context.node_config["site"]), moment_of(message))
+        content = RecordDict()
+        told = getattr(begun, method)(secure.take(message.content, key, kind), *more)
+        secure.put(content, answered, told)
+        return Message(content, reply_to=message)
+
+
+_rounds = SecureRounds()
+stage("shares", secure.ROSTER, secure.Roster, secure.SEALED, "share", 100)
+stage("agree", secure.SURVIVORS, secure.Survivors, secure.SIGNATURE, "agree")
+stage("unmask", secure.SIGNATURES, secure.Signatures, secure.REVEALED, "reveal")
+
+
+def plan_of(parameters: int, rounds: int, aggregation: Aggregation) -> Plan:
     """A plan whose model has about `parameters` parameters (the LSTM's hidden size is chosen for it)."""
     from common.models import build_model
 
     for hidden in range(16, 4097, 16):
         model = Model(hidden=hidden, embedding=64)
-        plan = Plan(name="echo", rounds=rounds, model=model, evaluation=Evaluation(every=0))
+        plan = Plan(
+            name="echo", rounds=rounds, model=model, evaluation=Evaluation(every=0), aggregation=aggregation
+        )
         if 4 * hidden * (64 + hidden) > 0.4 * parameters:  # the LSTM alone, before the model is built
             n = sum(p.numel() for p in build_model(plan).parameters())
             if n >= parameters:
@@ -101,14 +152,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--sites", type=int, default=3)
     parser.add_argument("--idle-s", type=float, default=30.0)
+    parser.add_argument("--secure", action="store_true")
     parser.add_argument("--agent", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.agent:
         agent(args.agent)
         return
     from tests.helpers.deployment import Deployment, wait_for
+    from tests.helpers.secure import introduce_all
 
-    plan = plan_of(args.parameters, args.rounds)
+    aggregation = Aggregation(secure=True, threshold=args.sites // 2 + 1) if args.secure else Aggregation()
+    plan = plan_of(args.parameters, args.rounds, aggregation)
     path = Path(tempfile.mkdtemp(prefix="pf-"))
     d = Deployment(path, plan)
     names = [f"site-{i}" for i in range(1, args.sites + 1)]
@@ -118,6 +172,7 @@ def main() -> None:
         for name in names:
             d.make_site(name)
         d.approve(*names)
+        introduce_all(d, *names)
         d.start("server")
         for name in names:
             log = (path / f"{name}.out").open("ab")

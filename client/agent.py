@@ -6,6 +6,7 @@ installed here.
 """
 
 import logging
+import math
 import shutil
 import signal
 import threading
@@ -43,9 +44,14 @@ from common.protocol import program
 log = logging.getLogger("pneumofed.agent")
 
 APP = "client.app:app"
-POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 0.1, 1.0, 30.0
+POLLS = ((2.0, 0.02), (30.0, 0.1), (math.inf, 1.0))
+"""Seconds since the last work, and between two questions until then: the next stage of a round may come at once."""
 RETRY_S = 2.0
-REFUSED_AT_ONCE, LONGEST_PAUSE_S = 5, 10.0  # requests in a row that are refused, before each costs a pause
+REFUSED_AT_ONCE, FIRST_PAUSE_S, LONGEST_PAUSE_S = (
+    5,
+    0.1,
+    10.0,
+)  # requests in a row that are refused, before each costs a pause
 UNREAD_S = 30.0  # for the refusal of a request that could not be read
 TRUST_EVERY_S = 3600.0
 MIN_FREE_BYTES = 20_000_000
@@ -134,8 +140,8 @@ class Agent:
                 if self._open is None:
                     if time.monotonic() - self._trusted > TRUST_EVERY_S:
                         self._follow_trust()
-                    idle = time.monotonic() - self._last_work > IDLE_AFTER_S
-                    self.ended.wait(IDLE_POLL_S if idle else POLL_S)
+                    since = time.monotonic() - self._last_work
+                    self.ended.wait(next(pause for until, pause in POLLS if since < until))
                     continue
                 self._last_work = time.monotonic()
                 self._handle(*self._open)
@@ -160,7 +166,7 @@ class Agent:
     def _pause(self) -> float:
         """Seconds before the next request: a server that only sends what is refused fills no log."""
         over = self._refused - REFUSED_AT_ONCE
-        return min(LONGEST_PAUSE_S, POLL_S * 2.0**over) if over > 0 else 0.0
+        return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**over) if over > 0 else 0.0
 
     def _receive(self) -> tuple[Message, float] | None:
         request = self._link.receive(self._approvals.tensor_bytes)

@@ -1,6 +1,7 @@
 """The agent with a link that is only played: what becomes of a request whose answer its own disk does not
 take."""
 
+import math
 import subprocess
 import sys
 import threading
@@ -61,7 +62,7 @@ def serve(folder, monkeypatch, ttl):
     request = Message(RecordDict(), 1, "train.unknown", ttl=ttl)
     request.metadata.__dict__["_message_id"] = "m"
     monkeypatch.setattr(module, "RETRY_S", 0.05)
-    monkeypatch.setattr(module, "POLL_S", 0.01)
+    monkeypatch.setattr(module, "POLLS", ((math.inf, 0.01),))
     link = OneRequest(request)
     agent = Agent(folder, link, Monitoring("test", None, None))
     link.ended = agent.ended
@@ -86,7 +87,8 @@ def test_a_request_that_the_disk_did_not_take_is_answered_when_it_does(folder, m
     full_for(monkeypatch, 3)
     link = serve(folder, monkeypatch, ttl=60.0)
     assert [r.error.reason for r in link.sent] == [
-        "found a message of type 'train.unknown', this site answers evaluate, evaluate.final, query, train"
+        "found a message of type 'train.unknown', this site answers evaluate, evaluate.final, query, "
+        "train, train.agree, train.keys, train.shares, train.unmask"
     ]
     assert [e.event for e in read_entries(folder.audit)] == ["received", "refused"]
 
