@@ -146,6 +146,8 @@ class FleetGrid(Grid):
         replies = [] if parcel is None else [self._open(parcel)]
         waiting = set(message_ids) & self._sent.keys()
         lost = self._state.get_message_res(waiting, self._run.run_id)  # in this state there are errors alone
+        for error in lost:  # Flower keeps those that it makes
+            self._state.object_store.delete(error.metadata.message_id)
         return replies + [self._error(e.metadata.reply_to_message_id, e.error) for e in lost]
 
     def _open(self, parcel: Parcel) -> Message:

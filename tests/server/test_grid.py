@@ -94,6 +94,17 @@ def test_nothing_is_left_in_the_servers_memory(grid, threads, place, tmp_path):
     assert state.num_message_ins() == state.num_message_res() == 0
 
 
+def test_nor_of_a_message_that_nobody_answered_in_time(grid, threads, place):
+    """Flower makes an error of it, and would keep that for ever."""
+    threads(alpha=lambda name, message: None)
+    (node,) = (n for n in grid.get_node_ids() if place[0].site_of(n) == "alpha")
+    content = RecordDict({"config": ConfigRecord({"a": 1})})
+    ids = grid.push_messages([Message(content, node, "train", ttl=0.5)])
+    lost = wait_for("the error", lambda: grid.pull_messages(ids))
+    assert lost[0].error.reason == "no answer before the deadline"
+    assert place[0].state.object_store.store == {}
+
+
 def test_a_large_update_crosses_in_pieces(grid, threads):
     big = {"w": np.arange(6_000_000, dtype=np.float32)}
     threads(
