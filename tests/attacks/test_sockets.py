@@ -104,6 +104,7 @@ def test_a_slow_body_is_given_up(place, monkeypatch):
         assert ended(slow)
 
 
+@pytest.mark.slow
 def test_one_certificate_has_so_many_connections(place):
     with ExitStack() as stack:
         many = [stack.enter_context(connect_as(place, "north")) for _ in range(door.CONNECTIONS + 5)]

@@ -212,6 +212,7 @@ def refusal(message):
     return Message(Error(wire.SITE_FAILS, "cannot"), reply_to=message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.__name__)
 def test_a_hostile_tree_costs_its_site_alone(place, without, tmp_path, attack):
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()

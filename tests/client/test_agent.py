@@ -102,6 +102,7 @@ def test_a_request_that_nobody_waits_for_any_more_when_there_is_space_is_given_u
     ]
 
 
+@pytest.mark.slow
 def test_an_agent_does_without_torch_and_a_worker_without_pydicom():
     """Seconds of every start, and half a gigabyte of every agent that waits."""
     for started, spared in (("client.agent", "torch"), ("client.app", "pydicom"), ("server.serve", "torch")):

@@ -34,6 +34,7 @@ def test_without_privacy_or_a_cohort_there_is_none(site):
     assert forecast(site, small_plan()) is None
 
 
+@pytest.mark.slow
 def test_it_is_what_the_ledger_has_afterwards(site):
     make_cohort(site.cohort(PLAN), 60)
     expected = forecast(site, PLAN)
@@ -56,6 +57,7 @@ def test_it_is_what_the_ledger_has_afterwards(site):
     assert again.after > expected.after + 0.5
 
 
+@pytest.mark.slow
 def test_a_plan_over_the_budget_is_not_approved(here, site):
     make_cohort(site.cohort(PLAN), 60)
     at = ("--dir", str(site.path))

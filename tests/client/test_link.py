@@ -103,6 +103,7 @@ def test_a_site_of_another_version_is_let_in_or_told_who_must_upgrade(tmp_path, 
         service.stop()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_too_new_is_named_by_the_site(tmp_path, monkeypatch):
     folder, service = make_server(tmp_path)
     try:

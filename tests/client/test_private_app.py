@@ -103,6 +103,7 @@ def test_a_ledger_that_cannot_be_read_stops_training(site):
     assert ask(node, "train").error.code == wire.SITE_FAILS
 
 
+@pytest.mark.slow
 def test_the_federation_goes_on_without_a_site_whose_budget_is_spent(federation, tmp_path):
     from common.plan import Federation
     from server.rounds import RoundLoop, Silent

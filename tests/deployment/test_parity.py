@@ -23,6 +23,7 @@ from tests.helpers.plans import deployed_plan
 from tests.helpers.runs import simulated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["none", "int4"])
 def test_three_sites_on_loopback_end_with_the_weights_of_the_simulation(deployment, tmp_path, codec):
     plan = deployed_plan(rounds=3, codec={"name": codec})
@@ -110,6 +111,7 @@ def judged(d, plan, tmp_path, trained, told):
         torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_a_model_is_judged_at_three_hospitals_and_trained_further_by_its_hash(deployment, tmp_path):
     """Rounds 0: nothing is trained, whoever approves late is waited for; then the same model goes on."""
     trained = make_model(tmp_path / "given", deployed_plan(seed=1))

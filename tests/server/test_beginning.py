@@ -48,6 +48,7 @@ def _dies(pipe, plan, pretrained):
     os._exit(3)
 
 
+@pytest.mark.slow
 def test_whoever_asks_loads_no_torch(tmp_path):
     script = (
         "import sys\nfrom server.beginning import made_apart\nfrom server import runner\n"

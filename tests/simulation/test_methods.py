@@ -31,6 +31,7 @@ class Breaking(Silent):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SCAFFOLD", "FedBN", "FedPer", "Ditto"])
 def test_a_run_that_was_cut_off_ends_with_the_same_weights_everywhere(tmp_path, name):
     scenario = scenario_of(name)

@@ -2,12 +2,14 @@
 
 import json
 
+import pytest
 import yaml
 
 from client.governance.ledger import Ledger
 from tests.helpers.plans import PRIVATE
 
 
+@pytest.mark.slow
 def test_a_private_simulation_reports_and_pays_what_it_planned(here, tmp_path):
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PRIVATE))
     done = here("simulate", "plan.yaml", "--out", "run", "--json")

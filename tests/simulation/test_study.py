@@ -46,6 +46,7 @@ def test_a_study_runs_resumes_and_shows_what_it_found(here, tmp_path):
     refused(changed, "was started with another plan")
 
 
+@pytest.mark.slow
 def test_bad_studies_are_refused_before_anything_trains(here, tmp_path):
     refused(here("study", "absent"), "no such study; studies are: encoders")
     for change, says in [

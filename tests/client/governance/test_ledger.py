@@ -70,6 +70,7 @@ def test_the_past_belongs_to_the_patients_not_to_the_name_of_a_cohort(ledger):
     )  # other patients have a budget of their own
 
 
+@pytest.mark.slow
 def test_noise_and_rates_may_differ(ledger):
     history = [(0.8, 0.01, 40), (2.0, 0.5, 3), (1.1, 0.2, 7)]
     for k, steps in enumerate(history):

@@ -192,6 +192,7 @@ def broken(draw):
     return draw(st.sampled_from([bytes(data), draw(st.binary(max_size=60))]))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_any_data_set_is_an_answer_or_refused_and_the_next_question_is_answered(pacs):
     pacs.objects = [film("1.3.1")]

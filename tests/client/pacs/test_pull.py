@@ -245,6 +245,7 @@ class Faulty(Shelf):
         super().fetch(series, frozenset(missing - lacking), store)
 
 
+@pytest.mark.slow
 def test_of_a_thousand_studies_with_faults_of_every_kind_all_that_can_be_had_is_here(tmp_path, caplog):
     caplog.set_level("INFO", "pneumofed.pull")
     archive = Faulty(1000)

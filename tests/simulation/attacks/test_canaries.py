@@ -61,6 +61,7 @@ def test_without_privacy_the_attack_proves_that_there_is_none(tmp_path):
     assert epsilon_lower_bound(200, guesses, right, 1e-5) > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epsilon", [0.5, 3.0])
 def test_with_privacy_the_attack_stays_below_what_the_plan_allows(tmp_path, epsilon):
     privacy = Privacy(epsilon=epsilon, delta=1e-3, steps=6)
@@ -69,6 +70,7 @@ def test_with_privacy_the_attack_stays_below_what_the_plan_allows(tmp_path, epsi
     assert epsilon_lower_bound(100, guesses, right, 1e-3) <= epsilon
 
 
+@pytest.mark.slow
 def test_with_hardly_any_noise_the_attack_sees_who_is_in(tmp_path):
     """The attack is not blind to private training: with noise of nothing it finds the canaries."""
     privacy = Privacy(noise_multiplier=0.05, delta=1e-3, steps=6)
