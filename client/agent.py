@@ -45,7 +45,7 @@ log = logging.getLogger("pneumofed.agent")
 
 APP = "client.app:app"
 POLLS = ((2.0, 0.02), (30.0, 0.1), (math.inf, 1.0))
-"""Seconds since the last work, and between two questions until then: the next stage of a round may come at once."""
+"""Seconds since the last work, and between two questions until then: a round's next stage may come soon."""
 RETRY_S = 2.0
 REFUSED_AT_ONCE, FIRST_PAUSE_S, LONGEST_PAUSE_S = (
     5,

@@ -31,7 +31,7 @@ from common.secure.keys import (
     unseal,
 )
 from common.secure.masks import Ring, add_mask, subtract_mask
-from common.secure.messages import KEYS, Revealed, Roster, Sealed, Signatures, Survivors
+from common.secure.messages import KEYS, Objection, Revealed, Roster, Sealed, Signatures, Survivors
 from common.secure.ring import to_ring
 from common.secure.shamir import SHARE_BYTES, split
 
@@ -71,9 +71,12 @@ class SecureRound:
         self._own, self.advert = make_keys(self.party.key, self.party.site, self.moment)
 
     def share(self, roster: Roster, n_patients: int) -> Sealed:
-        """A share of this site's secrets for each peer; it trains on `n_patients`."""
+        """A share of this site's secrets for each peer; it trains on `n_patients`. None for anybody, if one
+        is not who a person here confirmed."""
         self._enter(0, "the sites' keys")
         self._adverts = self._judged(roster)
+        if refused := self._objections():
+            return Sealed(shares={}, refused=refused)
         self._weights = self._weighed(roster.weights, n_patients)
         self._seen = (hashlib.sha256(to_text(roster).encode()).hexdigest(), "")
         names, site = sorted(self._adverts), self.party.site
@@ -90,7 +93,7 @@ class SecureRound:
         )
 
     def _judged(self, roster: Roster) -> dict[str, Advert]:
-        """Every advert by its site, each signed for this round by a peer that a person here confirmed."""
+        """Every advert by its site."""
         adverts, threshold = {advert.site: advert for advert in roster.adverts}, self.party.threshold
         if len(adverts) != len(roster.adverts) or adverts.get(self.party.site) != self.advert:
             raise WireError("the list of the sites' keys is not whole, or has others for this site")
@@ -98,13 +101,20 @@ class SecureRound:
             raise RefusedError(
                 f"{len(adverts)} sites take part; the plan's threshold {threshold} is not most of them"
             )
-        for name, advert in adverts.items():
-            if name != self.party.site:
-                self.party.peers.require(advert)
-            require_signed(advert, self.moment)
         if len({advert.identity for advert in adverts.values()}) < len(adverts):
             raise RefusedError("two sites have one identity: a site's folder was copied")
         return adverts
+
+    def _objections(self) -> dict[str, Objection]:
+        """The peers that are not who a person here confirmed, or did not sign their keys for this round."""
+        peers = [advert for name, advert in self._adverts.items() if name != self.party.site]
+        found = self.party.peers.objections(peers)
+        for advert in peers:
+            try:
+                require_signed(advert, self.moment)
+            except WireError:
+                found.setdefault(advert.site, Objection.UNSIGNED)
+        return found
 
     def _weighed(self, weights: Mapping[str, float], n_patients: int) -> Mapping[str, float]:
         """What each site counts as: the patients that it has, or the most that any does. Else a server could

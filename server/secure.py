@@ -1,7 +1,7 @@
 """A round of secure aggregation at the server: it passes on what the sites seal for each other, sums what it
 cannot read, and takes the masks off the sum (common/secure/messages.py has the stages)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -55,6 +55,7 @@ class SecureReplies(Replies):
         self._weights: dict[str, float] = {}
         self._nodes: dict[str, int] = {}
         self._points: dict[str, int] = {}  # site -> where its shares lie on the polynomials
+        self._refused: dict[str, Mapping[str, str]] = {}  # site -> with whom it shares nothing, and why
         self._survivors: list[str] = []
         self._sum: Ring = np.zeros(length(schema.shapes), np.uint64)
 
@@ -63,18 +64,42 @@ class SecureReplies(Replies):
         site. Sites that fail here are in `failed`."""
         asked = {self._name_of(m.metadata.dst_node_id): m for m in requests}
         self._nodes = {site: m.metadata.dst_node_id for site, m in asked.items()}
-        self._adverts = self._ask(secure.KEYS, asked, {}, self._advert, self.failed)
-        self._require(len(self._adverts), "have shown their keys")
-        self._points = {site: x for x, site in enumerate(self._adverts, start=1)}
-        weights = {site: self._weights[site] for site in self._adverts}
-        roster = secure.Roster(adverts=tuple(self._adverts.values()), weights=weights)
-        shared = self._ask(secure.SHARES, self._adverts, {secure.ROSTER: roster}, self._sealed, self.failed)
-        self._require(len(shared), "have shared their secrets")
-        self._adverts = {site: self._adverts[site] for site in shared}
+        shared = self._introduce(set(asked))
         for site in shared:
             inbound = {peer: sealed.shares[site] for peer, sealed in shared.items() if peer != site}
             secure.put(asked[site].content, secure.SEALED, secure.Sealed(shares=inbound))
         return [asked[site] for site in sorted(shared)]
+
+    def _introduce(self, sites: set[str]) -> dict[str, secure.Sealed]:
+        """What each site sealed for the others. With a site that most others refuse there is no round: it is
+        left out, and the rest begin anew."""
+        self._refused = {}
+        self._adverts = self._ask(secure.KEYS, sites, {}, self._advert, self.failed)
+        self._require(len(self._adverts), "have shown their keys")
+        self._points = {site: x for x, site in enumerate(self._adverts, start=1)}
+        weights = {site: self._weights[site] for site in self._adverts}
+        roster = secure.Roster(adverts=tuple(self._adverts.values()), weights=weights)
+        silent: dict[str, str] = {}
+        shared = self._ask(secure.SHARES, self._adverts, {secure.ROSTER: roster}, self._sealed, silent)
+        if outcast := self._outcast(len(shared) + len(self._refused)):
+            self.failed |= outcast
+            return self._introduce(set(self._adverts) - outcast.keys())
+        self.failed |= silent
+        self._require(len(shared), "have shared their secrets")
+        self._adverts = {site: self._adverts[site] for site in shared}
+        return shared
+
+    def _outcast(self, n_judges: int) -> dict[str, str]:
+        """Site -> why, of those that more than half of the sites that answered refuse."""
+        said: dict[str, list[str]] = {}
+        for refused in self._refused.values():
+            for site, why in refused.items():
+                said.setdefault(site, []).append(why)
+        return {
+            site: f"most sites refuse it: it {why[0]}"
+            for site, why in said.items()
+            if site in self._adverts and 2 * len(why) > n_judges
+        }
 
     def _advert(self, site: str, content: RecordDict) -> Advert:
         advert = secure.take(content, secure.ADVERT, Advert)
@@ -85,6 +110,9 @@ class SecureReplies(Replies):
 
     def _sealed(self, site: str, content: RecordDict) -> secure.Sealed:
         sealed = secure.take(content, secure.SEALED, secure.Sealed)
+        if sealed.refused:
+            self._refused[site] = sealed.refused
+            raise WireError("; ".join(f"{peer} {why}" for peer, why in sorted(sealed.refused.items()))[:300])
         if sealed.shares.keys() != self._adverts.keys() - {site}:
             raise WireError("it did not seal a share for each peer")
         return sealed
@@ -168,7 +196,7 @@ class SecureReplies(Replies):
     def _ask(
         self,
         stage: str,
-        sites: Mapping[str, object] | list[str],
+        sites: Collection[str],
         told: Mapping[str, Result],
         read: Callable[[str, RecordDict], T],
         silent: dict[str, str],

@@ -2,13 +2,17 @@
 identities, as people told each other by telephone. The server introduces hospitals; it could invent some."""
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from common.errors import ConfigError, RefusedError
+from common.errors import ConfigError
 from common.files import write_atomically
 from common.secure.keys import Advert
+from common.secure.messages import Objection
 from common.text import printable
+
+log = logging.getLogger("pneumofed.peers")
 
 _DIGITS = 32
 
@@ -50,15 +54,19 @@ class Peers:
         del known[name]
         self._write(known)
 
-    def require(self, advert: Advert) -> None:
-        """Raises RefusedError unless a person here confirmed this identity under this name."""
-        found, expected = advert.fingerprint, self.confirmed().get(advert.site)
-        if expected != found:
-            what = "is not confirmed here as a peer" if expected is None else "has another key than confirmed"
-            raise RefusedError(
-                f"{printable(advert.site, 60)} {what} (fingerprint {found}); ask that hospital, then: "
-                "pneumofed client peers confirm"
+    def objections(self, adverts: Iterable[Advert]) -> dict[str, Objection]:
+        """Site -> what is wrong with it, of those whose identity no person here confirmed under this name."""
+        known, found = self.confirmed(), {}
+        for advert in adverts:
+            if advert.site not in known:
+                found[advert.site] = Objection.UNKNOWN
+            elif known[advert.site] != advert.fingerprint:
+                found[advert.site] = Objection.OTHER_KEY
+        for site, why in found.items():
+            log.warning(
+                "%s %s; ask that hospital, then: pneumofed client peers confirm", printable(site, 60), why
             )
+        return found
 
     def _write(self, known: dict[str, str]) -> None:
         write_atomically(self._file, (json.dumps(known, indent=2, sort_keys=True) + "\n").encode())

@@ -3,8 +3,8 @@ against a server that lies).
 
 server -> site                                   site -> server
 KEYS    PLAN_SHA256, RUN, ROUND                  ADVERT: its keys of the round; METRICS N_EXAMPLES
-SHARES  the same, ROSTER: all sites' adverts     SEALED: to each peer a share of its secrets, encrypted
-        and how much each counts
+SHARES  the same, ROSTER: all sites' adverts     SEALED: to each peer a share of its secrets, encrypted; or
+        and how much each counts                 with whom it shares none: the server begins anew without
 train   the weights, SEALED: the shares that     ARRAYS: MASKED, its update times its weight under all masks
         peers sealed for it                      METRICS as without
 AGREE   SURVIVORS: whose updates are there       SIGNATURE: its word for that list, given once
@@ -14,6 +14,7 @@ UNMASK  SIGNATURES: everybody's word             REVEALED: of each survivor the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, TypeVar
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -21,7 +22,7 @@ from pydantic import Field
 
 from common import wire
 from common.errors import RunError, WireError
-from common.results.form import Result, parse, to_text
+from common.results.form import IF_KNOWN, Result, parse, to_text
 from common.secure.keys import SEALED_BYTES, Advert
 from common.secure.masks import Ring
 from common.secure.ring import read_ring
@@ -52,11 +53,20 @@ class Roster(Result):
     weights: Mapping[Site, Annotated[float, Field(gt=0.0, le=wire.MAX_EXAMPLES)]]
 
 
+class Objection(StrEnum):
+    """Why a site shares nothing with a peer."""
+
+    UNKNOWN = "is not confirmed as a peer"
+    OTHER_KEY = "has another key than was confirmed"
+    UNSIGNED = "did not sign its keys for this round"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sealed(Result):
-    """Peer -> what is encrypted for it, or came from it."""
+    """Peer -> what is encrypted for it, or came from it; or why nothing is."""
 
     shares: Mapping[Site, Annotated[str, _hex_of(SEALED_BYTES)]]
+    refused: Annotated[Mapping[Site, Annotated[Objection, Field(strict=False)]] | None, IF_KNOWN] = None
 
 
 @dataclass(frozen=True, kw_only=True)

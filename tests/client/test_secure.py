@@ -10,7 +10,7 @@ from client.secure import Party, SecureRounds, clipped
 from common.credentials import make_key
 from common.errors import RefusedError, WireError
 from common.secure.keys import Moment, fingerprint_of, identity_of
-from common.secure.messages import Revealed, Roster, Sealed, Signatures, Survivors
+from common.secure.messages import Objection, Revealed, Roster, Sealed, Signatures, Survivors
 from common.secure.ring import to_ring
 
 NOW = Moment("a" * 64, "run", 1)
@@ -115,22 +115,24 @@ def test_a_stage_comes_once_and_in_its_turn(house):
 
 def test_a_hospital_that_nobody_confirmed_is_not_shared_with(house):
     house.parties["north"].peers.revoke("west")
-    with pytest.raises(RefusedError, match="west is not confirmed here as a peer"):
-        house.open["north"].share(house.roster, 20)
+    told = house.open["north"].share(house.roster, 20)
+    assert told == Sealed(shares={}, refused={"west": Objection.UNKNOWN})
+    with pytest.raises(WireError, match="at another stage"):
+        house.open["north"].agree(Survivors(sites=NAMES))
 
 
 def test_a_server_that_invents_a_hospital_under_a_known_name_is_found_out(house):
     """It signs with a key of its own."""
     invented = SecureRounds().begin(replace(house.parties["west"], key=make_key()), NOW)
     roster = house.roster_of((*house.roster.adverts[:3], invented.advert))
-    with pytest.raises(RefusedError, match="west has another key than confirmed"):
-        house.open["north"].share(roster, 20)
+    told = house.open["north"].share(roster, 20)
+    assert told == Sealed(shares={}, refused={"west": Objection.OTHER_KEY})
 
 
 def test_keys_of_another_round_are_not_taken(house, tmp_path):
     old = SecureRounds().begin(house.parties["west"], replace(NOW, round=2))
-    with pytest.raises(WireError, match="west is said to have signed"):
-        house.open["north"].share(house.roster_of((*house.roster.adverts[:3], old.advert)), 20)
+    told = house.open["north"].share(house.roster_of((*house.roster.adverts[:3], old.advert)), 20)
+    assert told == Sealed(shares={}, refused={"west": Objection.UNSIGNED})
 
 
 def test_a_list_without_this_site_or_with_another_of_its_keys_is_refused(house):

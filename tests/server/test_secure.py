@@ -1,14 +1,20 @@
 """The server sums what it cannot read: the same bits as without masks, whoever goes away, and no lie is helped."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from client.app import app
+from client.governance.peers import Peers
 from common import wire
+from common.credentials import read_key
 from common.errors import RunError
 from common.models import build_model
 from common.results.rounds import UPDATE_NORM
 from common.secure import messages as secure
+from common.secure.keys import Advert, fingerprint_of, identity_of
 from server.rounds import RoundLoop, Silent
 from simulation.grid import SequentialGrid
 from tests.helpers.plans import small_plan
@@ -146,3 +152,41 @@ def test_an_update_of_another_length_is_refused(federation, tmp_path):
     nodes = with_identities(federation(plan), tmp_path / "ids")
     after = run(plan, Between(nodes, after=shorten), tmp_path / "a")
     assert "bytes of a masked update, expected" in after.history[0].failed["site-0"]
+
+
+@pytest.mark.parametrize("how", ["unknown", "other key", "unsigned"])
+def test_a_hospital_that_most_refuse_is_left_out_and_the_rest_go_on(federation, tmp_path, how):
+    """One hostile site, or a new one that nobody confirmed yet, ends no run."""
+    plan, plain = secure_plan(3, rounds=1, federation=HALF), small_plan(rounds=1, federation=HALF)
+    nodes = with_identities(federation(plan, 4), tmp_path / "ids")
+    for node in nodes[:3]:
+        peers = Peers(Path(node["peers"]))
+        peers.revoke("site-3")
+        if how != "unknown":
+            shown = fingerprint_of(identity_of(read_key(Path(nodes[3]["identity"]))))
+            peers.confirm("site-3", shown if how == "unsigned" else "0" * 32)
+
+    def spoil(request, reply):
+        if (
+            how == "unsigned"
+            and request.metadata.message_type == "train.keys"
+            and request.metadata.dst_node_id == 4
+        ):
+            advert = secure.take(reply.content, secure.ADVERT, Advert)
+            secure.put(reply.content, secure.ADVERT, replace(advert, signature="ab"))
+
+    after = run(plan, Between(nodes, after=spoil), tmp_path / "a")
+    expected = run(plain, Between(federation(plain, 4), lost={("train", 1, 4)}), tmp_path / "b")
+    assert same(after.weights, expected.weights)
+    said = {"unknown": "not confirmed", "other key": "another key", "unsigned": "did not sign"}[how]
+    assert said in after.history[0].failed["site-3"]
+
+
+def test_a_site_that_refuses_all_others_is_out_alone(federation, tmp_path):
+    plan, plain = secure_plan(3, rounds=1, federation=HALF), small_plan(rounds=1, federation=HALF)
+    nodes = with_identities(federation(plan, 4), tmp_path / "ids")
+    Path(nodes[3]["peers"]).unlink()
+    after = run(plan, Between(nodes), tmp_path / "a")
+    expected = run(plain, Between(federation(plain, 4), lost={("train", 1, 4)}), tmp_path / "b")
+    assert same(after.weights, expected.weights)
+    assert "site-0 is not confirmed as a peer" in after.history[0].failed["site-3"]

@@ -9,6 +9,12 @@ from client.governance.gate import Gate
 from tests.helpers.gate_messages import PLAN
 
 
+@pytest.fixture(autouse=True)
+def run():
+    """Flower's messages belong to one."""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+
+
 @pytest.fixture
 def approvals(tmp_path):
     return Approvals(tmp_path / "plans")
@@ -16,7 +22,6 @@ def approvals(tmp_path):
 
 @pytest.fixture
 def gate(tmp_path, approvals):
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
     return Gate(
         approvals, AuditLog(tmp_path / "audit.log"), lambda plan: "a cohort", tmp_path / "ledger.sqlite"
     )

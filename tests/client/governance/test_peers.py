@@ -5,8 +5,9 @@ import pytest
 from client.governance.peers import Peers
 from client.secure import Party, SecureRounds
 from common.credentials import make_key
-from common.errors import ConfigError, RefusedError
+from common.errors import ConfigError
 from common.secure.keys import Moment
+from common.secure.messages import Objection
 
 PRINT = "ABCD 0123 4567 89EF ABCD 0123 4567 89EF"
 
@@ -42,10 +43,10 @@ def test_a_broken_file_confirms_nobody(tmp_path, text):
 def test_an_identity_goes_with_its_name(tmp_path):
     peers, key = Peers(tmp_path / "peers.json"), make_key()
     advert = SecureRounds().begin(Party(key, "north", 2, peers, tmp_path), Moment("a", "r", 1)).advert
-    with pytest.raises(RefusedError, match="north is not confirmed here"):
-        peers.require(advert)
+    assert peers.objections([advert]) == {"north": Objection.UNKNOWN}
     peers.confirm("south", advert.fingerprint)
-    with pytest.raises(RefusedError, match="north is not confirmed here"):
-        peers.require(advert)
+    assert peers.objections([advert]) == {"north": Objection.UNKNOWN}
+    peers.confirm("north", PRINT)
+    assert peers.objections([advert]) == {"north": Objection.OTHER_KEY}
     peers.confirm("north", advert.fingerprint)
-    peers.require(advert)
+    assert peers.objections([advert]) == {}
