@@ -11,13 +11,13 @@ from tests.helpers.tools import require_tool
 
 @pytest.mark.slow
 def test_a_private_run_is_audited_and_shown(run, here, tmp_path):
-    done = here("audit-privacy", "run", "--site", "hospital-b", "--canaries", "40", "--json")
+    done = here("audit-privacy", "run", "--site", "hospital-b", "--canaries", "20", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["site"] == "hospital-b"
     assert found["private"]["epsilon_at_least"] <= found["epsilon_of_run"] == pytest.approx(8.0, abs=0.1)
     assert found["epsilon_in_ledger"] == pytest.approx(found["epsilon_of_run"], abs=1e-6)
-    assert found["private"]["canaries"] == found["plain"]["canaries"] == 40
+    assert found["private"]["canaries"] == found["plain"]["canaries"] == 20
     assert 0.0 <= found["membership"]["auroc"]["value"] <= 1.0
     assert abs(found["inversion"]["private"]) < 0.5
     assert json.loads((run / "privacy-audit" / "audit.json").read_text()) == found
