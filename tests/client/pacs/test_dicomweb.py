@@ -12,6 +12,7 @@ import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom import dcmread
 
 from client.pacs import dicomweb
 from client.pacs.archive import Refused, Series, Unreachable
@@ -22,12 +23,22 @@ FUZZ = int(os.environ.get("PNEUMOFED_FUZZ", "150"))
 """Random answers of an archive; 2,000 before a release."""
 
 
+MULTIPART = b"--part\r\nContent-Type: application/dicom\r\n\r\n%s\r\n--part--\r\n"
+
+
 class Service:
     """A DICOMweb service on loopback whose manners are set."""
 
     def __init__(self):
         self.n, self.cap, self.refuse_above, self.ignores_offset, self.padded = 5, None, None, False, False
-        self.announced, self.n_series, self.body, self.files, self.asked = None, None, None, {}, []
+        self.announced, self.n_series, self.body, self.raw, self.files, self.asked = (
+            None,
+            None,
+            None,
+            None,
+            {},
+            [],
+        )
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -52,12 +63,8 @@ class Service:
         if self.body is not None:
             return 200, "application/dicom+json", self.body
         if len(parts) == 6:
-            multipart = b"--part\r\nContent-Type: application/dicom\r\n\r\n%s\r\n--part--\r\n"
-            return (
-                200,
-                'multipart/related; type="application/dicom"; boundary=part',
-                multipart % self.files[parts[5]],
-            )
+            body = self.raw or MULTIPART % self.files[parts[5]]
+            return 200, 'multipart/related; type="application/dicom"; boundary=part', body
         limit, offset = int(asked["limit"]), int(asked.get("offset", 0))
         if self.refuse_above and limit > self.refuse_above:
             return 400, "text/plain", b"limit out of range"
@@ -92,7 +99,7 @@ def servers():
 def service(servers):
     url, server = None, servers.server
     fresh = {"n": 5, "cap": None, "refuse_above": None, "ignores_offset": False, "padded": False}
-    servers.__dict__.update(fresh, announced=None, n_series=None, body=None, files={}, asked=[])
+    servers.__dict__.update(fresh, announced=None, n_series=None, raw=None, body=None, files={}, asked=[])
     url = f"http://127.0.0.1:{server.server_port}"
     servers.archive = DicomwebArchive(url)
     return servers
@@ -232,3 +239,39 @@ def test_any_answer_is_a_list_or_refused(service, body):
             assert isinstance(series.uid, str)
     except (Refused, Unreachable):
         pass
+
+
+@st.composite
+def broken_part(draw, whole):
+    """A multipart answer with bytes changed, cut out or put in, or anything at all."""
+    data = bytearray(whole)
+    for _ in range(draw(st.integers(1, 5))):
+        where = draw(st.integers(0, len(data) - 1))
+        kind = draw(st.sampled_from(["change", "cut", "insert"]))
+        if kind == "change":
+            data[where] = draw(st.integers(0, 255))
+        elif kind == "cut":
+            del data[where : where + draw(st.integers(1, 40))]
+        else:
+            data[where:where] = draw(st.binary(min_size=1, max_size=12))
+    return draw(st.sampled_from([bytes(data), draw(st.binary(max_size=80))]))
+
+
+def test_any_multipart_answer_is_that_image_or_none(service):
+    """What is stored has the UID that was asked for; a broken answer costs itself."""
+    whole = MULTIPART % file_of("1.3.1")
+    series = Series("1.2", "1.3", frozenset({"1.3.1"}))
+
+    @settings(max_examples=FUZZ, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(broken_part(whole))
+    def holds(raw):
+        service.raw, stored = raw or b"-", {}
+        service.archive.fetch(series, series.images, stored.__setitem__)
+        assert stored.keys() <= {"1.3.1"}
+        for kept in stored.values():
+            assert dcmread(BytesIO(kept)).SOPInstanceUID == "1.3.1"
+
+    holds()
+    service.raw, stored = whole, {}
+    service.archive.fetch(series, series.images, stored.__setitem__)
+    assert set(stored) == {"1.3.1"}
