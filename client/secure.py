@@ -73,7 +73,7 @@ class SecureRound:
     def share(self, roster: Roster, n_patients: int) -> Sealed:
         """A share of this site's secrets for each peer; it trains on `n_patients`. None for anybody, if one
         is not who a person here confirmed."""
-        self._enter(0, "the sites' keys")
+        self._require_stage(0, "the sites' keys")
         self._adverts = self._judged(roster)
         if refused := self._objections():
             return Sealed(shares={}, refused=refused)
@@ -85,6 +85,7 @@ class SecureRound:
         ]
         texts = {name: (parts[0][x], parts[1][x]) for x, name in enumerate(names, start=1)}
         self._held[site] = texts.pop(site)
+        self._stage = 1
         return Sealed(
             shares={
                 peer: seal(b"".join(both), self._own, self._adverts[peer].seal, self.moment, site, peer).hex()
@@ -137,7 +138,7 @@ class SecureRound:
     def mask(self, update: wire.Weights, start: wire.Weights, max_norm: float, sealed: Sealed) -> Ring:
         """The update from the global weights `start`, clipped to `max_norm`, times what the site counts as,
         under the masks of all whose shares came."""
-        self._enter(1, "the peers' shares")
+        self._require_stage(1, "the peers' shares")
         self._seen = (self._seen[0], identity(start))
         site, own = self.party.site, self._own
         for peer, text in sealed.shares.items():
@@ -152,11 +153,12 @@ class SecureRound:
             if peer != site:
                 key = pair_key(own.mask, self._adverts[peer].mask, self.moment, site, peer)
                 (add_mask if site < peer else subtract_mask)(vector, key)
+        self._stage = 2
         return vector
 
     def agree(self, survivors: Survivors) -> str:
         """This site's word that exactly these are summed."""
-        self._enter(2, "the list of survivors")
+        self._require_stage(2, "the list of survivors")
         names = list(survivors.sites)
         if names != sorted(set(names)) or self.party.site not in names or not set(names) <= self._held.keys():
             raise WireError("the list of survivors is not one of sites whose shares came, with this one")
@@ -167,18 +169,19 @@ class SecureRound:
                 f"round {self.moment.round} was summed before, over other sites: the difference would be a "
                 "single site's update"
             )
-        self._survivors = names
+        self._survivors, self._stage = names, 3
         return sign_survivors(self.party.key, self.moment, self._seen, names)
 
     def reveal(self, signatures: Signatures) -> Revealed:
         """Of each survivor the share of its seed; of each other the share of its mask key."""
-        self._enter(3, "the survivors' signatures")
+        self._require_stage(3, "the survivors' signatures")
         if not signatures.by_site.keys() <= set(self._survivors):
             raise WireError("a signature came in the name of a site that is no survivor")
         for name, signature in signatures.by_site.items():
             require_agreed(self._adverts[name], signature, self.moment, self._seen, self._survivors)
         self._require_enough(len(signatures.by_site), "sites agreed on the survivors")
         self._note_revealed()
+        self._stage = 4
         return Revealed(
             shares={
                 name: (of_seed if name in self._survivors else of_mask).hex()
@@ -186,10 +189,10 @@ class SecureRound:
             }
         )
 
-    def _enter(self, stage: int, what: str) -> None:
+    def _require_stage(self, stage: int, what: str) -> None:
+        """A stage that was refused is not gone through: nothing trains for a round that was not begun."""
         if self._stage != stage:
             raise WireError(f"{what} came at another stage of the round than this site is at")
-        self._stage += 1
 
     def _require_enough(self, n: int, who: str) -> None:
         if n < self.party.threshold:

@@ -119,6 +119,8 @@ def test_a_hospital_that_nobody_confirmed_is_not_shared_with(house):
     assert told == Sealed(shares={}, refused={"west": Objection.UNKNOWN})
     with pytest.raises(WireError, match="at another stage"):
         house.open["north"].agree(Survivors(sites=NAMES))
+    with pytest.raises(WireError, match="not at that stage"):
+        house.open["north"].require_ready()  # before it trains, and pays for it under privacy
 
 
 def test_a_server_that_invents_a_hospital_under_a_known_name_is_found_out(house):
@@ -147,7 +149,8 @@ def test_a_list_without_this_site_or_with_another_of_its_keys_is_refused(house):
     ):
         with pytest.raises(WireError, match="is not whole, or has others for this site"):
             house.open["north"].share(house.roster_of(adverts), 20)
-        house.open["north"]._stage = 0
+        with pytest.raises(WireError, match="not at that stage"):
+            house.open["north"].require_ready()
 
 
 @pytest.mark.parametrize(("threshold", "n"), [(2, 4), (3, 2)])
