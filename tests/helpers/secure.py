@@ -5,9 +5,10 @@ from flwr.app import Error, Message
 from client.app import app
 from client.governance.peers import Peers
 from common import wire
-from common.credentials import make_key, read_key, write_key
+from common.credentials import read_key
 from common.secure.keys import fingerprint_of, identity_of
 from simulation.grid import SequentialGrid
+from simulation.identities import introduce
 from tests.helpers.plans import small_plan
 
 
@@ -16,20 +17,17 @@ def secure_plan(threshold=2, **changes):
 
 
 def with_identities(nodes, folder):
-    """Each node with a key, and with all others confirmed."""
-    nodes = [dict(node) for node in nodes]
-    for node in nodes:
-        home = folder / node["site"]
-        home.mkdir(parents=True, exist_ok=True)
-        write_key(home / "identity.key", make_key())
-        node |= {"identity": str(home / "identity.key"), "peers": str(home / "peers.json")}
-        node |= {"memory": str(home / "memory")}
-    for node in nodes:
-        for peer in nodes:
-            if peer is not node:
-                identity = identity_of(read_key(folder / peer["site"] / "identity.key"))
-                Peers(folder / node["site"] / "peers.json").confirm(peer["site"], fingerprint_of(identity))
-    return nodes
+    """Each node with a key, and with all others confirmed, as in a simulation."""
+    known = introduce(folder, [node["site"] for node in nodes])
+    return [
+        {
+            **node,
+            "identity": str(known[node["site"]].key),
+            "peers": str(known[node["site"]].peers),
+            "memory": str(folder / "memory" / node["site"]),
+        }
+        for node in nodes
+    ]
 
 
 class Between(SequentialGrid):

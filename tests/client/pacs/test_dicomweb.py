@@ -18,6 +18,7 @@ from client.pacs import dicomweb
 from client.pacs.archive import Refused, Series, Unreachable
 from client.pacs.dicomweb import DicomwebArchive
 from tests.helpers.dicom import image
+from tests.helpers.mutations import broken
 
 FUZZ = int(os.environ.get("PNEUMOFED_FUZZ", "150"))
 """Random answers of an archive; 2,000 before a release."""
@@ -241,29 +242,13 @@ def test_any_answer_is_a_list_or_refused(service, body):
         pass
 
 
-@st.composite
-def broken_part(draw, whole):
-    """A multipart answer with bytes changed, cut out or put in, or anything at all."""
-    data = bytearray(whole)
-    for _ in range(draw(st.integers(1, 5))):
-        where = draw(st.integers(0, len(data) - 1))
-        kind = draw(st.sampled_from(["change", "cut", "insert"]))
-        if kind == "change":
-            data[where] = draw(st.integers(0, 255))
-        elif kind == "cut":
-            del data[where : where + draw(st.integers(1, 40))]
-        else:
-            data[where:where] = draw(st.binary(min_size=1, max_size=12))
-    return draw(st.sampled_from([bytes(data), draw(st.binary(max_size=80))]))
-
-
 def test_any_multipart_answer_is_that_image_or_none(service):
     """What is stored has the UID that was asked for; a broken answer costs itself."""
     whole = MULTIPART % file_of("1.3.1")
     series = Series("1.2", "1.3", frozenset({"1.3.1"}))
 
     @settings(max_examples=FUZZ, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(broken_part(whole))
+    @given(broken(whole))
     def holds(raw):
         service.raw, stored = raw or b"-", {}
         service.archive.fetch(series, series.images, stored.__setitem__)

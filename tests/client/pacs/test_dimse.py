@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pydicom import Dataset
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -25,6 +24,7 @@ from client.pacs import dimse
 from client.pacs.archive import Refused, Unreachable
 from client.pacs.dimse import DimseArchive, Peer
 from tests.helpers.dicom import image
+from tests.helpers.mutations import broken
 
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 FUZZ = int(os.environ.get("PNEUMOFED_FUZZ", "60"))
@@ -176,22 +176,6 @@ def test_endless_answers_are_cut_off(pacs, monkeypatch):
 ANSWER = encode(image_answer(), is_implicit_vr=True, is_little_endian=True)
 
 
-@st.composite
-def broken(draw):
-    """An answer with bytes changed, cut off, put in or at random."""
-    data = bytearray(ANSWER)
-    for _ in range(draw(st.integers(1, 4))):
-        where = draw(st.integers(0, len(data)))
-        kind = draw(st.sampled_from(["change", "cut", "insert"]))
-        if kind == "change" and where < len(data):
-            data[where] = draw(st.integers(0, 255))
-        elif kind == "cut":
-            del data[where : where + draw(st.integers(1, 20))]
-        else:
-            data[where:where] = draw(st.binary(min_size=1, max_size=12))
-    return draw(st.sampled_from([bytes(data), draw(st.binary(max_size=60))]))
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_any_data_set_is_an_answer_or_refused_and_the_next_question_is_answered(pacs):
@@ -199,7 +183,7 @@ def test_any_data_set_is_an_answer_or_refused_and_the_next_question_is_answered(
     with DimseArchive(pacs.peer) as archive:
 
         @settings(max_examples=FUZZ, deadline=None, suppress_health_check=list(HealthCheck))
-        @given(broken())
+        @given(broken(ANSWER))
         def holds(raw):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(service_class, "encode", lambda *_, **__: raw)
