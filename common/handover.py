@@ -21,7 +21,7 @@ from common.foreign import FILE as CONTRACT
 from common.foreign import Contract
 from common.plan import Plan
 from common.results.card import FILE as CARD
-from common.results.card import read_card
+from common.results.card import Card, read_card
 from common.results.run import FILE as RESULT
 from common.results.run import read_result
 from common.signature import Authority, verify_folder
@@ -50,6 +50,8 @@ class Handed:
     """Path of the data that a simulation split, as it was given; "" where that is not known."""
     data_sha256: str = ""
     """Of their tables (client/prediction/parts.py); "" where that is not known."""
+    hospitals: frozenset[str] = frozenset()
+    """Who took part in the run; empty where that is not known, and of a simulation."""
     foreign: Contract | None = None
     """Of a model that others made: nobody here knows on whom, or how, it was trained."""
 
@@ -69,18 +71,22 @@ def read_model(folder: Path) -> Handed:
             f"{folder}: not a model's folder: expected {MODEL} and {PLAN}; make one with: pneumofed server "
             "export RUN"
         )
-    run, temperature, threshold = _card(folder) if (folder / CARD).exists() else _simulation(folder)
+    card = _card(folder) if (folder / CARD).exists() else None
+    run, temperature, threshold = (
+        (card.run, card.temperature, card.threshold) if card else _simulation(folder)
+    )
     plan = load_yaml(folder / PLAN, Plan)
     try:
         weights = model_part(load((folder / MODEL).read_bytes()))
     except (SafetensorError, OSError, ValueError, TypeError) as e:
         raise ConfigError(f"{folder / MODEL}: not a readable safetensors file ({type(e).__name__})") from None
     known = None if math.isnan(threshold) else threshold
-    return Handed(folder, plan, weights, run, temperature, known, *_data(folder))
+    hospitals = frozenset(card.sites) if card and card.kind == "deployment" else frozenset()
+    return Handed(folder, plan, weights, run, temperature, known, *_data(folder), hospitals)
 
 
-def _card(folder: Path) -> tuple[str, float, float]:
-    """Run, temperature and threshold, after the files were found to be those of the card."""
+def _card(folder: Path) -> Card:
+    """After the files were found to be those that it describes."""
     card = read_card(folder)
     for name, expected in card.files.items():
         if sha256_of(folder / name) != expected:
@@ -88,7 +94,7 @@ def _card(folder: Path) -> tuple[str, float, float]:
                 f"{folder / name}: is not the file that the card describes: its hash differs; get the whole "
                 "folder again"
             )
-    return card.run, card.temperature, card.threshold
+    return card
 
 
 def _simulation(folder: Path) -> tuple[str, float, float]:

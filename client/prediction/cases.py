@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.imaging.cohort import Cohort
+from client.imaging.cohort import Cohort, is_cohort
 from client.imaging.decoding import Decoded, decode
 from client.imaging.dicom import Header
 from client.imaging.frames import Frame
@@ -45,11 +45,6 @@ class Refusal:
 
     patient: str
     why: str
-
-
-def is_cohort(source: Path) -> bool:
-    """Whether the folder is a cohort's."""
-    return (source / "cohort.json").is_file()
 
 
 def open_cohort(handed: Handed, source: Path) -> Cohort:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.forgetting import Tombstones
-from client.imaging.cohort import pseudonym
+from client.imaging.cohort import is_cohort, pseudonym
 from client.imaging.cohort.reading import part_of
 from client.settings import SiteFolder
+from common.credentials import common_name, read_certificate
 from common.handover import Handed
 from common.plan import Split
 
@@ -27,7 +28,7 @@ class Parts:
     @classmethod
     def of(cls, handed: Handed, source: Path, site: SiteFolder | None) -> "Parts":
         """Of the patients in a place."""
-        if handed.foreign is not None:
+        if handed.foreign is not None or (is_cohort(source) and is_strangers(handed, source, site)):
             return cls(None, None)
         return cls(handed.plan.split, own_key(handed, site) if is_own(handed, source, site) else None)
 
@@ -42,6 +43,21 @@ class Parts:
         return UNKNOWN if self.split is None else part_of(name, self.split)
 
 
+def is_strangers(handed: Handed, cohort: Path, site: SiteFolder | None) -> bool:
+    """Whether a cohort is of a hospital that is known not to have taken part: whose patients no split of the
+    run is about."""
+    keeper = site or SiteFolder(cohort.resolve().parent.parent)
+    return handed.foreign is not None or not _took_part(handed, keeper)
+
+
+def _took_part(handed: Handed, site: SiteFolder) -> bool:
+    """Whether it may have: a model that does not say who did, and a folder without a certificate, tell
+    nothing."""
+    if not handed.hospitals or not site.certificate.is_file():
+        return True
+    return common_name(read_certificate(site.certificate)) in handed.hospitals
+
+
 def own_key(handed: Handed, site: SiteFolder | None) -> bytes:
     """The secret behind the pseudonyms of a site, or of a simulation: it follows from the seed."""
     return f"simulation:{handed.plan.seed}".encode() if site is None else Tombstones.read(site).key
@@ -53,7 +69,9 @@ def is_own(handed: Handed, path: Path, site: SiteFolder | None) -> bool:
     others made."""
     if handed.foreign is not None:
         return False
-    if site is not None or handed.folder.resolve() in path.resolve().parents:
+    if site is not None:
+        return _took_part(handed, site)
+    if handed.folder.resolve() in path.resolve().parents:
         return True
     if handed.data_sha256:
         return content_sha256(path) == handed.data_sha256

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from client.imaging.cohort import is_cohort
 from client.imaging.outcome import Tally
-from client.prediction.cases import Case, Refusal, cases, is_cohort, open_cohort
+from client.prediction.cases import Case, Refusal, cases, open_cohort
 from client.prediction.parts import Parts
 from client.prediction.sequence import logits
 from client.settings import SiteFolder

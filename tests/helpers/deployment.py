@@ -101,7 +101,8 @@ class Deployment:
         hospital = Hospital(server=server or f"127.0.0.1:{self.port}", device="cpu", threads=1, **settings)
         init_site(self.site(name), hospital, self.server.ca_certificate)
         join(self.site(name), admit(self.server, name, self.site(name).request))
-        self.make_cohort(name, n_patients)
+        if n_patients:
+            self.make_cohort(name, n_patients)
 
     def make_cohort(self, name: str, n_patients: int = 30) -> None:
         seed = int(name.rpartition("-")[2]) if name[-1].isdigit() else 0

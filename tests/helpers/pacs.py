@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
 
 from client.settings import SiteFolder
+from tests.helpers.tools import require_tool
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 STORESCU = "/usr/bin/storescu"  # dcmtk's: pynetdicom brings a command of the same name
@@ -91,6 +94,15 @@ class House:
         self.run(sys.executable, "-c", FETCH, WEB, uid, path)
         return dcmread(path)
 
+    def fill(self, *folders: Path) -> None:
+        """Start Orthanc with the images of some folders."""
+        self.start_orthanc()
+        store = (STORESCU, "-aec", "ORTHANC", "+sd", "+r", "127.0.0.1", DICOM)
+        self.run(*store, *folders, "--scan-pattern", "*.dcm")
+        self.end_orthanc()  # it writes its index to the disk now and then, and when it ends
+        self.start_orthanc()
+        assert self.count("instances") == sum(len(list(folder.glob("*.dcm"))) for folder in folders)
+
     def wait_until(self, what, condition, timeout=60.0):
         end = time.monotonic() + timeout
         while not condition():
@@ -108,6 +120,29 @@ class House:
         folder.secret.write_bytes(b"k" * 64)
         folder.secret.chmod(0o600)
         return folder
+
+
+@contextmanager
+def a_house(path: Path) -> Iterator[House]:
+    """A house in a network namespace of its own, which is gone afterwards, as is all that runs in it."""
+    for tool in ("Orthanc", STORESCU, "ip"):
+        require_tool(tool)
+    assert PLUGIN.exists(), "Orthanc is here, its DICOMweb plug-in is not"
+    name = f"pfh{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True)
+    subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True, capture_output=True)
+    house = House(path, ["ip", "netns", "exec", name])
+    try:
+        yield house
+    finally:
+        for process in house.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            for pipe in (process.stdout, process.stderr):
+                if pipe:
+                    pipe.close()
+        subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
 ASK = """

@@ -11,7 +11,7 @@ change are taken over from the cohort before.
 import importlib
 from typing import TYPE_CHECKING
 
-from client.imaging.cohort.reading import Cohort, pseudonym, require_trainable, split_position
+from client.imaging.cohort.reading import Cohort, is_cohort, pseudonym, require_trainable, split_position
 
 if TYPE_CHECKING:
     from client.imaging.cohort.building import build_cohort, is_current, remove_patient, stamp_of
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Cohort",
     "build_cohort",
+    "is_cohort",
     "is_current",
     "pseudonym",
     "remove_patient",

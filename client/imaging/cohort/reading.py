@@ -24,6 +24,11 @@ RULES = 2
 """By which images are chosen, ordered and turned into grey values: other rules, another cohort."""
 
 
+def is_cohort(folder: Path) -> bool:
+    """Whether the folder is a cohort's."""
+    return (folder / "cohort.json").is_file()
+
+
 def pseudonym(patient: str, key: bytes) -> str:
     """HMAC-SHA256 of the patient ID under a key that stays at the site: 32 hex digits, no way back."""
     return hmac.new(key, patient.encode(), hashlib.sha256).hexdigest()[:32]

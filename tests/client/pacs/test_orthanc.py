@@ -24,14 +24,6 @@ def files_in(folder):
     return len(list(folder.glob("[!.]*/*.dcm")))
 
 
-def fill(house, images):
-    house.start_orthanc()
-    house.run(STORESCU, "-aec", "ORTHANC", "+sd", "+r", "127.0.0.1", DICOM, images, "--scan-pattern", "*.dcm")
-    house.end_orthanc()  # it writes its index to the disk now and then, and when it ends
-    house.start_orthanc()
-    assert house.studies() == len(list(images.glob("*.dcm"))) >= 100
-
-
 def ended(process, code=0):
     out, err = process.communicate(timeout=200)
     assert process.returncode == code, out + err
@@ -46,7 +38,7 @@ def ingest(house, site):
 
 
 def test_a_hundred_studies_pushed_and_pulled_are_one_cohort_whatever_the_way(house, images):
-    fill(house, images)
+    house.fill(images)
     n = len(list(images.glob("*.dcm")))
     check = house.pneumofed("client", "check", "--dir", house.site("asked", images, **WAYS["move"]).path)
     assert "ORTHANC at 127.0.0.1:4242 answers questions" in check.communicate(timeout=60)[0]
@@ -83,7 +75,7 @@ def test_a_hundred_studies_pushed_and_pulled_are_one_cohort_whatever_the_way(hou
 
 @pytest.mark.parametrize("way", ["dicomweb", "move"])
 def test_orthanc_killed_in_the_middle_costs_nothing(house, images, way):
-    fill(house, images)
+    house.fill(images)
     site = house.site("site", images, **{**WAYS[way], "images_per_second": 25.0})
     pull = house.pneumofed("client", "pull", "plan.yaml", "--dir", site.path)
     house.wait_until("a third is there", lambda: files_in(site.images) > 30)
@@ -98,7 +90,7 @@ def test_orthanc_killed_in_the_middle_costs_nothing(house, images, way):
 
 
 def test_a_pull_killed_in_the_middle_is_gone_on_with(house, images):
-    fill(house, images)
+    house.fill(images)
     site = house.site("site", images, **{**WAYS["dicomweb"], "images_per_second": 25.0})
     pull = house.pneumofed("client", "pull", "plan.yaml", "--dir", site.path)
     house.wait_until("a third is there", lambda: files_in(site.images) > 30)
@@ -113,7 +105,7 @@ def test_a_pull_killed_in_the_middle_is_gone_on_with(house, images):
 
 
 def test_a_study_that_cannot_be_had_costs_itself_alone_and_stands_in_the_site_s_log_only(house, images):
-    fill(house, images)
+    house.fill(images)
     lost = dcmread(sorted(images.glob("*.dcm"))[7])
     for path in (house.path / "orthanc").rglob("*"):
         if (
@@ -158,7 +150,7 @@ def test_an_explanation_is_filed_in_the_pacs_and_comes_back_whole(house, images,
     from server.export import export_run
     from tests.helpers.runs import deployed_run
 
-    fill(house, images)
+    house.fill(images)
     before = house.count("instances")
     export_run(deployed_run(tmp_path / "run"), tmp_path / "model", None)
     site = house.site("site", images, **WAYS[way])

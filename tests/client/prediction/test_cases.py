@@ -5,10 +5,10 @@ import pytest
 import torch
 from pydicom import dcmread
 
-from client.imaging.cohort import Cohort, build_cohort
+from client.imaging.cohort import Cohort, build_cohort, is_cohort
 from client.imaging.outcome import Tally
 from client.imaging.sources import DicomFolder
-from client.prediction.cases import Case, Refusal, cases, is_cohort, open_cohort
+from client.prediction.cases import Case, Refusal, cases, open_cohort
 from common.errors import DataError
 from common.handover import read_model
 from tests.helpers.cohorts import make_cohort

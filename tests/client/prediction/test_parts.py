@@ -3,11 +3,13 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from client.imaging.cohort import Cohort
+from client.prediction.judging.labelled import Place, read_part
 from client.prediction.parts import UNKNOWN, Parts, content_sha256, is_own
 from common.config import load_yaml
 from common.handover import read_model
@@ -145,3 +147,22 @@ def test_only_where_results_go_to_its_pacs_is_the_folder_that_one_stands_in_the_
     given = _site(sites["south"].path, or_here=True)
     assert given is not None
     assert given.path == sites["south"].path
+
+
+def test_a_hospital_that_took_no_part_has_no_split_and_all_its_patients_are_new(of_images, place):
+    """Its cohort was made by the same plan, which splits it as anybody's; the run never saw it."""
+    *_, sites = place
+    (first, *_) = sorted((of_images / "run" / "cohorts").iterdir())
+    handed = replace(read_model(of_images / "run"), hospitals=frozenset({"north", "west"}))
+    for name in ("north", "south"):
+        cohort = sites[name].cohort(handed.plan)
+        shutil.copytree(first, cohort)
+        n = len(Cohort.open(cohort))
+        for site in (None, sites[name]):
+            known = Parts.of(handed, cohort, site).of_pseudonym("patient") != UNKNOWN
+            assert known == is_own(handed, cohort, sites[name]) == (name == "north")
+            judged = read_part(handed, Place(cohort, site=site), "test", cohort)
+            assert (len(judged.indices) < n) == known
+            assert judged.n_training == (0 if known else None)
+    unsaid = replace(handed, hospitals=frozenset())
+    assert Parts.of(unsaid, sites["south"].cohort(handed.plan), None).of_pseudonym("patient") != UNKNOWN
