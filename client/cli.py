@@ -25,7 +25,13 @@ app = typer.Typer(
 audit_app = typer.Typer(help="What came in, what was decided, and what left.", invoke_without_command=True)
 app.add_typer(audit_app, name="audit")
 app.add_typer(peers.app, name="peers")
-for command in (prediction_cli.predict, prediction_cli.explain, prediction_cli.gain, prediction_cli.verify):
+for command in (
+    prediction_cli.predict,
+    prediction_cli.explain,
+    prediction_cli.read,
+    prediction_cli.gain,
+    prediction_cli.verify,
+):
     app.command()(command)
 
 Dir = Annotated[Path, typer.Option("--dir", help="The site's folder.", envvar="PNEUMOFED_CLIENT_DIR")]
@@ -268,7 +274,7 @@ def pull(
 @app.command()
 def receive(dir_: Dir = HERE) -> None:
     """Take the images that the PACS pushes (C-STORE) until this is ended (Ctrl-C, SIGTERM)."""
-    from client.pacs.site import receiving, until_told_to_end
+    from client.pacs.site import receiving, told_to_end
     from client.settings import SiteFolder
 
     folder = SiteFolder(dir_)
@@ -279,7 +285,7 @@ def receive(dir_: Dir = HERE) -> None:
             f"Listening on {pacs.listen}:{pacs.own_port} as {pacs.own_title}, for {pacs.title} alone. Ctrl-C "
             "ends."
         )
-        until_told_to_end()
+        told_to_end().wait()
 
 
 @app.command()

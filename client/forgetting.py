@@ -6,6 +6,7 @@ What stays is a tombstone: the patient's keyed pseudonym, which pull, receive an
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,12 +84,19 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
     removed = [remove_patient(cohort, hidden) for cohort in _cohorts(folder)]
     for page in folder.cohorts.glob("*.html"):
         page.unlink()
-    fetched = files_of_patient(folder.images, patient, hidden=True) if folder.images.is_dir() else []
+    fetched = [
+        path
+        for place in (folder.images, folder.arrived)
+        if place.is_dir()
+        for path in files_of_patient(place, patient, hidden=True)
+    ]
     data = folder.settings().data
     elsewhere = files_of_patient(Path(data.dicom).expanduser(), patient) if data.dicom else []
     lines = _scrub(folder.logs, {patient, *_names([*fetched, *elsewhere])})
     for path in fetched:
-        path.unlink()
+        path.unlink(missing_ok=True)
+        if path.is_relative_to(folder.arrived):  # the note beside it names the study
+            shutil.rmtree(folder.arrived / path.relative_to(folder.arrived).parts[0], ignore_errors=True)
     touched = [counts for counts in removed if counts[0]]
     n_sequences, n_frames = sum(s for s, _ in touched), sum(f for _, f in touched)
     return Forgotten(n_sequences, n_frames, len(touched), fetched, elsewhere, lines)
@@ -112,7 +120,11 @@ def _names(paths: Iterable[Path]) -> set[str]:
 def _scrub(logs: Path, names: set[str]) -> int:
     """Take every line out of the logs that holds one of `names`; how many."""
     gone = 0
-    for path in [*logs.glob("ingest.log*"), *logs.glob("pull.log*")]:  # the others name no patient
+    for path in [
+        *logs.glob("ingest.log*"),
+        *logs.glob("pull.log*"),
+        *logs.glob("read.log*"),
+    ]:  # the others name no patient
         lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
         kept = [line for line in lines if not any(name in line for name in names)]
         if len(kept) < len(lines):

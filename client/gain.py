@@ -14,13 +14,11 @@ from client.prediction.judging.labelled import Place
 from client.settings import SiteFolder
 from common.credentials import common_name, read_certificate
 from common.errors import ConfigError, DataError
-from common.handover import read_model, verify_model
+from common.handover import UNSIGNED, read_model, read_signed
 from common.plan import Plan
 from common.results.evaluation import EvaluationResult
-from common.signature import SIGNATURE, Authority
 
 ALONE = "this hospital alone"
-UNSIGNED = "the model is not signed: nobody says that it is the federation's"
 
 
 def gain_of(site: SiteFolder, model: Path, pretrained: Path | None) -> EvaluationResult:
@@ -32,9 +30,7 @@ def gain_of(site: SiteFolder, model: Path, pretrained: Path | None) -> Evaluatio
         RunError: the policy's hours are over; the same command goes on from there.
     """
     settings = site.settings()
-    if (model / SIGNATURE).is_file():
-        verify_model(model, Authority.read(site.ca, site.revoked))
-    handed = read_model(model)
+    handed, signer = read_signed(model, site.ca, site.revoked)
     if handed.foreign is not None:
         raise ConfigError(
             f"{model}: others made it: no hospital would have trained it alone; pneumofed evaluate judges it"
@@ -50,7 +46,7 @@ def gain_of(site: SiteFolder, model: Path, pretrained: Path | None) -> Evaluatio
         _own(site, cohort, handed.plan, device).train(handed.plan, settings.policy, pretrained)
     )
     found = evaluate(handed, alone, Place(cohort, site=site), Wish(own=True), device)
-    unsigned = [] if (model / SIGNATURE).is_file() else [UNSIGNED]
+    unsigned = [] if signer else [UNSIGNED]
     return replace(found, against=ALONE, warnings=[*found.warnings, *unsigned])
 
 

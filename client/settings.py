@@ -98,6 +98,7 @@ class SiteFolder:
         self.secret = path / "pseudonym.key"
         self.plans, self.cohorts, self.logs = path / "plans", path / "cohorts", path / "logs"
         self.images, self.forgotten = path / "images", path / "forgotten.json"
+        self.arrived, self.filed = path / "arrived", path / "filed.json"
         self.next_key = path / "next.key"
         self.identity, self.peers = path / "identity.key", path / "peers.json"
         self.audit, self.ledger = path / "audit.log", path / "ledger.sqlite"

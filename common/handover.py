@@ -24,12 +24,13 @@ from common.results.card import FILE as CARD
 from common.results.card import Card, read_card
 from common.results.run import FILE as RESULT
 from common.results.run import read_result
-from common.signature import Authority, verify_folder
+from common.signature import SIGNATURE, Authority, verify_folder
 from common.wire import Weights, model_part
 
 MODEL, PLAN, ONNX = "model.safetensors", "plan.yaml", "model.onnx"
 PAGE = "card.html"
 RESEARCH_USE = "Research use, not a medical device."
+UNSIGNED = "the model is not signed: nobody says that it is the federation's"
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as e:
         raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
+
+
+def read_signed(folder: Path, ca: Path, revoked: Path) -> tuple[Handed, str]:
+    """A model, and who signed it; "" if it is not signed.
+
+    Raises:
+        ConfigError: it is signed, and the signature does not count; or as `read_model`.
+    """
+    signer = verify_model(folder, Authority.read(ca, revoked)) if (folder / SIGNATURE).is_file() else ""
+    return read_model(folder), signer
 
 
 def verify_model(folder: Path, authority: Authority) -> str:

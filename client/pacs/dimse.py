@@ -237,7 +237,7 @@ class DimseArchive:
                 expected.discard(image)
                 news.notify()
 
-        with receiver.giving_to(keep), self._associated() as association:
+        with receiver.giving_to(str(asked.StudyInstanceUID), keep), self._associated() as association:
             answers = association.send_c_move(
                 asked, self._peer.own_title, StudyRootQueryRetrieveInformationModelMove
             )

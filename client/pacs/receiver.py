@@ -96,6 +96,7 @@ class Receiver:
         self._ae.require_calling_aet = [caller[0]]
         self._caller = addresses_of(caller[1])
         self._address, self._keep = (host, port), keep
+        self._awaited: dict[str, Keep] = {}  # by study
         self._one_at_a_time = threading.Lock()  # a PACS may send on several associations
         self._bounds: WeakKeyDictionary[Association, Bound] = WeakKeyDictionary()
 
@@ -113,13 +114,13 @@ class Receiver:
         self._ae.shutdown()
 
     @contextlib.contextmanager
-    def giving_to(self, keep: Keep) -> Iterator[None]:
-        """Hand what arrives to `keep` for a while."""
-        before, self._keep = self._keep, keep
+    def giving_to(self, study: str, keep: Keep) -> Iterator[None]:
+        """Hand what arrives of a study to `keep` for a while."""
+        self._awaited[study] = keep
         try:
             yield
         finally:
-            self._keep = before
+            del self._awaited[study]
 
     def _store(self, event: evt.Event) -> int:
         self._bound_of(event.assoc).allow(MAX_IMAGE_BYTES)  # for the next
@@ -137,7 +138,7 @@ class Receiver:
 
     def _arrived(self, study: str, image: str, file: bytes) -> None:
         with self._one_at_a_time:
-            self._keep(study, image, file)
+            self._awaited.get(study, self._keep)(study, image, file)
 
 
 def refuse(_study: str, _image: str, _file: bytes) -> None:

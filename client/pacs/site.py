@@ -1,10 +1,10 @@
-"""`pneumofed client pull` and `client receive`: a site's PACS, as hospital.yaml names it."""
+"""`pneumofed client pull`, `receive` and `read`: a site's PACS, as hospital.yaml names it."""
 
 import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,8 +62,43 @@ def receiving(folder: SiteFolder) -> Iterator[Inbox]:
 
 
 def _inbox(folder: SiteFolder) -> Inbox:
+    return inbox_of(folder, folder.images)
+
+
+def inbox_of(folder: SiteFolder, place: Path) -> Inbox:
     """Asks at every image who is forgotten: a long pull hears of it."""
-    return Inbox(folder.images, lambda patient: Tombstones.read(folder).holds(patient))
+    return Inbox(place, lambda patient: Tombstones.read(folder).holds(patient))
+
+
+@contextlib.contextmanager
+def on_call(folder: SiteFolder, ring: Callable[[str], None] | None) -> Iterator[tuple[Pacs, Archive]]:
+    """The site's PACS, to be asked; with `ring` it can push too. What it pushes is not kept: it says that a
+    study is there to be fetched, whole, by what the PACS lists of it.
+
+    Raises:
+        ConfigError: hospital.yaml names no PACS, or with `ring` not by title and host; the port cannot be
+        used.
+    """
+    pacs = _pacs(folder)
+
+    def hear(study: str, _image: str, _file: bytes) -> None:
+        assert ring is not None
+        ring(study)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(log_to(folder.logs / "read.log", logging.getLogger("pneumofed.pull")))
+        receiver = None
+        if ring is not None:
+            if pacs.title is None or pacs.host is None:
+                raise ConfigError(
+                    f"{folder.settings_file}: data.pacs: expected title and host of the PACS that may push; "
+                    "or read by --accession"
+                )
+            receiver = stack.enter_context(_listening(folder, pacs, hear))
+        elif pacs.retrieve == "move":
+            receiver = stack.enter_context(_listening(folder, pacs, None))
+        archive = _archive(pacs, receiver if pacs.retrieve == "move" else None)
+        yield pacs, stack.enter_context(archive)
 
 
 def ask_nothing(pacs: Pacs) -> None:
@@ -92,12 +127,12 @@ def store_files(folder: SiteFolder, files: list[Path]) -> int:
     return len(files)
 
 
-def until_told_to_end() -> None:
-    """Wait for Ctrl-C or SIGTERM."""
+def told_to_end() -> threading.Event:
+    """Set by Ctrl-C or SIGTERM."""
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    ended.wait()
+    return ended
 
 
 def _pacs(folder: SiteFolder) -> Pacs:

@@ -228,6 +228,56 @@ def explain(
     typer.echo(RESEARCH_USE)
 
 
+def read(
+    model: Model,
+    accession: Annotated[
+        list[str] | None,
+        typer.Option(help="Only the studies with this accession number, once; may be given again."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:n.")] = "auto",
+    dir_: Annotated[
+        Path, typer.Option("--dir", help="This site's folder.", envvar="PNEUMOFED_CLIENT_DIR")
+    ] = Path(),
+) -> None:
+    """Read the studies that the PACS announces (C-STORE), as they come, until this is ended, and file the
+    results beside them. Research use, not a medical device."""
+    from client.compute.device import choose_device, set_up_process
+    from client.pacs.arrivals import Arrivals
+    from client.pacs.site import on_call, told_to_end
+    from client.prediction.model import load_own
+    from client.prediction.on_call import QUIET_S, OnCall
+    from client.prediction.reading import End, Reader
+    from client.settings import SiteFolder
+    from common.errors import DataError
+    from common.handover import RESEARCH_USE, UNSIGNED, read_signed
+
+    set_up_process()
+    site, where = SiteFolder(dir_), choose_device(device)
+    handed, signer = read_signed(model, site.ca, site.revoked)
+    network, arrivals = load_own(handed, where, site), Arrivals(site.arrived)
+    ring = None if accession else lambda study: arrivals.ring(study, QUIET_S)
+    with on_call(site, ring) as (pacs, archive):
+        reader = Reader(site, archive, pacs.images_per_second, handed, network, where)
+        duty = OnCall(reader, arrivals, typer.echo)
+        typer.echo(
+            f"Model {handed.plan.name}, {f'signed by {signer}' if signer else UNSIGNED}. {RESEARCH_USE}"
+        )
+        if accession:
+            studies = {number: reader.studies_of(number) for number in accession}
+            whole = duty.read_now(sorted({study for some in studies.values() for study in some}))
+            missing = sum(not some for some in studies.values())
+            if missing or not whole or duty.ends[End.NOT_READ]:
+                raise DataError(
+                    f"{missing} of {len(studies)} accession numbers are not in the PACS, "
+                    f"{duty.ends[End.NOT_READ]} studies could not be read; see {site.logs / 'read.log'}"
+                )
+            return
+        typer.echo(f"On call on {pacs.listen}:{pacs.own_port} as {pacs.own_title}, for {pacs.title} alone.")
+        duty.serve(told_to_end())
+    for end, n in duty.ends.items():
+        typer.echo(f"{n:>6} {end.value}")
+
+
 def verify(
     model: Annotated[Path, typer.Argument(help="The folder that was handed over.")],
     ca: Annotated[

@@ -88,6 +88,18 @@ class House:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
         return int(done.stdout) if done.returncode == 0 else None
 
+    def ask(self, path: str) -> str:
+        """What Orthanc's own interface answers."""
+        return self.run(sys.executable, "-c", GET, WEB, path).stdout
+
+    def series_of(self, study: str) -> list[dict[str, str]]:
+        """The main tags of the series of a study, by Orthanc's name of it."""
+        return [one["MainDicomTags"] for one in json.loads(self.ask(f"studies/{study}/series"))]
+
+    def push(self, study: str) -> None:
+        """Let Orthanc send a study to us."""
+        self.run(sys.executable, "-c", PUSH, WEB, study)
+
     def instance(self, uid: str) -> Dataset:
         """An instance as Orthanc gives it back."""
         path = self.path / "back.dcm"
@@ -148,6 +160,15 @@ def a_house(path: Path) -> Iterator[House]:
 ASK = """
 import sys, urllib.request, json
 print(len(json.load(urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/{sys.argv[2]}", timeout=5))))
+"""
+GET = """
+import sys, urllib.request
+print(urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/{sys.argv[2]}", timeout=20).read().decode())
+"""
+PUSH = """
+import sys, urllib.request
+base = f"http://127.0.0.1:{sys.argv[1]}"
+urllib.request.urlopen(urllib.request.Request(base + "/modalities/us/store", data=sys.argv[2].encode())).read()
 """
 FETCH = """
 import sys, urllib.request, json

@@ -66,6 +66,18 @@ def test_an_image_is_handed_on_with_its_study(listening, arrived, port):
     assert arrived["1.3.1"][0] == ds.StudyInstanceUID
 
 
+def test_what_is_waited_for_goes_to_who_waits_and_all_else_to_whom_it_always_goes(listening, arrived, port):
+    """A PACS may announce a study while another is moved: neither is lost, or taken for the other."""
+    moved, other = {}, a_film("1.3.2")
+    other.StudyInstanceUID = "1.4"
+    with listening.giving_to("1.2", lambda study, uid, file: moved.update({uid: study})):
+        assert sent(port, a_film("1.3.1")) == sent(port, other) == SUCCESS
+    assert moved == {"1.3.1": "1.2"}
+    assert set(arrived) == {"1.3.2"}
+    assert sent(port, a_film("1.3.3")) == SUCCESS
+    assert set(arrived) == {"1.3.2", "1.3.3"}
+
+
 @pytest.mark.parametrize("titles", [("OTHER", "US"), ("PACS", "THEM")])
 def test_other_titles_are_not_answered(listening, arrived, port, titles):
     assert sent(port, a_film("1.3.1"), *titles) is None

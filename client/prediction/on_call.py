@@ -1,0 +1,66 @@
+"""Reads one study after the other as they arrive, for as long as it is let."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from client.pacs.arrivals import Arrivals
+from client.prediction.reading import End, Reader, Reading
+from common.errors import LinkError
+
+QUIET_S = 2.0
+"""A study to which nothing was added for so long is read. If more comes later, it is read again."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 600.0
+"""Until the next try of a study that could not be fetched or filed; each time twice as long."""
+POLL_S = 0.5
+
+
+class OnCall:
+    """Reads what is in `arrivals`; `say` gets a line for people, without a patient in it."""
+
+    def __init__(self, reader: Reader, arrivals: Arrivals, say: Callable[[str], None]) -> None:
+        self._reader, self._arrivals, self._say = reader, arrivals, say
+        self.ends: Counter[End] = Counter()
+        self._tries: Counter[str] = Counter()
+
+    def serve(self, ended: threading.Event) -> None:
+        """Until `ended` is set. Raises OSError: the disk is full."""
+        while not ended.is_set():
+            study = self._arrivals.take(POLL_S)
+            if study is not None and not self._try(study):
+                wait_s = min(FIRST_WAIT_S * 2 ** (self._tries[study] - 1), LONGEST_WAIT_S)
+                self._arrivals.ring(study, wait_s)
+
+    def read_now(self, studies: list[str]) -> bool:
+        """Each of them once; whether all were read, or need not be. What could not be waits on the disk."""
+        whole = True
+        for study in studies:
+            self._arrivals.ring(study, 0.0)
+            self._arrivals.begin(study)
+            whole &= self._try(study)
+        return whole
+
+    def _try(self, study: str) -> bool:
+        began = time.monotonic()
+        try:
+            reading = self._reader.read(study, self._arrivals.place(study))
+        except LinkError as e:
+            self._tries[study] += 1
+            self._say(f"not read yet: {e}; it is tried again")
+            return False
+        except OSError:
+            raise
+        except Exception as e:  # a file that nobody foresaw costs its own study
+            reading = Reading(End.NOT_READ, f"failed ({type(e).__name__})")
+        self._tries.pop(study, None)
+        self.ends[reading.end] += 1
+        self._arrivals.done(study)
+        self._say(_line(reading, time.monotonic() - began))
+        return True
+
+
+def _line(reading: Reading, seconds: float) -> str:
+    told = ", ".join(f"{finding} {probability:.2f}" for finding, probability in reading.probabilities)
+    more = reading.why or told
+    return f"{reading.end.value}{f': {more}' if more else ''} ({seconds:.1f} s)"

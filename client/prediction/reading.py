@@ -1,0 +1,178 @@
+"""`pneumofed client read`: a study that arrived in the PACS is read, and the result filed beside it, with no
+person between.
+
+What is read is the patient's whole sequence, as the PACS has it; the result lies in the study that was judged
+last, so that a study that is not the patient's latest gets none.
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+import tempfile
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import torch
+from pydicom import dcmread
+
+from client.forgetting import Tombstones
+from client.imaging.dicom import MODALITIES
+from client.imaging.outcome import Tally
+from client.pacs.archive import Archive, Refused, Unreachable
+from client.pacs.pull import Outcome, Pull, Wanted
+from client.pacs.site import inbox_of
+from client.prediction.cases import Case, Refusal, cases
+from client.prediction.explain.case import explain_case
+from client.prediction.explain.dicom import write_dicom
+from client.settings import SiteFolder
+from common.errors import LinkError
+from common.files import write_atomically
+from common.handover import Handed
+from common.models import CNNLSTM
+
+log = logging.getLogger("pneumofed.pull.read")
+"""The site's own log: as a pull's it writes studies by their UID."""
+TRIES = 3
+"""Of one study, whose images change while it is read."""
+
+
+class End(StrEnum):
+    """How the reading of a study ended."""
+
+    FILED = "read and filed"
+    ALREADY = "read before, with the same images"
+    OLDER = "not the patient's latest: not filed"
+    FORGOTTEN = "of patients who asked to be left out"
+    NOT_READ = "could not be read"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Of one study."""
+
+    end: End
+    why: str = ""
+    probabilities: tuple[tuple[str, float], ...] = ()  # finding, calibrated probability
+
+
+class NotWholeError(LinkError):
+    """The PACS lists images that it does not give now: trying again later may help."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One model, one PACS."""
+
+    site: SiteFolder
+    archive: Archive
+    images_per_second: float
+    handed: Handed
+    model: CNNLSTM
+    device: torch.device
+
+    def studies_of(self, accession: str) -> list[str]:
+        """UIDs of the studies with an accession number. Raises LinkError: the PACS does not say."""
+        try:
+            return sorted({study for study, _ in self.archive.studies("accession", accession)})
+        except (Unreachable, Refused) as e:
+            raise LinkError(f"the PACS does not say which study this accession number has ({e})") from None
+
+    def read(self, study: str, place: Path) -> Reading:
+        """Fetch, judge, and file. `place` holds the images meanwhile, and is the caller's to remove.
+
+        Raises:
+            LinkError: the PACS does not answer, gives less than it lists, or does not take the result.
+            OSError: the disk is full.
+        """
+        reading = self._read(study, place)
+        log.info("%s: %s%s", reading.end.value, study, f": {reading.why}" if reading.why else "")
+        return reading
+
+    def _read(self, study: str, place: Path) -> Reading:
+        if (kept := self._fetch(study, place)) is not None:
+            return kept
+        for _ in range(TRIES):
+            files, case = _files(place), self._case(study, place)
+            if isinstance(case, Reading):
+                return case
+            if self._is_filed(study, files):
+                return Reading(End.ALREADY)
+            with tempfile.TemporaryDirectory(dir=place, prefix=".made-") as work:
+                made, told = self._explain(case, Path(work))
+                if (kept := self._fetch(study, place)) is not None:
+                    return kept
+                if _files(place) != files:
+                    continue  # an image came while the others were judged
+                self._store(made)
+            self._note_filed(study, files)
+            return Reading(End.FILED, probabilities=told)
+        raise NotWholeError("its images still change")
+
+    def _fetch(self, study: str, place: Path) -> Reading | None:
+        """What the PACS has of the study's patient; a Reading if that cannot be read."""
+        modality = self.handed.plan.input.modality
+        wanted = Wanted("study", [study], MODALITIES[modality], history=modality == "xray")
+        pull = Pull(self.archive, inbox_of(self.site, place / "images"), self.images_per_second)
+        for _ in pull.run(wanted):
+            pass
+        if pull.outcomes[Outcome.FORGOTTEN]:
+            return Reading(End.FORGOTTEN)
+        if lost := pull.outcomes[Outcome.FAILED] + pull.outcomes[Outcome.PARTIAL]:
+            raise NotWholeError(f"{lost} of the patient's studies did not come whole")
+        if not pull.outcomes[Outcome.WHOLE] + pull.outcomes[Outcome.ALREADY]:
+            return Reading(End.NOT_READ, f"the PACS has no image of it that is {modality}")
+        return None
+
+    def _case(self, study: str, place: Path) -> Case | Reading:
+        tally = Tally()
+        found = list(cases(self.handed, place / "images", tally))
+        if len(found) > 1:
+            return Reading(End.NOT_READ, f"its images name {len(found)} patients")
+        left_out = "; ".join(f"{n} {why.replace('_', ' ')}" for why, n in tally.left_out().items())
+        (case,) = found or [Refusal("", "no image that the model takes")]
+        if isinstance(case, Refusal):
+            return Reading(End.NOT_READ, f"{case.why}{f'; left out: {left_out}' if left_out else ''}")
+        if study not in {header.study for header in case.headers}:
+            return Reading(End.NOT_READ, f"no image of it is one that the model takes; left out: {left_out}")
+        return case if case.headers[-1].study == study else Reading(End.OLDER)
+
+    def _explain(self, case: Case, work: Path) -> tuple[list[Path], tuple[tuple[str, float], ...]]:
+        made: list[Path] = []
+        told: list[tuple[str, float]] = []
+        for k, finding in enumerate(self.handed.plan.findings):
+            explained = explain_case(self.handed, self.model, case, finding, self.device)
+            (folder := work / str(k)).mkdir()
+            made += write_dicom(explained, folder)
+            told.append((finding, explained.probability))
+        return made, tuple(told)
+
+    def _store(self, made: list[Path]) -> None:
+        try:
+            self.archive.store([dcmread(path) for path in made])
+        except (Unreachable, Refused) as e:
+            raise LinkError(f"the PACS does not take the result ({e})") from None
+
+    def _is_filed(self, study: str, files: frozenset[str]) -> bool:
+        return self._filed().get(self._hidden(study)) == self._hidden("".join(sorted(files)))
+
+    def _note_filed(self, study: str, files: frozenset[str]) -> None:
+        filed = self._filed() | {self._hidden(study): self._hidden("".join(sorted(files)))}
+        write_atomically(self.site.filed, json.dumps(filed).encode())
+
+    def _filed(self) -> dict[str, str]:
+        """Keyed hashes: of a study, and of the images and the model that its result is of."""
+        try:
+            told = json.loads(self.site.filed.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}  # then a result may be filed twice, which is seen
+        return {str(k): str(v) for k, v in told.items()} if isinstance(told, dict) else {}
+
+    def _hidden(self, name: str) -> str:
+        key = Tombstones.read(self.site).key
+        return hmac.new(key, f"{self.handed.plan.sha256}:{name}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _files(place: Path) -> frozenset[str]:
+    return frozenset(str(path.relative_to(place)) for path in (place / "images").glob("*/*.dcm"))

@@ -1,0 +1,223 @@
+"""A study of the PACS is read and the result filed: what is judged, where it lies, and what is not read."""
+
+import json
+from io import BytesIO
+
+import pytest
+import torch
+from pydicom import dcmread
+
+from client.forgetting import forget_patient
+from client.pacs.archive import Refused, Series, Unreachable
+from client.prediction.model import load_own
+from client.prediction.reading import End, NotWholeError, Reader, log
+from client.settings import SiteFolder
+from common.errors import LinkError
+from common.handover import read_model
+from common.logs import log_to
+
+
+class Shelf:
+    """A PACS in memory: files, and what was stored."""
+
+    def __init__(self, folder):
+        self.files = [dcmread(path) for path in sorted(folder.glob("*.dcm"))]
+        self.stored, self.refuses, self.hides = [], False, set()
+        self.on_store = lambda: None
+
+    def studies(self, key, value):
+        keyword = {"patient": "PatientID", "study": "StudyInstanceUID", "accession": "AccessionNumber"}[key]
+        for ds in self.files:
+            if str(ds.get(keyword, "")) == value:
+                yield str(ds.StudyInstanceUID), str(ds.PatientID)
+
+    def series(self, study, modalities):
+        found = {}
+        for ds in self.files:
+            if ds.StudyInstanceUID == study and ds.Modality in modalities:
+                found.setdefault(str(ds.SeriesInstanceUID), set()).add(str(ds.SOPInstanceUID))
+        return [Series(study, uid, frozenset(images)) for uid, images in sorted(found.items())]
+
+    def fetch(self, series, missing, store):
+        for ds in self.files:
+            if ds.SOPInstanceUID in missing - self.hides:
+                file = BytesIO()
+                ds.save_as(file, enforce_file_format=True)
+                store(str(ds.SOPInstanceUID), file.getvalue())
+
+    def store(self, objects):
+        if self.refuses:
+            raise Refused("status 0xA700")
+        self.stored += objects
+        self.on_store()
+
+
+@pytest.fixture
+def shelf(images):
+    return Shelf(images)
+
+
+@pytest.fixture
+def reader(tmp_path, exported, shelf):
+    site = SiteFolder(tmp_path / "site")
+    site.path.mkdir(mode=0o700)
+    site.settings_file.write_text(json.dumps({"server": "localhost:443"}))
+    site.secret.write_bytes(b"k" * 64)
+    site.secret.chmod(0o600)
+    handed, device = read_model(exported), torch.device("cpu")
+    return Reader(site, shelf, 10_000.0, handed, load_own(handed, device), device)
+
+
+@pytest.fixture
+def place(reader):
+    return reader.site.arrived / "one"
+
+
+def visits(shelf, patient=0):
+    """A patient with their files, first to last."""
+    name = sorted({ds.PatientID for ds in shelf.files})[patient]
+    files = [ds for ds in shelf.files if ds.PatientID == name]
+    return name, sorted(files, key=lambda ds: (ds.AcquisitionDate, ds.AcquisitionTime))
+
+
+def test_the_latest_study_is_read_with_all_before_it_and_the_result_lies_beside_it(reader, shelf, place):
+    _, files = visits(shelf)
+    latest = files[-1].StudyInstanceUID
+    reading = reader.read(str(latest), place)
+    assert reading.end is End.FILED
+    assert dict(reading.probabilities).keys() == {"pneumonia"}
+    assert {ds.StudyInstanceUID for ds in shelf.stored} == {latest}
+    (report,) = [ds for ds in shelf.stored if ds.Modality == "SR"]
+    named = {
+        item.ReferencedSOPInstanceUID
+        for study in [
+            *report.CurrentRequestedProcedureEvidenceSequence,
+            *report.PertinentOtherEvidenceSequence,
+        ]
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    assert named == {ds.SOPInstanceUID for ds in files}
+    n = len(shelf.stored)
+    assert reader.read(str(latest), place).end is End.ALREADY
+    assert len(shelf.stored) == n
+
+
+def test_an_older_study_gets_no_result(reader, shelf, place):
+    _, files = visits(shelf)
+    assert reader.read(str(files[0].StudyInstanceUID), place).end is End.OLDER
+    assert shelf.stored == []
+
+
+def test_a_new_image_is_a_new_result(reader, shelf, place):
+    _, files = visits(shelf)
+    latest = str(files[-1].StudyInstanceUID)
+    first = files[0]
+    shelf.files.remove(first)
+    assert reader.read(latest, place).end is End.FILED
+    n = len(shelf.stored)
+    shelf.files.append(first)
+    assert reader.read(latest, place).end is End.FILED
+    assert len(shelf.stored) > n
+
+
+def test_an_image_that_comes_while_the_others_are_judged_is_judged_too(reader, shelf, place, monkeypatch):
+    _, files = visits(shelf)
+    late = files[-2]
+    shelf.files.remove(late)
+    explain, n_images = Reader._explain, []
+
+    def watched(self, case, work):
+        n_images.append(len(case.headers))
+        if late not in shelf.files:
+            shelf.files.append(late)
+        return explain(self, case, work)
+
+    monkeypatch.setattr(Reader, "_explain", watched)
+    assert reader.read(str(files[-1].StudyInstanceUID), place).end is End.FILED
+    assert n_images == [len(files) - 1, len(files)]
+    assert len([ds for ds in shelf.stored if ds.Modality == "SR"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"Modality": "MR"}, "has no image of it that is xray"),
+        ({"ViewPosition": "LL"}, "left out"),
+        ({"PatientID": "ELSE"}, "name 2 patients"),
+    ],
+)
+def test_what_the_model_does_not_take_is_said(reader, shelf, place, change, why):
+    name, files = visits(shelf)
+    latest = files[-1].StudyInstanceUID
+    some = files if "Modality" in change else files[-1:]
+    for ds in some:
+        for keyword, value in change.items():
+            setattr(ds, keyword, value)
+    if "PatientID" in change:
+        files[-2].StudyInstanceUID = latest
+    reading = reader.read(str(latest), place)
+    assert reading.end is End.NOT_READ
+    assert why in reading.why
+    assert name not in reading.why
+    assert shelf.stored == []
+
+
+def test_who_is_forgotten_is_not_read_and_nothing_of_them_stays(reader, shelf, place):
+    name, files = visits(shelf)
+    latest = str(files[-1].StudyInstanceUID)
+    reader.read(latest, place)
+    with log_to(reader.site.logs / "read.log", log):
+        log.info("read %s", latest)
+    (place / "study").write_text(latest)
+    assert list(place.rglob("*.dcm"))
+    forget_patient(reader.site, name)
+    assert not place.exists()
+    assert latest not in (reader.site.logs / "read.log").read_text()
+    shelf.stored.clear()
+    assert reader.read(latest, place).end is End.FORGOTTEN
+    assert not list(place.rglob("*.dcm"))
+    assert shelf.stored == []
+
+
+def test_what_does_not_come_whole_is_not_read(reader, shelf, place):
+    _, files = visits(shelf)
+    shelf.hides = {files[0].SOPInstanceUID}
+    with pytest.raises(NotWholeError, match="1 of the patient's studies did not come whole"):
+        reader.read(str(files[-1].StudyInstanceUID), place)
+    shelf.hides = set()
+    assert reader.read(str(files[-1].StudyInstanceUID), place).end is End.FILED
+
+
+def test_a_pacs_that_takes_nothing_is_said_and_the_result_is_filed_later(reader, shelf, place):
+    _, files = visits(shelf)
+    shelf.refuses = True
+    with pytest.raises(LinkError, match="does not take the result"):
+        reader.read(str(files[-1].StudyInstanceUID), place)
+    shelf.refuses = False
+    assert reader.read(str(files[-1].StudyInstanceUID), place).end is End.FILED
+
+
+def test_a_list_of_what_was_filed_that_is_lost_costs_a_second_result_and_names_nobody(reader, shelf, place):
+    name, files = visits(shelf)
+    latest = str(files[-1].StudyInstanceUID)
+    reader.read(latest, place)
+    told = reader.site.filed.read_text()
+    assert latest not in told
+    assert name not in told
+    reader.site.filed.write_text("rubbish")
+    assert reader.read(latest, place).end is End.FILED
+
+
+def test_an_accession_number_names_its_studies(reader, shelf, monkeypatch):
+    _, files = visits(shelf)
+    files[0].AccessionNumber = "A-17"
+    assert reader.studies_of("A-17") == [str(files[0].StudyInstanceUID)]
+    assert reader.studies_of("A-18") == []
+
+    def away(*_):
+        raise Unreachable("no association")
+
+    monkeypatch.setattr(shelf, "studies", away)
+    with pytest.raises(LinkError, match="does not say which study"):
+        reader.studies_of("A-17")
