@@ -16,7 +16,8 @@ SHOWN = 2000  # characters of one line of a plan
 
 if TYPE_CHECKING:
     from client.governance.approval import Approvals
-    from client.imaging.quality import Quality
+    from client.imaging.quality import Doubt, Quality
+    from client.settings import SiteFolder
     from common.plan import Plan
 
 app = typer.Typer(
@@ -205,6 +206,9 @@ def deny(
 def ingest(
     plan: Annotated[str, typer.Argument(help="The plan's hash or its beginning, or a plan file.")],
     dir_: Dir = HERE,
+    model: Annotated[
+        Path | None, typer.Option(help="A model's folder: the page shows the labels that it doubts.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the cohort is like as JSON.")] = False,
 ) -> None:
     """Read the hospital's images into a cohort for a plan's input contract, and say what it is like."""
@@ -221,12 +225,22 @@ def ingest(
     cohort = Cohort.open(place)
     cohort_quality = describe(cohort, given)
     page = place.with_name(f"{place.name}.html")
-    write_atomically(page, render_page(cohort_quality, cohort, given.name).encode())
+    doubted = _doubts(folder, place, model) if model else None
+    write_atomically(page, render_page(cohort_quality, cohort, given.name, doubts=doubted).encode())
     typer.echo(
         json.dumps(asdict(cohort_quality), indent=2)
         if as_json
         else _quality_summary(cohort_quality, place, page)
     )
+
+
+def _doubts(folder: "SiteFolder", place: Path, model: Path) -> "list[Doubt]":
+    from client.compute.device import choose_device, set_up_process
+    from client.prediction.doubts import doubts
+    from common.handover import read_model
+
+    set_up_process()
+    return doubts(read_model(model), place, folder, choose_device(folder.settings().device))
 
 
 def _quality_summary(quality: "Quality", place: Path, page: Path) -> str:

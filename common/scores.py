@@ -136,12 +136,11 @@ ADVICE = ADOPT, KEEP_LOCAL, UNSURE, UNKNOWN = (
 )
 
 
-def choose_threshold(validation: Predictions, plan: Plan) -> float:
-    """What the plan makes largest on the validation patients, for its first finding; NaN without both
-    classes."""
-    known = ~np.isnan(validation.labels[:, 0])
+def choose_threshold(validation: Predictions, plan: Plan, finding: int = 0) -> float:
+    """What the plan makes largest on the validation patients, for one finding; NaN without both classes."""
+    known = ~np.isnan(validation.labels[:, finding])
     rule = metrics.youden_threshold if plan.evaluation.threshold == "youden" else metrics.accuracy_threshold
-    return rule(validation.probabilities[known, 0], validation.labels[known, 0])
+    return rule(validation.probabilities[known, finding], validation.labels[known, finding])
 
 
 def mean_auroc(verdicts: Iterable[Verdict]) -> float:

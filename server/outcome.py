@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from common import metrics, wire
+from common.curves import details
 from common.plan import Plan
 from common.results.final import FinalAnswer, FinalReport
 from common.results.run import Alone, Arms, Group, Mean, RunResult, SiteResult, Timing, Traffic, Verdict
@@ -39,8 +40,10 @@ def outcome(plan: Plan, final: FinalReport, run: Checkpoint, survey: Survey | No
     test = {name: _rebuilt(name, answer.test, plan) for name, answer in answers.items()}
     pooled = Predictions.together(list(test.values()))
     plan = _affordable(plan, len(pooled.patients))
-    validation = [_rebuilt(name, answer.validation, plan) for name, answer in answers.items()]
-    threshold = choose_threshold(Predictions.together(validation), plan)
+    validation = Predictions.together(
+        [_rebuilt(name, answer.validation, plan) for name, answer in answers.items()]
+    )
+    threshold = choose_threshold(validation, plan)
     known = _own_pairs(plan, test, answers)
     sites = {
         name: _site(plan, name, answer, test[name], threshold, survey) for name, answer in answers.items()
@@ -55,6 +58,7 @@ def outcome(plan: Plan, final: FinalReport, run: Checkpoint, survey: Survey | No
         test=_arms(plan, pooled, sites, threshold, temperature, known),
         confusion=confusion(pooled, threshold),
         calibration=reliability(pooled),
+        details=details(pooled, validation, plan),
         subgroups=_subgroups(plan, answers),
         matrix={},
         sites=sites,

@@ -16,6 +16,7 @@ from client.methods.memory import SiteMemory
 from client.prediction.parts import content_sha256
 from client.training.evaluate import predictions
 from common import metrics, wire
+from common.curves import details
 from common.models import build_model
 from common.plan import Plan
 from common.results.run import Alone, Arms, Lengths, Mean, RunResult, SiteResult, Traffic
@@ -87,7 +88,8 @@ def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpo
     """All models on the test patients; the time that it took is for the caller to add. Threshold and
     temperature are chosen on validation patients, by the federated model."""
     plan, judge_ = scenario.plan, _Judge(scenario, sites, results, out)
-    threshold = choose_threshold(_together(judge_.federated("validation")), plan)
+    validation = _together(judge_.federated("validation"))
+    threshold = choose_threshold(validation, plan)
     tested, history = judge_.tested(), results[FEDERATED].history
     test = _together(tested[FEDERATED])
     by_site = {n: _assess_site(plan, cohort, tested, n, threshold) for n, cohort in judge_.cohorts.items()}
@@ -104,6 +106,7 @@ def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpo
         test=_arms(plan, tested, by_site, threshold, temperature),
         confusion=confusion(test, threshold),
         calibration=reliability(test),
+        details=details(test, validation, plan),
         subgroups=subgroups(test, plan),
         matrix=matrix(tested) if len(sites) <= MANY_SITES else {},
         sites=by_site,

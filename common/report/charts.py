@@ -1,5 +1,6 @@
 """The report's pictures, as SVG text."""
 
+import hashlib
 import io
 import math
 import re
@@ -11,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from common.results.evaluation import Point
-from common.results.run import Bin, SiteResult
+from common.results.run import Bin, Point, SiteResult
 
 FEDERATED, LOCAL, CENTRALISED = "#0b6e99", "#d9730d", "#6b7280"
 Series = Sequence[tuple[float, float, float, float]]
@@ -61,7 +61,7 @@ def gains(sites: Mapping[str, SiteResult]) -> str:
         return _svg(figure, "gain per hospital")
 
 
-def reliability(bins: Sequence[Bin]) -> str:
+def reliability(bins: Sequence[Bin], name: str) -> str:
     """Observed against predicted probability; the area of a dot is the number of patients."""
     predicted, observed = [b.predicted for b in bins], [b.observed for b in bins]
     largest = max((b.n for b in bins), default=1)
@@ -73,11 +73,11 @@ def reliability(bins: Sequence[Bin]) -> str:
         axes.scatter(predicted, observed, s=sizes, color=FEDERATED, alpha=0.7)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axes.set(xlabel="predicted probability", ylabel="observed share")
-        return _svg(figure, "calibration")
+        return _svg(figure, f"calibration of {name}")
 
 
-def roc(curve: Sequence[Point], threshold: float, name: str) -> str:
-    """Sensitivity against 1 - specificity, with the threshold's place."""
+def roc(curve: Sequence[Point], threshold: float, name: str, other: Point | None = None) -> str:
+    """Sensitivity against 1 - specificity, with the threshold's place (a dot), and another's (a square)."""
     with _style():
         figure, axes = _figure(3.6, 3.4)
         axes.plot([0, 1], [0, 1], color="#9ca3af", linewidth=1, linestyle="--")
@@ -85,7 +85,9 @@ def roc(curve: Sequence[Point], threshold: float, name: str) -> str:
             [1 - p.specificity for p in curve], [p.sensitivity for p in curve], color=FEDERATED, linewidth=2
         )
         if place := _place(curve, threshold):
-            axes.plot(1 - place.specificity, place.sensitivity, "o", color=LOCAL, markersize=7)
+            axes.plot(1 - place.specificity, place.sensitivity, "o", color=LOCAL, markersize=8)
+        if other:
+            axes.plot(1 - other.specificity, other.sensitivity, "s", color=CENTRALISED, markersize=6)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axes.set(xlabel="1 - specificity", ylabel="sensitivity")
         return _svg(figure, f"ROC curve of {name}")
@@ -155,10 +157,15 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 def _svg(figure: Figure, title: str) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Title": title}, transparent=True)
-    svg = text.getvalue()[text.getvalue().index("<svg") :]
-    return re.sub(
-        r'<svg([^>]*?) width="[^"]*" height="[^"]*"',
-        rf'<svg role="img" aria-label="{title}"\1',
-        svg.replace("\n", " "),
-        count=1,
-    )
+    svg = _with_own_ids(text.getvalue()[text.getvalue().index("<svg") :].replace("\n", " "), title)
+    size, named = r'<svg([^>]*?) width="[^"]*" height="[^"]*"', rf'<svg role="img" aria-label="{title}"\1'
+    return re.sub(size, named, svg, count=1)
+
+
+def _with_own_ids(svg: str, title: str) -> str:
+    """Of several pictures in a page: names that nothing in it refers to go, the others differ between
+    pictures."""
+    used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))
+    svg = re.sub(r' id="([^"]+)"', lambda one: one.group() if one[1] in used else "", svg)
+    own = hashlib.sha256(f"{title} {svg}".encode()).hexdigest()[:8]
+    return re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{own}-", svg)

@@ -17,7 +17,7 @@ def render_evaluation(result: EvaluationResult) -> str:
         name: {
             "roc": Markup(charts.roc(one.curve, one.threshold, name)),  # noqa: S704 - made by our own charts
             "precision": Markup(charts.precision_recall(one.curve, one.threshold, name)),  # noqa: S704
-            "reliability": Markup(charts.reliability(one.calibration)),  # noqa: S704
+            "reliability": Markup(charts.reliability(one.calibration, name)),  # noqa: S704
         }
         for name, one in result.findings.items()
     }

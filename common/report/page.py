@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
@@ -11,7 +12,7 @@ from common.plan import Plan
 from common.report import charts
 from common.report.template import render
 from common.results.rounds import History
-from common.results.run import RunResult
+from common.results.run import FindingDetail, RunResult, Scores
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 Histories = Mapping[str, History]
@@ -29,8 +30,46 @@ def render_report(plan: Plan, result: RunResult, histories: Histories) -> str:
         advised={name: site for name, site in result.sites.items() if site.gain},
         curves=Markup(_curves(histories)),  # noqa: S704 - made by our own charts
         gains=Markup(charts.gains(result.sites)),  # noqa: S704
-        reliability=Markup(charts.reliability(result.calibration)),  # noqa: S704
+        findings=_findings(result),
     )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the page shows of one."""
+
+    name: str
+    scores: Scores
+    detail: FindingDetail
+    roc: Markup
+    reliability: Markup
+
+
+def _findings(result: RunResult) -> list[Finding]:
+    """Each by itself. Runs of before told the first one's calibration and counts alone."""
+    federated, first = result.test.federated, result.findings[0]
+    c = result.confusion
+    n_positive, n_negative = c.true_positive + c.false_negative, c.false_positive + c.true_negative
+    known = result.details or {
+        first: FindingDetail(
+            n_positive=n_positive, n_negative=n_negative, confusion=c, calibration=result.calibration,
+            curve=(), at_specificity=None,
+        )
+    }  # fmt: skip
+    return [
+        Finding(name, (federated.findings or {}).get(name, federated), one, _roc(name, one), _bins(name, one))
+        for name, one in known.items()
+    ]
+
+
+def _roc(name: str, one: FindingDetail) -> Markup:
+    if not one.curve:
+        return Markup()
+    return Markup(charts.roc(one.curve, one.confusion.threshold, name, one.at_specificity))  # noqa: S704 - made by our own charts
+
+
+def _bins(name: str, one: FindingDetail) -> Markup:
+    return Markup(charts.reliability(one.calibration, name))  # noqa: S704
 
 
 def _curves(histories: Histories) -> str:

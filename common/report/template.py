@@ -6,18 +6,23 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
+from common.report.tables import stacking
 from common.results.form import Interval
+
+STYLE = Path(__file__).with_name("every_page.css")
 
 
 def render(template: Path, **values: object) -> str:
-    """The page: no script, no font, no picture from elsewhere. A name that is not known is an error."""
+    """The page: nothing in it comes from elsewhere. A name that is not known is an error."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     filters = (number, interval, percent, p_value, duration, human_bytes, arm_name, mean_known)
     environment.filters |= {one.__name__: one for one in filters}
     environment.tests["known"] = is_known
-    return environment.from_string(template.read_text(encoding="utf-8")).render(**values)
+    style = STYLE.read_text(encoding="utf-8")
+    text = template.read_text(encoding="utf-8").replace("</style>", f"{style}</style>", 1)
+    return stacking(environment.from_string(text).render(**values))
 
 
 def is_known(value: float | None) -> bool:

@@ -7,19 +7,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from common.results.form import IF_KNOWN, Interval, Number, Result, write
-from common.results.run import Bin, Confusion, Group
+from common.results.run import Bin, Confusion, Group, Point
 
 FILE = "evaluation.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point(Result):
-    """One threshold of a curve; between them it is a line (ROC) or a step (precision and recall)."""
-
-    threshold: Number
-    sensitivity: Number
-    specificity: Number
-    precision: Number
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,6 +103,28 @@ class Bin(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Point(Result):
+    """One threshold of a curve; between them it is a line (ROC) or a step (precision and recall)."""
+
+    threshold: Number
+    sensitivity: Number
+    specificity: Number
+    precision: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingDetail(Result):
+    """One finding of the federated model, on the test patients of whom it is known."""
+
+    n_positive: int  # sequences with it
+    n_negative: int
+    confusion: Confusion  # at the finding's own threshold, chosen on validation patients
+    calibration: Sequence[Bin]
+    curve: Sequence[Point]
+    at_specificity: Point | None  # of the largest sensitivity at the plan's specificity
+
+
+@dataclass(frozen=True, kw_only=True)
 class Group(Result):
     """A subgroup of the test patients."""
 
@@ -180,6 +202,8 @@ class RunResult(Result):
     test: Arms
     confusion: Confusion
     calibration: Sequence[Bin]
+    """Of the first finding; of every one:"""
+    details: Annotated[Mapping[str, FindingDetail] | None, IF_KNOWN] = None
     subgroups: Mapping[str, Mapping[str, Group]]  # attribute -> group
     matrix: Mapping[str, Mapping[str, Number]]  # model -> hospital -> AUROC; empty with many hospitals
     sites: Mapping[str, SiteResult]

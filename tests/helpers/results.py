@@ -1,5 +1,6 @@
 """Results made of one AUROC, for pages and pictures."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +12,10 @@ from common.results.run import (
     Calibrated,
     Confusion,
     Counts,
+    FindingDetail,
     Gain,
     Lengths,
+    Point,
     RunResult,
     Scores,
     SiteResult,
@@ -77,6 +80,26 @@ def run_result(sites: dict[str, float], temperature: float | None = 1.4) -> RunR
         data={"source": "phantom"},
         versions={"python": "3"},
     )
+
+
+def finding_detail(threshold: float) -> FindingDetail:
+    """Of one finding, with a curve of four points."""
+    curve = [
+        Point(threshold=t, sensitivity=s, specificity=c, precision=p)
+        for t, s, c, p in (
+            (1.1, 0.0, 1.0, math.nan),
+            (0.7, 0.8, 0.9, 0.9),
+            (0.4, 0.9, 0.5, 0.6),
+            (0.1, 1.0, 0.0, 0.5),
+        )
+    ]
+    counts = Confusion(
+        threshold=threshold, true_positive=9, false_positive=1, false_negative=2, true_negative=8
+    )
+    return FindingDetail(
+        n_positive=11, n_negative=9, confusion=counts, calibration=[Bin(predicted=0.3, observed=0.4, n=20)],
+        curve=curve, at_specificity=curve[1],
+    )  # fmt: skip
 
 
 def final_answer(auroc: float = 0.8, n: int = 40, seed: int = 0) -> FinalAnswer:

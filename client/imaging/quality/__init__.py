@@ -4,7 +4,7 @@ No identifier is in it, not even a pseudonym; but the page shows patients' image
 at the site.
 """
 
-from client.imaging.quality.facts import Quality, describe
+from client.imaging.quality.facts import Doubt, Quality, describe
 from client.imaging.quality.page import render_page
 
-__all__ = ["Quality", "describe", "render_page"]
+__all__ = ["Doubt", "Quality", "describe", "render_page"]

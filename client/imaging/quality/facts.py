@@ -54,6 +54,16 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """A label that a model holds for unlikely (client/prediction/doubts.py)."""
+
+    sequence: int  # its place in the cohort
+    finding: str
+    probability: float  # of the finding, by the model
+    part: str  # of the model's run: it may have learnt the label of a training patient by heart
+
+
+@dataclass(frozen=True)
 class Quality:
     """What `client ingest` shows, and prints with --json."""
 

@@ -1,6 +1,7 @@
 """The page: numbers, grey values by scanner, and a contact sheet of what is to be looked at."""
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from client.imaging.cohort import Cohort
-from client.imaging.quality.facts import Quality
+from client.imaging.quality.facts import Doubt, Quality
 from common.arrays import Pixels
 from common.plan import Input
 from common.report import charts
@@ -20,8 +21,11 @@ SHOWN, FRAMES_SHOWN, TILE = 12, 8, 96
 ON_A_SHEET, SCANNERS_SHOWN = 24, 8
 
 
-def render_page(quality: Quality, cohort: Cohort, name: str, seed: int = 0) -> str:
-    """One self-contained page, with sequences chosen at random by `seed` as well."""
+def render_page(
+    quality: Quality, cohort: Cohort, name: str, seed: int = 0, doubts: Sequence[Doubt] | None = None
+) -> str:
+    """One self-contained page, with sequences chosen at random by `seed` as well; `doubts` are those of a
+    model, None if none was asked."""
     chosen = np.random.default_rng(seed).permutation(len(cohort))[:SHOWN]
     scanners = dict(list(quality.greys.items())[:SCANNERS_SHOWN])
     return render(
@@ -29,12 +33,22 @@ def render_page(quality: Quality, cohort: Cohort, name: str, seed: int = 0) -> s
         about=quality,
         name=name,
         contract=_in_words(cohort.contract),
-        sheet=[
-            (_strip(list(cohort.frames(i)[-FRAMES_SHOWN:])), _caption(cohort, i)) for i in map(int, chosen)
-        ],
+        sheet=[_sequence(cohort, i) for i in map(int, chosen)],
+        doubted=doubts and [_doubted(cohort, doubt) for doubt in doubts],
+        asked=doubts is not None,
         noted={row.reason: _sheet(cohort, row.reason) for row in quality.notes},
         greys=Markup(charts.greys({s: one.histogram for s, one in scanners.items()})),  # noqa: S704 - our own
     )
+
+
+def _sequence(cohort: Cohort, i: int) -> tuple[str, str]:
+    return _strip(list(cohort.frames(i)[-FRAMES_SHOWN:])), f"sequence {i + 1}: {_caption(cohort, i)}"
+
+
+def _doubted(cohort: Cohort, doubt: Doubt) -> tuple[str, str]:
+    picture, caption = _sequence(cohort, doubt.sequence)
+    of = "" if doubt.part == "unknown" else f"; a {doubt.part} patient of the model's run"
+    return picture, f"{caption}. The model: {doubt.finding} {doubt.probability:.3f}{of}"
 
 
 def _in_words(contract: Input) -> str:
@@ -58,7 +72,8 @@ def _caption(cohort: Cohort, i: int) -> str:
         f"{f}: {known.get(float(v), 'not known')}"
         for f, v in zip(cohort.findings, cohort.labels[i], strict=True)
     ]
-    return f"{cohort.lengths[i]}; {', '.join(told)}"
+    n = int(cohort.lengths[i])
+    return f"{n} image{'s' if n > 1 else ''}; {', '.join(told)}"
 
 
 def _strip(frames: list[Pixels]) -> str:

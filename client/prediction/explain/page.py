@@ -4,12 +4,12 @@ site."""
 import json
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from client.prediction.explain.case import Explained, numbers
 from client.prediction.explain.pictures import METHODS, colours, data_address, grey, overlay
 from common.handover import RESEARCH_USE
+from common.report.template import render
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 SIDE = 360
@@ -22,10 +22,8 @@ def render_page(explained: Explained) -> str:
     pictures |= {
         method: [data_address(overlay(explained, method, t, SIDE)) for t in range(n)] for method in METHODS
     }
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return render(
+        TEMPLATE,
         about=numbers(explained),
         n=n,
         unit=explained.unit,

@@ -11,7 +11,6 @@ from client.prediction.judging.judge import (
     Threshold,
     difference,
     judge_finding,
-    known_of,
     own_thresholds,
     predictions_of,
     threshold_at,
@@ -20,6 +19,7 @@ from client.prediction.judging.judge import (
 from client.prediction.judging.labelled import Labelled, Part, Place, read_part
 from client.prediction.model import load_model
 from client.prediction.parts import is_own, own_key
+from common.curves import known_of
 from common.errors import DataError
 from common.handover import Handed
 from common.results.evaluation import EvaluationResult, FindingResult

@@ -1,27 +1,23 @@
 """A model's scores on labelled patients, finding by finding, with 95 % intervals by bootstrap over
 patients."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from client.prediction.judging.labelled import Labelled
 from client.training.evaluate import predict
 from common import metrics
 from common.calibration import calibrate
+from common.curves import curve_of, known_of
 from common.errors import DataError
 from common.handover import Handed
-from common.results.evaluation import Difference, FindingResult, Point
+from common.results.evaluation import Difference, FindingResult
 from common.results.form import Interval
 from common.scores import Predictions, confusion, gain, reliability, resamples, subgroups
-
-MAX_POINTS = 200
-"""Of a curve: what a picture can show."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +36,6 @@ def predictions_of(
     found = calibrate(predict(network, cohort, indices, device), handed.temperature)
     attributes = {name: values[indices] for name, values in cohort.attributes.items()}
     return Predictions(found, cohort.labels[indices], cohort.patients[indices], attributes)
-
-
-def known_of(predictions: Predictions, finding: int) -> Predictions:
-    """One finding of those of whom it is known."""
-    one = predictions.where(~np.isnan(predictions.labels[:, finding]))
-    columns = slice(finding, finding + 1)
-    return Predictions(one.probabilities[:, columns], one.labels[:, columns], one.patients, one.attributes)
 
 
 def own_thresholds(handed: Handed) -> dict[str, Threshold]:
@@ -111,37 +100,6 @@ def _metrics_at(threshold: float) -> Mapping[str, metrics.Metric]:
         "accuracy": metrics.accuracy_at(threshold), "sensitivity": metrics.rate_at(threshold, 1),
         "specificity": metrics.rate_at(threshold, 0),
     }  # fmt: skip
-
-
-def curve_of(one: Predictions, most: int | None = MAX_POINTS) -> list[Point]:
-    """Each threshold that parts the sequences differently, from nobody called to all, at most `most` of them;
-    empty where only one class is there."""
-    scores, labels = one.probabilities[:, 0].astype(np.float64), one.labels[:, 0] == 1
-    if not 0 < labels.sum() < len(labels):
-        return []
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.r_[np.diff(scores[order]) < 0, True])
-    true, called = np.cumsum(labels[order])[ends], ends + 1
-    lower = np.r_[scores[order][ends[:-1] + 1], 0.0]
-    thresholds = (scores[order][ends] + lower) / 2
-    points = [_point(1.0 + 1e-9, 0, 0, labels)]
-    points += [
-        _point(t, int(hit), int(n), labels) for t, hit, n in zip(thresholds, true, called, strict=True)
-    ]
-    if most is None or len(points) <= most:
-        return points
-    kept = np.unique(np.linspace(0, len(points) - 1, most).round().astype(int))
-    return [points[i] for i in kept]
-
-
-def _point(threshold: float, true: int, called: int, labels: NDArray[np.bool_]) -> Point:
-    n_positive, n = int(labels.sum()), len(labels)
-    return Point(
-        threshold=float(threshold),
-        sensitivity=true / n_positive,
-        specificity=1.0 - (called - true) / (n - n_positive),
-        precision=true / called if called else math.nan,
-    )
 
 
 def difference(one: Predictions, other: Predictions, handed: Handed) -> Difference:

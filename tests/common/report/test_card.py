@@ -5,6 +5,7 @@ import pytest
 from common.report.card import render_card
 from common.results.card import read_card
 from server.export import export_run
+from tests.helpers.browser import FINE, problems
 from tests.helpers.runs import deployed_run
 
 
@@ -29,3 +30,7 @@ def test_names_of_others_are_escaped(card):
 
     page = render_card(replace(card, name="<script>alert(1)</script>"), signed=True)
     assert "<script" not in page
+
+
+def test_anybody_can_read_the_page_on_a_desk_and_on_a_telephone(card):
+    assert problems(render_card(card, signed=True)) == FINE

@@ -32,9 +32,11 @@ def test_every_hospital_has_its_row_even_one_with_nothing_to_show():
 
 def test_the_dots_of_the_calibration_grow_with_the_patients():
     bins = [Bin(predicted=0.1, observed=0.2, n=10), Bin(predicted=0.8, observed=0.7, n=40)]
-    ET.fromstring(charts.reliability(bins))
-    assert charts.reliability(bins) != charts.reliability([bins[0], Bin(predicted=0.8, observed=0.7, n=20)])
-    ET.fromstring(charts.reliability([]))
+    ET.fromstring(charts.reliability(bins, "x"))
+    assert charts.reliability(bins, "x") != charts.reliability(
+        [bins[0], Bin(predicted=0.8, observed=0.7, n=20)], "x"
+    )
+    ET.fromstring(charts.reliability([], "x"))
 
 
 def test_variants_are_named_below_each_other():
@@ -44,7 +46,7 @@ def test_variants_are_named_below_each_other():
 
 
 @pytest.mark.parametrize(
-    "draw", [lambda: charts.curves(SERIES, [], [], "AUROC"), lambda: charts.reliability([])]
+    "draw", [lambda: charts.curves(SERIES, [], [], "AUROC"), lambda: charts.reliability([], "x")]
 )
 def test_the_same_numbers_draw_the_same_text_with_a_name_for_those_who_cannot_see(draw):
     assert draw() == draw()

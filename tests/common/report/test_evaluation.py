@@ -4,8 +4,9 @@ own."""
 import dataclasses
 
 from common.report.evaluation import render_evaluation
-from common.results.evaluation import Difference, EvaluationResult, FindingResult, Point
-from common.results.run import Bin, Confusion, Group
+from common.results.evaluation import Difference, EvaluationResult, FindingResult
+from common.results.run import Bin, Confusion, Group, Point
+from tests.helpers.browser import FINE, problems
 
 CURVE = [
     Point(threshold=t, sensitivity=s, specificity=c, precision=p)
@@ -45,3 +46,7 @@ def test_without_another_model_or_a_curve_there_is_a_page_too():
     )
     assert "n/a" in page
     assert "Against" not in page
+
+
+def test_anybody_can_read_the_page_on_a_desk_and_on_a_telephone():
+    assert problems(render_evaluation(RESULT)) == FINE

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from common.plan import Privacy
 from common.report.page import _mean, _series, render_report
 from common.results.rounds import Evaluation, RoundReport
+from tests.helpers.browser import FINE, problems
 from tests.helpers.plans import small_plan
-from tests.helpers.results import run_result
+from tests.helpers.results import finding_detail, run_result
 
 
 def rounds(*values, error=0.02):
@@ -52,3 +54,34 @@ def test_the_mean_of_hospitals_is_where_all_have_a_value_and_errors_add_as_squar
     assert [x for x, *_ in points] == [1.0, 3.0]
     spread = 1.96 * math.hypot(0.03, 0.04) / 2
     assert points[0] == pytest.approx((1.0, 0.7, 0.7 - spread, 0.7 + spread))
+
+
+def test_each_finding_is_shown_by_itself_and_privacy_stands_at_the_top():
+    plan = small_plan(findings=("pneumonia", "effusion"), privacy=Privacy(epsilon=3.0, delta=1e-4, steps=4))
+    result = run_result({"north": 0.81234, "a hospital with a long name": 0.9})
+    own = {
+        name: replace(result.test.federated, auroc=auroc)
+        for name, auroc in (("pneumonia", 0.91), ("effusion", 0.62))
+    }
+    federated = replace(result.test.federated, findings=own)
+    detail = {"pneumonia": finding_detail(0.4), "effusion": finding_detail(0.7)}
+    result = replace(
+        result, findings=plan.findings, test=replace(result.test, federated=federated), details=detail,
+        matrix={"federated": dict.fromkeys(result.sites, 0.8), "local-north": dict.fromkeys(result.sites, 0.7)},
+    )  # fmt: skip
+    html = render_report(plan, result, {"federated": rounds(0.7, 0.8), "local-north": rounds(0.6)})
+    assert html.index("ε = 3") < html.index("<section>")
+    for name, auroc, threshold in (("pneumonia", "0.910", "0.400"), ("effusion", "0.620", "0.700")):
+        section = html[html.index(f"<h2>{name}: who is called") :].split("</section>")[0]
+        assert f"AUROC {auroc}" in section
+        assert f"Dot: the threshold {threshold}" in section
+        assert f'aria-label="ROC curve of {name}"' in section
+        assert "the sensitivity is 0.80" in section
+    assert problems(html) == FINE
+
+
+def test_a_run_of_before_shows_its_first_finding():
+    html = render_report(small_plan(), run_result({"north": 0.8}), {"federated": rounds(0.7)})
+    assert html.count("who is called") == 1
+    assert "ROC curve" not in html
+    assert "ε =" not in html

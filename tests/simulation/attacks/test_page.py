@@ -11,6 +11,7 @@ from common.results.attacks import CanaryAttack, Inversion, PrivacyAudit
 from simulation.attacks.inversion import Attempt
 from simulation.attacks.page import SHOWN, SIDE, render_page, strip
 from simulation.attacks.site import Drawing
+from tests.helpers.browser import FINE, problems
 
 
 def picture_in(address):
@@ -48,3 +49,4 @@ def test_a_plan_without_privacy_has_no_row_of_it():
         assert page.count("data:image/png;base64,") == (3 if private else 2)
         assert "<b>north</b>" not in page
         assert isinstance(drawing.likeness, Inversion)
+    assert problems(page) == FINE

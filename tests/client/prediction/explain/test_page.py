@@ -4,6 +4,7 @@ import subprocess
 import cv2
 import pytest
 
+from tests.helpers.browser import FINE, problems
 from tests.helpers.tools import require_tool
 
 
@@ -49,4 +50,5 @@ def test_the_page_works_in_a_browser(here, tmp_path, exported, images, width):
         [*dump, "--dump-dom", f"file://{probed}"], capture_output=True, text=True, timeout=120
     )
     found = json.loads(done.stdout.split("<title>")[1].split("</title>")[0].replace("&quot;", '"'))
+    assert problems(page.read_text()) == FINE
     assert found == {"loaded": True, "moved": True, "which": "1", "on": 1, "errors": [], "wide": False}

@@ -5,21 +5,18 @@ import pytest
 from sklearn.metrics import (
     average_precision_score,
     brier_score_loss,
-    precision_score,
     recall_score,
     roc_auc_score,
-    roc_curve,
 )
 
 from client.prediction.judging.judge import (
     Threshold,
-    curve_of,
     difference,
     judge_finding,
-    known_of,
     own_thresholds,
     threshold_at,
 )
+from common.curves import known_of
 from common.errors import DataError
 from common.scores import Predictions
 from tests.helpers.plans import small_plan
@@ -60,26 +57,9 @@ def test_every_number_is_scikit_learn_s(decimals):
     assert sorted(found.subgroups) == ["sex"]
 
 
-@pytest.mark.parametrize("decimals", [None, 1])
-def test_the_curve_is_scikit_learn_s(decimals):
-    one = made(decimals=decimals)
-    y, p = one.labels[:, 0], one.probabilities[:, 0]
-    points = curve_of(one, most=None)
-    false, true, _ = roc_curve(y, p, drop_intermediate=False)
-    assert [1 - point.specificity for point in points] == pytest.approx(false.tolist())
-    assert [point.sensitivity for point in points] == pytest.approx(true.tolist())
-    for point in points[1:]:
-        assert point.precision == pytest.approx(precision_score(y, p >= point.threshold))
-        assert point.sensitivity == pytest.approx(recall_score(y, p >= point.threshold))
-    few = curve_of(made(n=2000), most=50)
-    assert len(few) <= 50
-    assert (few[0].sensitivity, few[-1].sensitivity) == (0, 1)
-
-
 def test_one_class_has_no_curve_and_no_auroc():
     one = made()
     one = one.where(one.labels[:, 0] == 1)
-    assert curve_of(one) == []
     found = judge_finding(one, handed(), Threshold(0.5, "given"))
     assert np.isnan(found.auroc)
     assert np.isnan(found.specificity)
