@@ -15,6 +15,7 @@ from pathlib import Path
 
 from flwr.app import Message
 
+from client.curves import OwnCurves
 from client.governance.approval import Approvals
 from client.governance.audit import AuditLog
 from client.governance.gate import Admitted, Gate
@@ -65,6 +66,7 @@ class Agent:
         self._site = common_name(read_certificate(folder.certificate))
         self._approvals = Approvals(folder.plans)
         self._gate = Gate(self._approvals, AuditLog(folder.audit), folder.cohort_identity, folder.ledger)
+        self._curves = OwnCurves(folder.curves)
         self._worker: Worker | None = None
         self._worker_is: object = None  # what the worker was started for
         self._last_problem = ""
@@ -98,6 +100,7 @@ class Agent:
                 )
                 self.ended.wait(RETRY_S)
         self._stop_worker()
+        self._curves.close()
         self._link.close()
 
     def _tell_connected(self, connected: bool, problem: str = "") -> None:
@@ -249,6 +252,7 @@ class Agent:
         while True:
             replies = worker.take(timeout=0.02)
             if replies:
+                self._curves.put(settings.curves, request, replies[0])
                 return replies[0]
             why = self._in_vain(request, end)
             if why:

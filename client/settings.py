@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from client.governance.policy import Policy
+from common.boards import Kind
 from common.config import Settings, load_yaml
 from common.errors import ConfigError
 from common.plan import Input, Plan, canonical_json
@@ -70,6 +71,9 @@ class Hospital(Settings):
     metrics_port: int | None = Field(
         default=None, ge=1, le=65535, description="Prometheus /metrics on loopback"
     )
+    curves: tuple[Kind, ...] = Field(
+        default=(), strict=False, description="of this site's training for TensorBoard or MLflow, in curves/"
+    )
 
     @field_validator("server")
     @classmethod
@@ -98,6 +102,7 @@ class SiteFolder:
         self.secret = path / "pseudonym.key"
         self.plans, self.cohorts, self.logs = path / "plans", path / "cohorts", path / "logs"
         self.images, self.forgotten = path / "images", path / "forgotten.json"
+        self.curves = path / "curves"
         self.arrived, self.filed = path / "arrived", path / "filed.json"
         self.next_key = path / "next.key"
         self.identity, self.peers = path / "identity.key", path / "peers.json"

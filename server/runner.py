@@ -5,6 +5,8 @@ import datetime
 import logging
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from flwr.common.constant import SUPERLINK_NODE_ID
 from safetensors.numpy import save
 
 from common import wire
+from common.boards import open_boards
 from common.config import dump_yaml, load_yaml
 from common.errors import PneumofedError, RunError
 from common.files import next_free, write_atomically
@@ -31,6 +34,7 @@ from server.curves import Recorded
 from server.final import ask_finally
 from server.fleet import FleetService
 from server.grid import FleetGrid
+from server.live import Live
 from server.outcome import outcome
 from server.roster import Deployment, Roster
 from server.settings import ServerFolder
@@ -226,13 +230,19 @@ class Runner:
         self._require_first(folder)
         config = {"plan": str(folder / "plan.yaml"), "out": str(folder), "first": str(folder / FIRST)}
         context = Context(grid.run.run_id, SUPERLINK_NODE_ID, {}, RecordDict(), config)  # type: ignore[arg-type]
-        build_app(self._recorded(watch, folder), deployment)(grid, context)
+        with self._recorded(watch, folder) as observer:
+            build_app(observer, deployment)(grid, context)
         self._hand_over(folder, grid, deployment, watch)
 
-    def _recorded(self, watch: Watch, folder: Path) -> Recorded:
-        """Its rounds stand in the run's folder while it goes on."""
-        done = load_checkpoint(folder, load_yaml(folder / "plan.yaml", Plan).sha256)
-        return Recorded(watch, folder, "federated", {}, done.history if done else ())
+    @contextmanager
+    def _recorded(self, watch: Watch, folder: Path) -> Iterator[Recorded]:
+        """Its rounds stand in the run's folder while it goes on, and on the boards that server.yaml names."""
+        plan, kinds = load_yaml(folder / "plan.yaml", Plan), self._folder.settings().curves
+        done = load_checkpoint(folder, plan.sha256)
+        history = done.history if done else ()
+        facts = {"name": plan.name, "plan_sha256": plan.sha256}
+        with open_boards(kinds, self._folder.curves, folder.name, facts, len(history)) as boards:
+            yield Recorded(Live(watch, boards), folder, "federated", {}, history)
 
     def _require_first(self, folder: Path) -> None:
         """A run of an older version has no such file."""

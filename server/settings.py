@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from common.boards import Kind
 from common.config import Settings, load_yaml
 from common.credentials import require_private
 from common.errors import ConfigError
@@ -24,6 +25,9 @@ class ServerSettings(Settings):
     metrics_port: int | None = Field(
         default=None, ge=1, le=65535, description="Prometheus /metrics on loopback"
     )
+    curves: tuple[Kind, ...] = Field(
+        default=(), strict=False, description="of runs for TensorBoard or MLflow, in curves/ of this folder"
+    )
 
 
 class ServerFolder:
@@ -39,7 +43,7 @@ class ServerFolder:
         self.shown = path / "shown.json"
         self.sites = path / "sites.json"
         self.certificates = path / "certificates"
-        self.runs = path / "runs"
+        self.runs, self.curves = path / "runs", path / "curves"
         self.logs = path / "logs"
         self.socket = path / "control.sock"
         self.lock = path / ".lock"

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field, model_validator
 
 from client.imaging.sources import DicomFolder, ImageIndex, NpzFile, Source
+from common.boards import Kind
 from common.config import Settings, set_value, validate
 from common.errors import ConfigError
 from common.plan import Plan, Positive
@@ -102,6 +103,9 @@ class Machine(Settings):
         default=("local_only", "centralised"),
         strict=False,
         description="what the federation is compared with",
+    )
+    curves: tuple[Kind, ...] = Field(
+        default=(), strict=False, description="also for TensorBoard or MLflow, in curves/ of the run's folder"
     )
 
     @property

@@ -17,6 +17,7 @@ from client.app import app as client_app
 from client.compute.device import set_up_process
 from client.site_config import NodeConfig, SiteConfig
 from common import wire
+from common.boards import open_boards
 from common.errors import ConfigError
 from common.files import write_atomically
 from common.plan import Plan, canonical_json
@@ -26,6 +27,7 @@ from common.selection import goes_on, verdicts_of
 from server.app import build_app
 from server.checkpoint import Checkpoint, load_checkpoint
 from server.curves import Recorded
+from server.live import Live
 from server.rounds import Observer
 from server.strategies import require_enough_sites
 from simulation.arms import CENTRALISED, FEDERATED, arm_plan, local_arm, memory_folder
@@ -93,33 +95,39 @@ def run_arm(
     folder.mkdir(parents=True, exist_ok=True)
     plan, file = arm_plan(scenario.plan, arm, out)
     done = load_checkpoint(folder, plan.sha256)
-    observer = Recorded(observer, out, arm, earlier or {}, done.history if done else ())
-    if done is None or goes_on(plan, verdicts_of(done.history), done.round):
-        config: dict[str, Any] = {"plan": str(file), "out": str(folder)}
-        if scenario.simulation.pretrained is not None:
-            config["pretrained"] = scenario.simulation.pretrained
-        context = Context(
-            run_id=1, node_id=SUPERLINK_NODE_ID, node_config={}, state=RecordDict(), run_config=config
-        )
-        if scenario.simulation.engine == "ray":
-            from simulation.ray_backend import run_on_ray  # needs the ray extra
-
-            run_on_ray(
-                build_app(observer), context, node_configs(scenario, sites, out, arm), scenario.simulation
-            )
-        else:
-            with _grid(scenario, sites, out, arm) as grid:
-                build_app(observer)(grid, context)
+    history = done.history if done else ()
+    if done is None or goes_on(plan, verdicts_of(history), done.round):
+        facts = {"name": plan.name, "plan_sha256": plan.sha256}
+        with open_boards(scenario.simulation.curves, out / "curves", arm, facts, len(history)) as boards:
+            recorded = Recorded(Live(observer, boards), out, arm, earlier or {}, history)
+            _train(scenario, node_configs(scenario, sites, out, arm), recorded, {"plan": file, "out": folder})
         done = load_checkpoint(folder, plan.sha256)
     assert done is not None
     return done
 
 
+def _train(scenario: Scenario, nodes: list[NodeConfig], observer: Observer, files: dict[str, Path]) -> None:
+    """The rounds that are left, by the scenario's engine."""
+    config: dict[str, Any] = {name: str(path) for name, path in files.items()}
+    if scenario.simulation.pretrained is not None:
+        config["pretrained"] = scenario.simulation.pretrained
+    context = Context(
+        run_id=1, node_id=SUPERLINK_NODE_ID, node_config={}, state=RecordDict(), run_config=config
+    )
+    if scenario.simulation.engine == "ray":
+        from simulation.ray_backend import run_on_ray  # needs the ray extra
+
+        run_on_ray(build_app(observer), context, nodes, scenario.simulation)
+    else:
+        with _grid(scenario, nodes) as grid:
+            build_app(observer)(grid, context)
+
+
 @contextmanager
-def _grid(scenario: Scenario, sites: list[SiteData], out: Path, arm: str) -> Iterator[SimulationGrid]:
-    machine, nodes = scenario.simulation, node_configs(scenario, sites, out, arm)
+def _grid(scenario: Scenario, nodes: list[NodeConfig]) -> Iterator[SimulationGrid]:
+    machine = scenario.simulation
     grid: SimulationGrid
-    if machine.engine == "pool" and len(sites) > 1:
+    if machine.engine == "pool" and len(nodes) > 1:
         name = "simulation.hostile:app" if machine.hostile else "client.app:app"
         grid = PoolGrid(name, nodes, machine.n_workers, machine.n_threads)
     else:

@@ -27,8 +27,9 @@ from tests.helpers.runs import simulated
 @pytest.mark.parametrize(("codec", "n"), [("none", 3), ("int4", 2)])
 def test_sites_on_loopback_end_with_the_weights_of_the_simulation(deployment, tmp_path, codec, n):
     plan = deployed_plan(rounds=3, codec={"name": codec})
-    d = deployment(n, plan)
+    d = deployment(n, plan, curves=["tensorboard"])
     names = ["site-1", "site-2", "site-3"][:n]
+    d.set("site-1", curves=["tensorboard"])
     d.up(*names)
     name = d.run()
     history = d.wait_finished(name)
@@ -37,6 +38,11 @@ def test_sites_on_loopback_end_with_the_weights_of_the_simulation(deployment, tm
     assert expected.keys() == found.keys()
     assert all(np.array_equal(expected[k], found[k]) for k in expected)
     assert not any(report["failed"] for report in history)
+    assert all(
+        list(place.rglob("events.*"))
+        for place in (d.server.curves / "tensorboard" / name, d.site("site-1").curves)
+    )
+    assert not d.site("site-2").curves.exists()
     assert len((d.server.runs / name / "history.csv").read_text().splitlines()) == 1 + 3 * n
     n_bytes = sum(report["bytes_down"] + report["bytes_up"] for report in history)
     whole = 3 * n * 3 * sum(w.nbytes for w in found.values())  # rounds, sites, twice down and once up

@@ -17,7 +17,7 @@ def test_a_private_simulation_reports_and_pays_what_it_planned(here, tmp_path):
     result = json.loads(done.stdout)
     assert 0.0 <= result["test"]["federated"]["auroc"] <= 1.0
     report = (tmp_path / "run" / "report.html").read_text()
-    assert "<td>kept</td>" in report
+    assert ">kept</td>" in report
     for arm in ("federated", "local-hospital-a"):
         ((noise, rate, _), *more) = Ledger(
             tmp_path / "run" / "arms" / arm / "ledger-hospital-a.sqlite"

@@ -1,0 +1,53 @@
+"""A run's rounds on the boards that people look at (common/boards.py)."""
+
+from collections.abc import Mapping, Sequence
+
+from common import wire
+from common.boards import Board
+from common.results.rounds import UPDATE_NORM, RoundReport
+from server.rounds import Observer, weighted_mean
+
+
+class Live:
+    """An Observer that puts the numbers of each round on boards, and tells another one."""
+
+    def __init__(self, observer: Observer, boards: Sequence[Board]) -> None:
+        self._observer, self._boards = observer, boards
+
+    def gathering(self, here: list[str], needed: int, refused: dict[str, str]) -> None:
+        self._observer.gathering(here, needed, refused)
+
+    def started(self, sites: list[str], done: int, rounds: int) -> None:
+        self._observer.started(sites, done, rounds)
+
+    def replied(self, site: str, what: str) -> None:
+        self._observer.replied(site, what)
+
+    def finished_round(self, report: RoundReport) -> None:
+        for board in self._boards:
+            board.put(numbers_of(report), report.round)
+        self._observer.finished_round(report)
+
+
+def numbers_of(report: RoundReport) -> Mapping[str, float]:
+    """Of one round, by name: the federation's, and each site's as far as it tells them."""
+    numbers = {
+        "round/seconds": report.seconds,
+        "round/sites": float(len(report.sites)),
+        "round/bytes": float(report.bytes_up + report.bytes_down),
+        "train/loss": weighted_mean((dict(told) for told in report.sites.values()), wire.LOSS),
+    }
+    for site, told in report.sites.items():
+        numbers |= {f"train/loss/{site}": told[wire.LOSS], f"train/update_norm/{site}": told[UPDATE_NORM]}
+    if evaluation := report.evaluation:
+        numbers |= {
+            "validation/auroc": evaluation.auroc,
+            "validation/loss": evaluation.loss,
+            "validation/brier": evaluation.brier,
+        }
+        for site, told in evaluation.sites.items():
+            numbers |= {
+                f"validation/auroc/{site}": told[wire.AUROC],
+                f"validation/loss/{site}": told[wire.LOSS],
+            }
+    return numbers
