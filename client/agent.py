@@ -17,7 +17,6 @@ from flwr.app import Message
 
 from client.curves import OwnCurves
 from client.governance.approval import Approvals
-from client.governance.audit import AuditLog
 from client.governance.gate import Admitted, Gate
 from client.governance.ledger import Budget
 from client.link import FleetLink, OverError, UnreadableError
@@ -27,6 +26,7 @@ from client.settings import Hospital, SiteFolder
 from client.site_config import SiteConfig
 from client.worker import Worker
 from common import wire
+from common.audit import AuditLog
 from common.credentials import (
     EXPIRES_SOON_DAYS,
     client_tls,
@@ -40,6 +40,7 @@ from common.files import held
 from common.flower import require_flower
 from common.logs import set_up_logs
 from common.monitoring import Monitoring
+from common.notices import Herald
 from common.protocol import program
 
 log = logging.getLogger("pneumofed.agent")
@@ -67,6 +68,7 @@ class Agent:
         self._approvals = Approvals(folder.plans)
         self._gate = Gate(self._approvals, AuditLog(folder.audit), folder.cohort_identity, folder.ledger)
         self._curves = OwnCurves(folder.curves)
+        self._herald = Herald(f"pneumofed at {self._site}", lambda: folder.settings().notices)
         self._worker: Worker | None = None
         self._worker_is: object = None  # what the worker was started for
         self._last_problem = ""
@@ -126,6 +128,16 @@ class Agent:
         self._days_left.set(left)
         if left < EXPIRES_SOON_DAYS:
             log.warning("this site's certificate ends in %.0f days; tell the coordinator", left)
+            text = f"This site's certificate ends in {left:.0f} days: ask the coordinator to renew it."
+            self._herald.tell("certificate", "a certificate ends soon", text)
+
+    def _tell_pending(self) -> None:
+        """Whoever decides here hears that a plan waits."""
+        for sha256 in self._approvals.pending():
+            waits = (
+                f"Plan {sha256[:12]} waits for a decision: pneumofed client pending --dir {self._folder.path}"
+            )
+            self._herald.tell(f"plan {sha256}", "a plan waits for a decision", waits)
 
     def _require_disk(self) -> None:
         """Nothing is pulled that could not be written down."""
@@ -227,6 +239,7 @@ class Agent:
         try:
             admitted = self._gate.admit(request, settings.policy)
         except (RefusedError, WireError) as e:
+            self._tell_pending()
             return self._gate.refuse(request, str(e))
         reply = self._work(admitted, settings, end)
         if reply is None:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import httpx
 
 from client.governance.approval import Approvals
-from client.governance.audit import verify
 from client.governance.ledger import Ledger
 from client.governance.witness import require_known, seen_by
 from client.link import MAX_SKEW_S, clock_skew, describe_skew, explain
 from client.settings import Hospital, Pacs, SiteFolder
+from common.audit import verify
 from common.checkup import Finding, Outcome, check_disk, check_mode
 from common.credentials import (
     EXPIRES_SOON_DAYS,

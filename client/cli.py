@@ -4,7 +4,7 @@ import datetime
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -365,26 +365,29 @@ def ledger(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = 
 def audit(
     context: typer.Context,
     dir_: Dir = HERE,
-    last: Annotated[int, typer.Option(help="How many entries.")] = 20,
+    last: Annotated[int, typer.Option(min=0, help="How many entries; 0 for all.")] = 20,
+    form: Annotated[
+        Literal["text", "json", "cef"],
+        typer.Option("--format", help="json: a line an entry; cef: for a SIEM."),
+    ] = "text",
 ) -> None:
     """Show the last entries of the audit log."""
-    from client.governance.audit import read_entries
     from client.settings import SiteFolder
+    from common.audit_lines import lines
 
     if context.invoked_subcommand is not None:
         return
     folder = SiteFolder(dir_)
     folder.settings()
-    for entry in list(read_entries(folder.audit))[-last:]:
-        facts = " ".join(f"{printable(name)}={json.dumps(value)}" for name, value in entry.facts.items())
-        typer.echo(f"{entry.n:>6} {printable(entry.time)} {printable(entry.event):<9} {facts}")
+    for line in lines(folder.audit, form, last):
+        typer.echo(line)
 
 
 @audit_app.command()
 def verify(dir_: Dir = HERE) -> None:
     """Check that no line of the audit log was changed, removed or inserted."""
-    from client.governance.audit import verify as verify_chain
     from client.settings import SiteFolder
+    from common.audit import verify as verify_chain
 
     folder = SiteFolder(dir_)
     folder.settings()

@@ -10,6 +10,7 @@ from client.governance.policy import Policy
 from common.boards import Kind
 from common.config import Settings, load_yaml
 from common.errors import ConfigError
+from common.notices import Notices
 from common.plan import Input, Plan, canonical_json
 
 
@@ -71,6 +72,7 @@ class Hospital(Settings):
     metrics_port: int | None = Field(
         default=None, ge=1, le=65535, description="Prometheus /metrics on loopback"
     )
+    notices: Notices | None = Field(default=None, description="who is told that a plan waits for a decision")
     curves: tuple[Kind, ...] = Field(
         default=(), strict=False, description="of this site's training for TensorBoard or MLflow, in curves/"
     )

@@ -1,1 +1,14 @@
-"""The `pneumofed` command. Imports all rooms; no room imports it."""
+"""Federated learning across hospitals for pneumonia detection from sequences of chest images, from Python.
+
+The `pneumofed` command stands beside it. Both import all rooms; no room imports them. What is public: api.py.
+"""
+
+import os
+
+# Before Flower is imported anywhere: a hospital phones nobody.
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+
+from pneumofed.api import Model, PneumofedError, Predicted, Run, open_model, open_run, simulate
+
+__all__ = ["Model", "PneumofedError", "Predicted", "Run", "open_model", "open_run", "simulate"]

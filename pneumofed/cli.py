@@ -1,12 +1,7 @@
 """The `pneumofed` command: every room's commands under one name, and one way to say what is wrong."""
 
-import os
 import sys
 from typing import Annotated
-
-# Before Flower is imported anywhere: a hospital phones nobody.
-os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
-os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
 import typer
 

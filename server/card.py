@@ -161,8 +161,11 @@ def _site(name: str, history: History, survey: Survey | None, last: Evaluation |
     return DeployedSite(
         patients=None if math.isnan(told) else int(told),
         rounds=sum(name in report.sites for report in history),
-        validation={key: numbers[key] for key in (wire.AUROC, wire.AUROC_SE, wire.BRIER) if key in numbers},
+        validation={key: numbers[key] for key in _TOLD if key in numbers},
     )
+
+
+_TOLD = (wire.N_EXAMPLES, wire.AUROC, wire.AUROC_SE, wire.BRIER)
 
 
 def _interval(last: Evaluation | None) -> Interval:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -34,11 +34,13 @@ def init(
     """Make the CA, the server's certificate and the settings."""
     from common.config import validate
     from common.credentials import read_certificate, sha256_fingerprint
+    from server.journal import note
     from server.provision import init_server
     from server.settings import ServerFolder, ServerSettings
 
     place = ServerFolder(folder)
     init_server(place, validate({"host": host, "port": port}, ServerSettings, "server init"))
+    note(place, "made", host=host)
     typer.echo(
         f"Server for {host}:{port} in {folder}. Keep {place.ca_key} safe: who has it can admit hospitals."
     )
@@ -77,6 +79,8 @@ def admit(
     dir_: Dir = HERE,
 ) -> None:
     """Sign a hospital's certificate and allow its key."""
+    from common.credentials import read_certificate, sha256_fingerprint
+    from server.journal import note
     from server.provision import admit as admit_site
     from server.provision import came_back
     from server.settings import ServerFolder
@@ -84,6 +88,7 @@ def admit(
     folder = ServerFolder(dir_)
     folder.settings()
     certificate = admit_site(folder, name, request, ca_key)
+    note(folder, "admitted", site=name, key=sha256_fingerprint(read_certificate(certificate)))
     if before := came_back(folder, name):
         typer.echo(
             f"{name} was revoked on {before}; this is another key: ask the hospital by telephone whose it is."
@@ -94,12 +99,14 @@ def admit(
 @app.command()
 def revoke(name: str, dir_: Dir = HERE) -> None:
     """Take a hospital's admission back; effective at once."""
+    from server.journal import note
     from server.provision import revoke as revoke_site
     from server.settings import ServerFolder
 
     folder = ServerFolder(dir_)
     folder.settings()
     revoke_site(folder, name)
+    note(folder, "revoked", site=name)
     typer.echo(f"{name} is revoked: its next request is refused.")
 
 
@@ -130,10 +137,12 @@ def renew(
 ) -> None:
     """Renew a certificate or the CA, while the server runs; agents take up what is theirs by themselves."""
     from server import renewal
+    from server.journal import note
     from server.settings import ServerFolder
 
     folder = ServerFolder(dir_)
     folder.settings()
+    note(folder, "renews", what=what.value, revoke_old=int(revoke_old))
     if what is Renewed.SERVER:
         renewal.renew_server(folder, ca_key, without=frozenset(without or ()))
         typer.echo(f"{folder.certificate} is renewed; a server that runs takes it up within seconds.")
@@ -207,6 +216,7 @@ def run(
     from common.config import load_yaml
     from common.plan import Plan
     from server.ask import ask
+    from server.journal import note
     from server.settings import ServerFolder
     from server.strategies import build_strategy
 
@@ -217,7 +227,9 @@ def run(
         "sites": at_least,
         "pretrained": str(pretrained.resolve()) if pretrained else None,
     }
-    answer = ask(ServerFolder(dir_), "/run", body)
+    folder = ServerFolder(dir_)
+    answer = ask(folder, "/run", body)
+    note(folder, "runs", run=str(answer["run"]), plan=given.sha256)
     typer.echo(
         f"Run {answer['run']} is started, plan {given.sha256[:12]}. Follow it with: pneumofed server status "
         "--watch"
@@ -323,9 +335,12 @@ def report(run: str, dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--
 def stop(dir_: Dir = HERE) -> None:
     """Stop the run that is going on; it can be resumed."""
     from server.ask import ask
+    from server.journal import note
     from server.settings import ServerFolder
 
-    name = ask(ServerFolder(dir_), "/stop", {})["run"]
+    folder = ServerFolder(dir_)
+    name = str(ask(folder, "/stop", {})["run"])
+    note(folder, "stops", run=name)
     typer.echo(f"{name} is stopped. Go on with: pneumofed server resume {name}")
 
 
@@ -333,10 +348,51 @@ def stop(dir_: Dir = HERE) -> None:
 def resume(run: str, dir_: Dir = HERE) -> None:
     """Go on with a run from its last finished round."""
     from server.ask import ask
+    from server.journal import note
     from server.settings import ServerFolder
 
-    ask(ServerFolder(dir_), "/resume", {"run": run})
+    folder = ServerFolder(dir_)
+    ask(folder, "/resume", {"run": run})
+    note(folder, "resumes", run=run)
     typer.echo(f"Run {run} goes on. Follow it with: pneumofed server status --watch")
+
+
+audit_app = typer.Typer(help="What was done here, and by whom: audit.log.", invoke_without_command=True)
+app.add_typer(audit_app, name="audit")
+
+
+@audit_app.callback()
+def audit(
+    context: typer.Context,
+    dir_: Dir = HERE,
+    last: Annotated[int, typer.Option(min=0, help="How many entries; 0 for all.")] = 20,
+    form: Annotated[
+        Literal["text", "json", "cef"],
+        typer.Option("--format", help="json: a line an entry; cef: for a SIEM."),
+    ] = "text",
+) -> None:
+    """Show the last entries of the server's audit log."""
+    from common.audit_lines import lines
+    from server.settings import ServerFolder
+
+    if context.invoked_subcommand is not None:
+        return
+    folder = ServerFolder(dir_)
+    folder.settings()
+    for line in lines(folder.audit, form, last):
+        typer.echo(line)
+
+
+@audit_app.command()
+def verify(dir_: Dir = HERE) -> None:
+    """Check that no line of the audit log was changed, removed or inserted."""
+    from common.audit import verify as verify_chain
+    from server.settings import ServerFolder
+
+    folder = ServerFolder(dir_)
+    folder.settings()
+    n, last = verify_chain(folder.audit)
+    typer.echo(f"{n} entries, the chain is whole. Note this outside of the machine: {n} {last}")
 
 
 @app.command()
@@ -348,7 +404,9 @@ def export(
     dir_: Dir = HERE,
 ) -> None:
     """Hand a trained model over: weights, plan, ONNX, and a card that is signed with the server's key."""
+    from common.handover import MODEL, sha256_of
     from server.export import export_run
+    from server.journal import note
     from server.settings import ServerFolder
 
     folder = ServerFolder(dir_)
@@ -361,6 +419,8 @@ def export(
         else Path(run)
     )
     target = export_run(place, out or Path(f"{place.name}-model"), signer)
+    if signer is not None:
+        note(signer, "exports", run=place.name, model=sha256_of(target / MODEL))
     typer.echo(f"{target}: {', '.join(sorted(p.name for p in target.iterdir()))}")
     typer.echo(
         "Signed; who gets it checks with: pneumofed client verify DIR --ca ca.crt"

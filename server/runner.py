@@ -19,7 +19,7 @@ from common.boards import open_boards
 from common.config import dump_yaml, load_yaml
 from common.errors import PneumofedError, RunError
 from common.files import next_free, write_atomically
-from common.handover import MODEL
+from common.handover import MODEL, sha256_of
 from common.monitoring import Monitoring
 from common.plan import Plan
 from common.results.final import write_final
@@ -34,6 +34,7 @@ from server.curves import Recorded
 from server.final import ask_finally
 from server.fleet import FleetService
 from server.grid import FleetGrid
+from server.journal import SERVER, note
 from server.live import Live
 from server.outcome import outcome
 from server.roster import Deployment, Roster
@@ -205,11 +206,21 @@ class Runner:
         again = "" if done.state == "finished" else f"; go on with: pneumofed server resume {name}"
         level = logging.INFO if done.state == "finished" else logging.ERROR
         log.log(level, "run %s %s %s%s", name, done.state, done.problem, again)
+        self._note(name, done)
         try:
             write_record(folder, done)
         except OSError as e:  # then it stands as interrupted, and can be resumed all the same
             log.error("run %s: its state could not be written: %s", name, e.strerror)
         self._watch, self._grid = None, None
+
+    def _note(self, name: str, done: RunRecord) -> None:
+        """In the audit log: how a run ended, with the hash of what came of it."""
+        model = self._folder.runs / name / MODEL
+        made = sha256_of(model) if done.state == "finished" and model.is_file() else ""
+        try:
+            note(self._folder, done.state, by=SERVER, run=name, problem=done.problem, model=made)
+        except (OSError, PneumofedError) as e:
+            log.error("run %s: its end could not be noted in the audit log: %s", name, e)
 
     def _outcome(self, folder: Path, record: RunRecord, watch: Watch, grid: FleetGrid) -> RunRecord:
         """Run to the end, whatever it is."""

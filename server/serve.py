@@ -15,10 +15,12 @@ from common.files import held
 from common.flower import require_flower
 from common.logs import set_up_logs
 from common.monitoring import Monitoring
+from common.notices import Herald
 from common.protocol import program
 from server.check import certificates_of, check_certificates, days_of
 from server.control import ControlService
 from server.fleet import FleetService
+from server.lookout import Lookout
 from server.runner import Runner
 from server.settings import ServerFolder
 
@@ -49,13 +51,15 @@ def serve(folder: ServerFolder) -> None:
             signal.signal(number, lambda *_: ended.set())
         monitoring.set_serving(True)
         log.info("serving sites on %s:%d, pneumofed %s", settings.listen, settings.port, program())
+        lookout = Lookout(Herald("pneumofed server", lambda: folder.settings().notices))
         days_left, told = monitoring.gauge("certificate_days_left", "until it ends", "certificate"), -math.inf
         while not ended.wait(5.0):
             service.follow_admissions()
             service.follow_certificates()
             if time.monotonic() - told > CERTIFICATES_EVERY_S:
                 told = time.monotonic()
-                _tell_certificates(folder, days_left)
+                _tell_certificates(folder, days_left, lookout)
+            lookout.look(runner.status())
         log.info("ending")
         monitoring.close()
         runner.shut_down()
@@ -64,11 +68,13 @@ def serve(folder: ServerFolder) -> None:
         folder.socket.unlink(missing_ok=True)
 
 
-def _tell_certificates(folder: ServerFolder, days_left: Gauge) -> None:
-    """Their days go to the metrics, and what ends soon to the log."""
+def _tell_certificates(folder: ServerFolder, days_left: Gauge, lookout: Lookout) -> None:
+    """Their days go to the metrics, and what ends soon to the log and to the coordinator."""
     for what, path in certificates_of(folder).items():
         with suppress(PneumofedError):
             days_left.labels(what).set(days_of(path))
-    for finding in check_certificates(folder):
+    findings = list(check_certificates(folder))
+    lookout.look_at_certificates(findings)
+    for finding in findings:
         if finding.outcome != "ok":
             log.warning("%s: %s", finding.what, finding.text)

@@ -8,6 +8,7 @@ from common.boards import Kind
 from common.config import Settings, load_yaml
 from common.credentials import require_private
 from common.errors import ConfigError
+from common.notices import Notices
 
 
 class ServerSettings(Settings):
@@ -25,6 +26,7 @@ class ServerSettings(Settings):
     metrics_port: int | None = Field(
         default=None, ge=1, le=65535, description="Prometheus /metrics on loopback"
     )
+    notices: Notices | None = Field(default=None, description="who is told that a run ended, a site is lost")
     curves: tuple[Kind, ...] = Field(
         default=(), strict=False, description="of runs for TensorBoard or MLflow, in curves/ of this folder"
     )
@@ -43,6 +45,7 @@ class ServerFolder:
         self.shown = path / "shown.json"
         self.sites = path / "sites.json"
         self.certificates = path / "certificates"
+        self.audit = path / "audit.log"
         self.runs, self.curves = path / "runs", path / "curves"
         self.logs = path / "logs"
         self.socket = path / "control.sock"

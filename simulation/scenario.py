@@ -7,6 +7,7 @@ folders.
 
 import copy
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -15,7 +16,7 @@ from pydantic import Field, model_validator
 
 from client.imaging.sources import DicomFolder, ImageIndex, NpzFile, Source
 from common.boards import Kind
-from common.config import Settings, set_value, validate
+from common.config import Settings, load_yaml, set_value, validate
 from common.errors import ConfigError
 from common.plan import Plan, Positive
 
@@ -142,6 +143,18 @@ def scenario_with(tree: dict[str, Any], values: dict[str, Any], where: str) -> "
     for key, value in values.items():
         set_value(changed, key, value, where)
     return validate(changed, Scenario, where)
+
+
+def read_scenario(given: str | Path | Mapping[str, Any], values: Mapping[str, Any]) -> "Scenario":
+    """A plan's file, or its values, with other `values` by their keys.
+
+    Raises:
+        ConfigError: there is no such file, or it is not a valid one; names the key.
+    """
+    if isinstance(given, Mapping):
+        return scenario_with(dict(given), dict(values), "the scenario")
+    whole = load_yaml(Path(given), Scenario)
+    return scenario_with(whole.model_dump(mode="json"), dict(values), str(given)) if values else whole
 
 
 class Scenario(Plan):

@@ -16,11 +16,11 @@ from flwr.app import ConfigRecord, Error, Message, MessageType, MetricRecord, Re
 from pydantic import JsonValue
 
 from client.governance.approval import Approvals
-from client.governance.audit import AuditLog, Fact
 from client.governance.egress import ALLOWED, KEEPS_FINAL, check_reply, public_reason
 from client.governance.policy import Policy
 from client.governance.witness import Witness
 from common import wire
+from common.audit import AuditLog, Fact
 from common.errors import DataError, RefusedError, WireError
 from common.plan import Plan, evaluates
 from common.secure import messages as secure

@@ -6,8 +6,8 @@ on it until a person has cured that.
 
 from pathlib import Path
 
-from client.governance.audit import AuditLog, read_entries
 from client.governance.ledger import Ledger
+from common.audit import AuditLog, read_entries
 from common.errors import DataError
 
 CURE = "it was lost, or an older copy was put back: bring the newest copy (docs/privacy.md)"

@@ -15,7 +15,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from client.imaging.deidentify import identifiers_in, removed_from
-from client.imaging.facts import body_part
+from client.imaging.facts import body_part, side
 from client.imaging.facts.image_kind import Kind, kind_of
 from client.imaging.facts.moment import Moment, acquisition_moment, parse_date
 from client.imaging.facts.person import NOBODY, Person, person_of
@@ -76,6 +76,7 @@ class Header:
     thickness: float | None = None  # millimetres
     placed_by: str = "geometry"  # one of PLACED_BY
     burnt_in: bool = False  # the file says that text is drawn into the image
+    right_at: str = side.UNKNOWN  # the edge of the image at which the patient's right is: facts/side.py
     sex: str = "unknown"  # one of SEXES
     age: str = "unknown"  # one of AGES: years, in bands that many patients share
 
@@ -220,6 +221,7 @@ def _frame(common: Header, ds: Dataset, frame: int, n: int, since: timedelta) ->
         position=position,
         placed_by=placed_by,
         stack=stack,
+        right_at=side.right_of(own),
     )
 
 

@@ -5,10 +5,10 @@ import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from client.governance.audit import read_entries
 from client.governance.egress import KEEPS_FINAL
 from client.governance.policy import Policy
 from common import wire
+from common.audit import read_entries
 from common.errors import RefusedError
 from common.results.final import answer_text, read_answer
 from tests.helpers.gates import Site

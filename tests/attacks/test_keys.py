@@ -199,8 +199,8 @@ def test_the_check_names_it(place):
     path, folder, _ = place
     site = make_site(path, "north", folder)
     Ledger(site.ledger).reserve(PATIENTS, Purpose("p" * 64, "r1", 1), (1.0, 0.1, 4), None)
-    from client.governance.audit import AuditLog
     from client.governance.witness import Witness
+    from common.audit import AuditLog
 
     Witness(site.ledger, AuditLog(site.audit)).note()
     assert [f.outcome for f in check_site(site) if f.what == "ledger"] == ["ok"]

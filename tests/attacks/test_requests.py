@@ -14,8 +14,8 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, 
 from flwr.supercore.task_identity import TaskIdentity
 
 from client.agent import Agent
-from client.governance.audit import read_entries
 from client.link import UnreadableError
+from common.audit import read_entries
 from common.monitoring import Monitoring
 from tests.helpers.local_sites import link_of, make_server, make_site
 

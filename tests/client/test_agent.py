@@ -12,9 +12,9 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from client import agent as module
 from client.agent import Agent
-from client.governance.audit import AuditLog, read_entries
 from client.provision import init_site, join
 from client.settings import Hospital, SiteFolder
+from common.audit import AuditLog, read_entries
 from common.monitoring import Monitoring
 from common.trust import Trust
 from server.provision import admit, init_server

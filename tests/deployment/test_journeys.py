@@ -3,6 +3,7 @@ real processes."""
 
 import json
 import re
+import sys
 import urllib.request
 
 import grpc
@@ -10,7 +11,7 @@ import pytest
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from client.governance.audit import verify
+from common.audit import verify
 from common.config import load_yaml
 from common.plan import Plan
 from tests.helpers.deployment import Deployment, free_port, wait_for
@@ -29,6 +30,12 @@ def refused(d, *args):
     assert done.stderr.count("\n") == 1, done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     return done.stderr
+
+
+def telling(path):
+    """A command that appends what it is told."""
+    code = f"import os, sys; open({str(path)!r}, 'a').write(os.environ['PNEUMOFED_SUBJECT'] + '|' + sys.stdin.read())"
+    return [sys.executable, "-c", code]
 
 
 @pytest.fixture
@@ -63,9 +70,9 @@ def test_from_nothing_to_a_model(empty, tmp_path):
     said = d.must("server", "init", str(d.server.path), "--host", "127.0.0.1", "--port", str(d.port))
     assert re.search(r"([0-9A-F]{2}:){31}[0-9A-F]{2}", said)
     settings = yaml.safe_load(d.server.settings_file.read_text())
-    d.server.settings_file.write_text(
-        yaml.safe_dump({**settings, "listen": "127.0.0.1", "health_port": ports[0], "metrics_port": ports[1]})
-    )
+    own = {"listen": "127.0.0.1", "health_port": ports[0], "metrics_port": ports[1]}
+    own |= {"notices": {"command": telling(tmp_path / "coordinator")}}
+    d.server.settings_file.write_text(yaml.safe_dump({**settings, **own}))
     assert "no server is running" in refused(d, "server", "status", "--dir", str(d.server.path))
     d.start("server")
     # Two hospitals join; their images are synthetic DICOM files.
@@ -89,7 +96,8 @@ def test_from_nothing_to_a_model(empty, tmp_path):
         d.at(name, "join", str(d.server.certificates / f"{name}.crt"))
         d.set(name, device="cpu", threads=1, data={"dicom": str(images)})
         assert "none was proposed yet" in d.at(name, "check")
-    d.set("hospital-a", health_port=ports[2], metrics_port=ports[3])
+    notices = {"command": telling(tmp_path / "told")}
+    d.set("hospital-a", health_port=ports[2], metrics_port=ports[3], notices=notices)
     for name in names:
         d.start(name)
     wait_for("both sites", lambda: d.status()["connected"] == names)
@@ -104,6 +112,9 @@ def test_from_nothing_to_a_model(empty, tmp_path):
     shown = d.at("hospital-a", "pending")
     assert "No plan was approved before" in shown
     assert "learning_rate: 0.05" in shown
+    told = wait_for("the notice", lambda: (p := tmp_path / "told").exists() and p.read_text())
+    assert told.startswith("pneumofed at hospital-a: a plan waits for a decision|")
+    assert sha[:12] in told
     wait_for("the reason", lambda: "awaits approval at this site" in d.ask("status"))
     for name in names:
         assert "Approved by" in d.at(name, "approve", sha[:12])
@@ -140,6 +151,15 @@ def test_from_nothing_to_a_model(empty, tmp_path):
     for name in names:
         assert "for 2 runs in all" in d.at(name, "approve", sha[:12])
     assert len(d.wait_finished(second)) == 2
+    told = wait_for("the notice", lambda: (p := tmp_path / "coordinator").exists() and p.read_text())
+    assert f"pneumofed server: run {run} finished|" in told
+    entries = [json.loads(line) for line in d.ask("audit", "--format", "json", "--last", "0").splitlines()]
+    done = [entry["event"] for entry in entries]
+    assert done[:4] == ["made", "admitted", "admitted", "runs"]
+    ended = [entry for entry in entries if entry["event"] == "finished"]
+    assert [(entry["run"], entry["by"]) for entry in ended] == [(run, "server"), (second, "server")]
+    assert all(len(entry["model"]) == 64 for entry in ended)
+    assert "the chain is whole" in d.ask("audit", "verify")
     d.plan = small_plan(**{**PLAN.model_dump(), "rounds": 3})
     d.run()
     wait_for("the proposal", lambda: d.plan.sha256 in d.at("hospital-b", "pending"))

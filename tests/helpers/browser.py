@@ -23,7 +23,7 @@ for (const one of doc.querySelectorAll("body *")) {
   if (style.overflowX !== "visible" && one.scrollWidth > one.clientWidth + 1) off.push("cut off " + name);
 }
 """
-HARNESS = """<!doctype html><title></title><body>%s<script id="axe" type="text/plain">%s</script><script>
+HARNESS = """<!doctype html><meta charset="utf-8"><title></title><body>%s<script id="axe" type="text/plain">%s</script><script>
 async function look() {
   const told = {};
   for (const frame of document.querySelectorAll("iframe")) {

@@ -3,10 +3,10 @@
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
 from client.governance.approval import Approvals
-from client.governance.audit import AuditLog, read_entries
 from client.governance.gate import Gate
 from client.governance.policy import Policy
 from common import wire
+from common.audit import AuditLog, read_entries
 from common.models import build_model
 from common.results.final import answer_text
 from tests.helpers.plans import small_plan

@@ -25,7 +25,9 @@ def test_what_is_handed_over_is_whole_signed_and_the_same_model(coordinator, tmp
     assert all(np.array_equal(handed.weights[n], expected[n]) for n in expected)
     card = read_card(out)
     numbers = {"auroc": 0.9, "auroc-se": 0.02, "brier": 0.1}
-    assert card.sites["st-mary"] == DeployedSite(patients=80, rounds=1, validation=numbers)
+    assert card.sites["st-mary"] == DeployedSite(
+        patients=80, rounds=1, validation={"num-examples": 20.0, **numbers}
+    )
     assert card.sites["st-john"].patients is None
     assert card.metrics.auroc_ci == pytest.approx((0.8608, 0.9392))
     page = (out / PAGE).read_text()

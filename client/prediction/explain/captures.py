@@ -69,6 +69,7 @@ def _capture(
         patient_orientation=("L", "F"), transfer_syntax_uid=ExplicitVRLittleEndian,
     )  # fmt: skip
     label(ds, f"{explained.side.capitalize()} {explained.finding}: {kind.method}"[:40])
+    ds.PatientOrientation = list(images[k].get("PatientOrientation") or [])  # what nobody knows is not said
     ds.ImageType = ["DERIVED", "SECONDARY"]
     ds.BodyPartExamined = "CHEST"
     ds.DerivationDescription = f"{kind.how}; over the image as the model saw it"

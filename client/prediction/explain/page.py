@@ -6,6 +6,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from client.imaging.facts.side import UNKNOWN
 from client.prediction.explain.case import Explained, numbers
 from client.prediction.explain.pictures import METHODS, colours, data_address, grey, overlay
 from common.handover import RESEARCH_USE
@@ -30,6 +31,7 @@ def render_page(explained: Explained) -> str:
         turning=_turning(explained),
         scale=data_address(colours()),
         patient=explained.case.patient,
+        sided=any(header.right_at != UNKNOWN for header in explained.case.headers),
         methods=METHODS,
         use=RESEARCH_USE,
         curves=[explained.trust.deletion.tolist(), explained.trust.insertion.tolist()],

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from client.imaging.facts.side import LEFT, UNKNOWN
 from client.prediction.explain.case import Explained
 from common.handover import RESEARCH_USE
 
@@ -28,13 +29,30 @@ def heat_of(explained: Explained, method: str, frame: int) -> NDArray[np.float32
 
 
 def grey(explained: Explained, frame: int, side: int = TILE) -> Picture:
-    """(side, side, 3) BGR."""
+    """(side, side, 3) BGR; R stands at the patient's right, where the file says which side that is."""
     pixels = explained.case.pixels[frame]
     eight = (pixels.astype(np.float32) * (255 / np.iinfo(pixels.dtype).max)).astype(np.uint8)
-    return np.asarray(
+    picture = np.asarray(
         cv2.cvtColor(cv2.resize(eight, (side, side), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR),
         np.uint8,
     )
+    if explained.case.headers:
+        _mark(picture, explained.case.headers[frame].right_at)
+    return picture
+
+
+def _mark(picture: Picture, right_at: str) -> None:
+    """R and L at the edges, light with a dark rim."""
+    if right_at == UNKNOWN:
+        return
+    side, size = picture.shape[1], picture.shape[1] / 400
+    letters = "RL" if right_at == LEFT else "LR"
+    for letter, left in zip(letters, (0.02, 0.98 - 0.05), strict=True):
+        place = (int(left * side), int(0.09 * side))
+        for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+            cv2.putText(
+                picture, letter, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA
+            )
 
 
 def overlay(explained: Explained, method: str, frame: int, side: int = TILE) -> Picture:

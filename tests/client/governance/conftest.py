@@ -4,8 +4,8 @@ import pytest
 from flwr.supercore.task_identity import TaskIdentity
 
 from client.governance.approval import Approvals
-from client.governance.audit import AuditLog
 from client.governance.gate import Gate
+from common.audit import AuditLog
 from tests.helpers.gate_messages import PLAN
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from client.governance.audit import AuditLog, read_entries, verify
 from client.governance.calendar import Calendar
 from client.governance.ledger import Ledger, Purpose
+from common.audit import AuditLog, read_entries, verify
 from common.errors import RefusedError
 
 OLDER = Path(__file__).parent / "older"

@@ -9,10 +9,10 @@ import zstandard
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from safetensors.numpy import save
 
-from client.governance.audit import read_entries
 from client.governance.egress import check_reply
 from client.governance.policy import Policy
 from common import wire
+from common.audit import read_entries
 from common.codec import Coder
 from common.credentials import make_key
 from common.errors import RefusedError, WireError

@@ -5,9 +5,9 @@ import json
 import pytest
 from flwr.app import ArrayRecord
 
-from client.governance.audit import AuditLog, read_entries, verify
 from client.governance.policy import Hours, Policy
 from common import wire
+from common.audit import AuditLog, read_entries, verify
 from common.errors import RefusedError, WireError
 from common.plan import Aggregation, Codec, canonical_json
 from common.secure import messages as secure

@@ -136,9 +136,7 @@ def _last_entry(path: Path) -> Entry | None:
         if entry.hash != entry.expected_hash:
             raise ValueError
     except ValueError:
-        raise DataError(
-            f"{path}: its last line was changed; look with: pneumofed client audit verify"
-        ) from None
+        raise DataError(f"{path}: its last line was changed; look with: audit verify") from None
     return entry
 
 

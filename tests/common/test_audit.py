@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.governance.audit import AuditLog, read_entries, verify
+from common.audit import AuditLog, read_entries, verify
 from common.errors import DataError
 
 
@@ -88,7 +88,7 @@ def test_a_log_whose_end_was_changed_is_not_written_on(log):
 
 def test_a_full_disk_leaves_the_log_as_it_was(log, tmp_path):
     code = (
-        "import resource, signal, sys; from pathlib import Path; from client.governance.audit import AuditLog\n"
+        "import resource, signal, sys; from pathlib import Path; from common.audit import AuditLog\n"
         "a = AuditLog(Path(sys.argv[1])); size = Path(sys.argv[1]).stat().st_size\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (size + 50, size + 50))\n"
         "try: a.add('sent', text='x' * 100)\n"
