@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 HEADER = "pneumofed-instance"
+START = "pneumofed-start"
+"""The header with a number that each start of an agent draws: of a machine that was cloned, two are heard."""
 _MACHINE_ID = Path("/etc/machine-id")
 _MADE_UP = 1 << 40  # uuid.getnode sets this bit where the machine tells no address
 

@@ -9,6 +9,7 @@ import email.utils
 import functools
 import json
 import logging
+import secrets
 import ssl
 import threading
 import time
@@ -55,7 +56,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from client.bounded import BoundedTransport
-from client.instance import HEADER, instance_of
+from client.instance import HEADER, START, instance_of
 from common import protocol
 from common.errors import LinkError, WireError
 from common.files import write_atomically
@@ -107,7 +108,8 @@ class FleetLink:
     ) -> None:
         """`memory` is a file that keeps the session's number, so that a restarted agent can end what its
         predecessor left."""
-        self._server, self._memory, self._instance = server, memory, instance_of(memory.parent)
+        self._server, self._memory = server, memory
+        self._instance, self._start = instance_of(memory.parent), secrets.token_hex(8)
         self._public_key = public_key_to_bytes(key.public_key())
         self._client = FleetHttpClient(
             f"https://{server}",
@@ -128,7 +130,8 @@ class FleetLink:
         """From the next request on, connect with these certificates."""
         before = self._client._client
         transport = BoundedTransport(tls, self._proxy)
-        headers = {"accept-encoding": "identity", HEADER: self._instance, **protocol.headers()}
+        own = {HEADER: self._instance, START: self._start}
+        headers = {"accept-encoding": "identity", **own, **protocol.headers()}
         self._client._client = httpx.Client(transport=transport, timeout=TIMEOUT_S, headers=headers)
         before.close()
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import calibration, metrics
+from common.advice import advice
 from common.arrays import Reals
 from common.plan import Plan
 from common.results.form import Interval
@@ -118,22 +119,6 @@ def _delong_p(federated: Predictions, local: Predictions) -> float:
     return metrics.delong(
         federated.probabilities[known, 0], local.probabilities[known, 0], federated.labels[known, 0]
     ).p
-
-
-def advice(interval: Interval) -> str:
-    """What a hospital should do, from the interval of its gain: ADOPT, KEEP_LOCAL, UNSURE, or UNKNOWN."""
-    low, high = interval
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return UNKNOWN
-    return ADOPT if low > 0 else KEEP_LOCAL if high < 0 else UNSURE
-
-
-ADVICE = ADOPT, KEEP_LOCAL, UNSURE, UNKNOWN = (
-    "adopt",
-    "do not adopt: keep the local model",
-    "no sure difference",
-    "not measurable",
-)
 
 
 def choose_threshold(validation: Predictions, plan: Plan, finding: int = 0) -> float:

@@ -5,7 +5,8 @@ import binascii
 import logging
 import time
 from base64 import b64decode
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from cryptography import x509
@@ -41,7 +42,18 @@ BODY_S, SLOWEST_BYTES_S = 20.0, 20_000.0
 AT_ONCE = 4  # bodies of one site that are read or worked on; more wait
 CONNECTIONS = 32  # of one certificate
 INSTANCE = "pneumofed-instance"  # the header in which an agent tells its machine and folder, as a hash
+START = "pneumofed-start"  # and a number that it drew when it started
+MAX_START = 64
 MOVES_IN_S = 50.0  # without a word from the machine before, a site may speak from another
+
+
+@dataclass
+class Starts:
+    """Of the agents that spoke with one site's keys."""
+
+    now: str
+    heard: float  # when, by a clock that never goes back
+    before: deque[str] = field(default_factory=lambda: deque(maxlen=16))
 
 
 class Judge(Protocol):
@@ -62,6 +74,7 @@ class Door:
         self.connections: Counter[str] = Counter()
         """Open connections by their certificate's key."""
         self._instances: dict[str, tuple[str, float]] = {}  # site -> the machine that spoke for it, when
+        self._starts: dict[str, Starts] = {}
         self._versions: dict[str, str] = {}  # site -> its program's
         self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
 
@@ -87,6 +100,9 @@ class Door:
         elif self._elsewhere(site, headers.get(INSTANCE, "")):
             refusals.warning("two machines use its keys; was the site's folder copied?", about=site)
             await _refuse(409, "another machine uses this site's keys")(scope, receive, send)
+        elif self._twice(site, headers.get(START, "")[:MAX_START]):
+            refusals.warning("two agents use its keys at once; was its machine cloned?", about=site)
+            await _refuse(409, "another agent uses this site's keys")(scope, receive, send)
         elif scope["path"] == TRUST_PATH:
             trust = self._judge.trust_answer(site, scope.get("peer_fingerprint", ""))
             self._note_version(site, protocol.version_of(headers))
@@ -104,6 +120,22 @@ class Door:
         if last is not None and last[0] != instance and now - last[1] < MOVES_IN_S:
             return True
         self._instances[site] = (instance, now)
+        return False
+
+    def _twice(self, site: str, start: str) -> bool:
+        """Whether an agent speaks whose place another has taken: one that was restarted is never heard
+        again, one whose machine was cloned is."""
+        if not start:
+            return False
+        now = time.monotonic()
+        starts = self._starts.setdefault(site, Starts(start, now))
+        if start == starts.now:
+            starts.heard = now
+            return False
+        if start in starts.before and now - starts.heard < MOVES_IN_S:
+            return True
+        starts.before.append(starts.now)
+        starts.now, starts.heard = start, now
         return False
 
     def _note_version(self, site: str, version: str) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
+from common.advice import ADOPT, KEEP_LOCAL
 from common.config import Settings, load_yaml
 from common.errors import ConfigError
 from common.files import without_nan, write_atomically
 from common.results.run import RunResult
-from common.scores import ADOPT, KEEP_LOCAL
 from server.rounds import Observer
 from simulation import runs
 from simulation.arms import CENTRALISED

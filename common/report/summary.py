@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from common.advice import what_would_settle
 from common.report.template import interval, number
 from common.results.run import RunResult, Scores
 
@@ -13,6 +14,9 @@ def print_run(result: RunResult, out: Path) -> None:
     """The hospitals' numbers, the arms', and where the report is."""
     console, test = Console(highlight=False), result.test
     console.print(_by_hospital(result))
+    for name, site in result.sites.items():
+        if site.gain and (more := what_would_settle(site.gain, site.federated.n_patients)):
+            console.print(f"{name}: no sure difference; {more}", soft_wrap=True)
     if test.local_only and test.federated.mean:
         there, alone = number(test.federated.mean.auroc), number(test.local_only.mean.auroc)
         console.print(f"mean of hospitals, own test patients: federated {there}, alone {alone}")

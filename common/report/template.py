@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
+from common.advice import what_would_settle
 from common.report.tables import stacking
 from common.results.form import Interval
 
@@ -18,6 +19,7 @@ def render(template: Path, **values: object) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     filters = (number, interval, percent, p_value, duration, human_bytes, arm_name, mean_known)
+    environment.filters["what_would_settle"] = what_would_settle
     environment.filters |= {one.__name__: one for one in filters}
     environment.tests["known"] = is_known
     style = STYLE.read_text(encoding="utf-8")

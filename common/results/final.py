@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from common.advice import ADVICE
 from common.attributes import GROUPS
 from common.errors import RunError, WireError
 from common.results.form import IF_KNOWN, Result, parse, read, to_text, write
 from common.results.run import Gain, Verdict
-from common.scores import ADVICE
 from common.spread import MOST, Cell, Spread
 
 FILE = "final.json"

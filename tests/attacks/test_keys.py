@@ -66,6 +66,34 @@ def test_a_site_that_has_moved_is_let_in_when_the_old_machine_was_silent_for_a_w
     new.close()
 
 
+def test_a_cloned_machine_is_named_on_both_sides_and_one_agent_is_heard(place, caplog, monkeypatch):
+    """Of the same machine ID, address and name: what tells them apart is that both go on speaking."""
+    path, folder, _ = place
+    site = make_site(path, "north", folder)
+    first, second = link_of(site), link_of(site)
+    first.connect()
+    second.connect()  # as after a restart
+    with pytest.raises(LinkError, match="uses this site's keys; stop one of the two"):
+        first.receive(int)
+    assert "north: two agents use its keys at once; was its machine cloned?" in caplog.text
+    assert second.receive(int) is None
+    monkeypatch.setattr(door, "MOVES_IN_S", 0.0)  # the other has been silent for a while
+    first.connect()
+    assert first.receive(int) is None
+    first.close()
+
+
+def test_an_agent_may_start_as_often_as_it_likes(place, caplog):
+    path, folder, _ = place
+    site = make_site(path, "north", folder)
+    for _ in range(20):
+        link = link_of(site)
+        link.connect()
+        assert link.receive(int) is None
+        link.close()
+    assert "cloned" not in caplog.text
+
+
 # A site with another key
 
 

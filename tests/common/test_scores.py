@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from common.scores import Predictions, advice, calibrated, confusion, gain, judge, reliability, subgroups
+from common.scores import Predictions, calibrated, confusion, gain, judge, reliability, subgroups
 from tests.helpers.plans import small_plan
 
 
@@ -50,13 +50,6 @@ def test_confusion_and_calibration_count_every_known_patient():
     bins = reliability(found)
     assert sum(b.n for b in bins) == 79
     assert all(0 <= b.observed <= 1 for b in bins)
-
-
-def test_advice_follows_the_interval():
-    assert advice([0.01, 0.2]) == "adopt"
-    assert advice([-0.2, -0.01]) == "do not adopt: keep the local model"
-    assert advice([-0.1, 0.1]) == "no sure difference"
-    assert advice([float("nan"), 0.1]) == "not measurable"
 
 
 def test_delong_stands_where_sequences_are_patients():
