@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pydicom
+import viewer
 
 HERE = Path(__file__).parent
 WIDTHS, TALLEST, TOP, QUALITY = (1280, 390), 3600, 1390, 60
@@ -305,7 +306,32 @@ def main() -> None:
                 [cv2.IMWRITE_WEBP_QUALITY, 80],
             )
             lines += [f"![A capture of a map that {side} the finding](gallery/capture-{side}.webp)", ""]
+        lines += in_a_viewer(work, out)
     (HERE / "gallery.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+VIEWER = r"Supports pneumonia: integrated gradients\. RESEARCH USE.*Supports pneumonia: occlusion\. RESEARCH USE.*SR.*Measurements: pneumonia"
+"""What OHIF lists of a case that the model calls."""
+
+
+def in_a_viewer(work: Path, out: Path) -> list[str]:
+    """The study of a case that the model calls, in OHIF."""
+    files = sorted(captures_of(work)["supports"].glob("*.dcm"))
+    shown = pydicom.dcmread(next(file for file in reversed(files) if file.name.startswith("heat")))
+    (images, *_) = sorted((work / "run" / "dicom").iterdir())
+    taken = [
+        file
+        for file in images.glob("*.dcm")
+        if pydicom.dcmread(file, stop_before_pixels=True).PatientID == shown.PatientID
+    ]
+    place = str(shown.StudyInstanceUID), str(shown.SeriesInstanceUID)
+    said = viewer.show(work, [*taken, *files], place, "Measurements", work / "ohif.png")
+    _require("OHIF", (("What of ours is in the study?", VIEWER),), said)
+    cv2.imwrite(str(out / "ohif.webp"), cv2.imread(str(work / "ohif.png")), [cv2.IMWRITE_WEBP_QUALITY, 80])
+    return [
+        "## In a viewer", "", f"The same in OHIF ({viewer.OHIF}) before Orthanc: the hospital's image, our two series, and the report, in one study.", "",
+        "![The study in OHIF](gallery/ohif.webp)", "",
+    ]  # fmt: skip
 
 
 def _asked(questions: tuple[tuple[str, str], ...]) -> list[str]:

@@ -2,11 +2,13 @@
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
+from pydicom import dcmread
 
 from client.imaging.cohort import Cohort
 from client.imaging.outcome import Tally
@@ -35,9 +37,11 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 @pytest.fixture(scope="module")
 def gallery():
+    sys.path.insert(0, str(DOCS))
     spec = importlib.util.spec_from_file_location("gallery", DOCS / "gallery.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.path.remove(str(DOCS))
     return module
 
 
@@ -61,7 +65,7 @@ def test_every_exhibit_is_in_the_page_and_its_pictures_are_there(gallery):
         assert f"## {exhibit.title}" in page
         assert all(f"- {question}" in page for question, _ in exhibit.questions)
     pictures = re.findall(r"\((gallery/[^)]+)\)", page)
-    assert len(pictures) == 2 * len(gallery.EXHIBITS) + 2
+    assert len(pictures) == 2 * len(gallery.EXHIBITS) + 3
     for picture in pictures:
         shown = cv2.imread(str(DOCS / picture))
         assert shown is not None, picture
@@ -106,3 +110,24 @@ def test_what_lies_in_the_pacs_answers_from_its_pixels_and_its_codes(gallery, ex
     report, *captures = write_dicom(explained, tmp_path)
     assert gallery.unanswered(gallery.REPORT, gallery.read_report(report)) == []
     assert gallery.unanswered(gallery.CAPTURE, gallery.read_pixels(captures[-1])) == []
+
+
+@pytest.mark.slow
+def test_a_real_viewer_shows_what_we_file(gallery, explained, tmp_path):
+    """OHIF before Orthanc, in Chromium: our series by their names, the report, and the map with its legend."""
+    for tool in ("npm", "Orthanc", "chromium"):
+        require_tool(tool)
+    files = write_dicom(explained, tmp_path)
+    shown = dcmread(files[-1])
+    place = str(shown.StudyInstanceUID), str(shown.SeriesInstanceUID)
+    images = [header.path for header in explained.case.headers]
+    said = gallery.viewer.show(tmp_path, [*images, *files], place, "Measurements", tmp_path / "ohif.png")
+    side = explained.side.capitalize()
+    for listed in (
+        f"{side} pneumonia: integrated gradients. RESEARCH USE",
+        f"{side} pneumonia: occlusion. RESEARCH USE",
+    ):
+        assert listed in said
+    assert "SR\nMeasurements: pneumonia. RESEARCH USE" in said
+    middle = cv2.imread(str(tmp_path / "ohif.png"))[60:640, 560:980]
+    assert middle.std() > 20, "the viewer shows no picture"
