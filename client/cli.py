@@ -13,6 +13,7 @@ from client.prediction import cli as prediction_cli
 from common.text import printable
 
 SHOWN = 2000  # characters of one line of a plan
+TOLD_EVERY_S = 10.0
 
 if TYPE_CHECKING:
     from client.governance.approval import Approvals
@@ -293,13 +294,18 @@ def receive(dir_: Dir = HERE) -> None:
 
     folder = SiteFolder(dir_)
     pacs = folder.settings().data.pacs
-    with receiving(folder):
+    with receiving(folder) as inbox:
         assert pacs is not None  # receiving said so
         typer.echo(
             f"Listening on {pacs.listen}:{pacs.own_port} as {pacs.own_title}, for {pacs.title} alone. Ctrl-C "
             "ends."
         )
-        told_to_end().wait()
+        ended, told = told_to_end(), 0
+        while not ended.wait(TOLD_EVERY_S):
+            if inbox.pushed != told:
+                told = inbox.pushed
+                typer.echo(f"{told} images have come.")
+    typer.echo(f"{inbox.pushed} images came.")
 
 
 @app.command()

@@ -32,6 +32,8 @@ class Inbox:
 
     def __init__(self, folder: Path, is_forgotten: Callable[[str], bool] = lambda patient: False) -> None:
         self.folder, self.is_forgotten = folder, is_forgotten
+        self.pushed = 0
+        """Images that were pushed and kept, since this was opened."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def __contains__(self, study: str) -> bool:
@@ -57,6 +59,7 @@ class Inbox:
         if place.is_file() and _patient_of(place.read_bytes()) != patient:
             raise FileExistsError("an image of another patient has this UID")
         write_atomically(place, file)
+        self.pushed += 1
 
     def _require_remembered(self, file: bytes) -> str:
         """The file's Patient ID, unless nobody may keep it; "" where the file says none."""

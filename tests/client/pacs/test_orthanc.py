@@ -67,7 +67,7 @@ def test_a_hundred_studies_pushed_and_pulled_are_one_cohort_whatever_the_way(hou
         "*.dcm",
     )
     receiver.send_signal(signal.SIGTERM)
-    ended(receiver)
+    assert f"{n} images came." in ended(receiver)
     prints["pushed"] = ingest(house, pushed).fingerprint
     assert n >= 100
     assert len(set(prints.values())) == 1, prints
