@@ -123,7 +123,6 @@ def _scrub(logs: Path, names: set[str]) -> int:
     for path in [
         *logs.glob("ingest.log*"),
         *logs.glob("pull.log*"),
-        *logs.glob("read.log*"),
     ]:  # the others name no patient
         lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
         kept = [line for line in lines if not any(name in line for name in names)]

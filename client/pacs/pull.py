@@ -18,6 +18,8 @@ log = logging.getLogger("pneumofed.pull")
 """The site's own log: the only place where a study's UID is written."""
 
 T = TypeVar("T")
+PATTERN = frozenset("*?\\")
+"""What a PACS takes for a pattern, or for a list (PS3.4 C.2.2.2)."""
 TRIES = 3
 PATIENCE_S = 300.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
@@ -93,6 +95,10 @@ class Pull:
                     yield study
 
     def _find(self, key: str, value: str) -> list[tuple[str, str]]:
+        if not value or set(value) & PATTERN:
+            log.info("failed: a %s that is a pattern, and would ask for others' studies", key)
+            self.outcomes[Outcome.FAILED] += 1
+            return []
         try:
             answer = self._settled(lambda: sorted(self.archive.studies(key, value)))
         except Refused as refused:

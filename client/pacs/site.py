@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydicom import dcmread
+from pydicom.uid import UID
 
 from client.forgetting import Tombstones
 from client.imaging.dicom import MODALITIES
@@ -83,10 +84,12 @@ def on_call(folder: SiteFolder, ring: Callable[[str], None] | None) -> Iterator[
 
     def hear(study: str, _image: str, _file: bytes) -> None:
         assert ring is not None
+        if not UID(study).is_valid:
+            raise ValueError("no study")  # an empty UID would ask the PACS for all that it has
         ring(study)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(log_to(folder.logs / "read.log", logging.getLogger("pneumofed.pull")))
+        stack.enter_context(log_to(folder.logs / "read.log", logging.getLogger("pneumofed.read")))
         receiver = None
         if ring is not None:
             if pacs.title is None or pacs.host is None:

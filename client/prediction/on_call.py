@@ -47,7 +47,7 @@ class OnCall:
             reading = self._reader.read(study, self._arrivals.place(study))
         except LinkError as e:
             self._tries[study] += 1
-            self._say(f"not read yet: {e}; it is tried again")
+            self._say(f"{self._reader.tag(study)}: not read yet: {e}; it is tried again")
             return False
         except OSError:
             raise
@@ -56,7 +56,7 @@ class OnCall:
         self._tries.pop(study, None)
         self.ends[reading.end] += 1
         self._arrivals.done(study)
-        self._say(_line(reading, time.monotonic() - began))
+        self._say(f"{self._reader.tag(study)}: {_line(reading, time.monotonic() - began)}")
         return True
 
 

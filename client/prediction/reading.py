@@ -21,19 +21,20 @@ from client.forgetting import Tombstones
 from client.imaging.dicom import MODALITIES
 from client.imaging.outcome import Tally
 from client.pacs.archive import Archive, Refused, Unreachable
-from client.pacs.pull import Outcome, Pull, Wanted
+from client.pacs.pull import PATTERN, Outcome, Pull, Wanted
 from client.pacs.site import inbox_of
 from client.prediction.cases import Case, Refusal, cases
 from client.prediction.explain.case import explain_case
 from client.prediction.explain.dicom import write_dicom
 from client.settings import SiteFolder
-from common.errors import LinkError
+from common.errors import DataError, LinkError
 from common.files import write_atomically
 from common.handover import Handed
 from common.models import CNNLSTM
 
-log = logging.getLogger("pneumofed.pull.read")
-"""The site's own log: as a pull's it writes studies by their UID."""
+log = logging.getLogger("pneumofed.read")
+"""The site's own log. Images do not stay by which `client forget` would know a patient's lines: studies are
+written by a keyed hash."""
 TRIES = 3
 """Of one study, whose images change while it is read."""
 
@@ -73,7 +74,14 @@ class Reader:
     device: torch.device
 
     def studies_of(self, accession: str) -> list[str]:
-        """UIDs of the studies with an accession number. Raises LinkError: the PACS does not say."""
+        """UIDs of the studies with an accession number.
+
+        Raises:
+            DataError: it is none: a pattern would ask for others' studies.
+            LinkError: the PACS does not say.
+        """
+        if not accession.strip() or set(accession) & PATTERN:
+            raise DataError(f"--accession {accession!r}: expected one accession number, without * or ?")
         try:
             return sorted({study for study, _ in self.archive.studies("accession", accession)})
         except (Unreachable, Refused) as e:
@@ -87,8 +95,12 @@ class Reader:
             OSError: the disk is full.
         """
         reading = self._read(study, place)
-        log.info("%s: %s%s", reading.end.value, study, f": {reading.why}" if reading.why else "")
+        log.info("%s: %s%s", self.tag(study), reading.end.value, f": {reading.why}" if reading.why else "")
         return reading
+
+    def tag(self, study: str) -> str:
+        """By which log and terminal speak of a study: 12 hex digits, the same at this site for ever."""
+        return self._hidden(study)[:12]
 
     def _read(self, study: str, place: Path) -> Reading:
         if (kept := self._fetch(study, place)) is not None:
@@ -155,11 +167,15 @@ class Reader:
             raise LinkError(f"the PACS does not take the result ({e})") from None
 
     def _is_filed(self, study: str, files: frozenset[str]) -> bool:
-        return self._filed().get(self._hidden(study)) == self._hidden("".join(sorted(files)))
+        return self._filed().get(self._hidden(study)) == self._of(files)
 
     def _note_filed(self, study: str, files: frozenset[str]) -> None:
-        filed = self._filed() | {self._hidden(study): self._hidden("".join(sorted(files)))}
+        filed = self._filed() | {self._hidden(study): self._of(files)}
         write_atomically(self.site.filed, json.dumps(filed).encode())
+
+    def _of(self, files: frozenset[str]) -> str:
+        """The images and the model that a result is of."""
+        return self._hidden(" ".join([self.handed.plan.sha256, self.handed.run, *sorted(files)]))
 
     def _filed(self) -> dict[str, str]:
         """Keyed hashes: of a study, and of the images and the model that its result is of."""
@@ -170,8 +186,7 @@ class Reader:
         return {str(k): str(v) for k, v in told.items()} if isinstance(told, dict) else {}
 
     def _hidden(self, name: str) -> str:
-        key = Tombstones.read(self.site).key
-        return hmac.new(key, f"{self.handed.plan.sha256}:{name}".encode(), hashlib.sha256).hexdigest()[:32]
+        return hmac.new(Tombstones.read(self.site).key, name.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def _files(place: Path) -> frozenset[str]:

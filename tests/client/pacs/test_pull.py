@@ -263,3 +263,13 @@ def test_of_a_thousand_studies_with_faults_of_every_kind_all_that_can_be_had_is_
     again = Faulty(1000)
     assert run(again, tmp_path, values=[f"P{k}" for k in range(1000)])[Outcome.ALREADY] == 960
     assert len(again.sent) == 0
+
+
+@pytest.mark.parametrize("key", ["patient", "study", "accession"])
+@pytest.mark.parametrize("pattern", ["*", "", "acc-?1", "s1\\s2"])
+def test_a_pattern_asks_for_nobody(tmp_path, key, pattern):
+    """An empty key, a wildcard or a list would bring studies of people whom no label is about."""
+    shelf = Shelf(TWO)
+    shelf.studies = lambda *_: pytest.fail("the PACS was asked")
+    assert run(shelf, tmp_path, key=key, values=[pattern]) == {Outcome.FAILED: 1}
+    assert shelf.sent == []

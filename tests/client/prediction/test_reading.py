@@ -12,7 +12,7 @@ from client.pacs.archive import Refused, Series, Unreachable
 from client.prediction.model import load_own
 from client.prediction.reading import End, NotWholeError, Reader, log
 from client.settings import SiteFolder
-from common.errors import LinkError
+from common.errors import DataError, LinkError
 from common.handover import read_model
 from common.logs import log_to
 
@@ -103,6 +103,19 @@ def test_the_latest_study_is_read_with_all_before_it_and_the_result_lies_beside_
     assert len(shelf.stored) == n
 
 
+def test_the_log_names_a_study_by_a_hash_that_only_this_site_can_make(reader, shelf, place):
+    name, files = visits(shelf)
+    latest = str(files[-1].StudyInstanceUID)
+    with log_to(reader.site.logs / "read.log", log):
+        reader.read(latest, place)
+    written = (reader.site.logs / "read.log").read_text()
+    assert f"{reader.tag(latest)}: read and filed" in written
+    assert latest not in written
+    assert name not in written
+    reader.site.secret.write_bytes(b"another key" * 8)
+    assert reader.tag(latest) not in written
+
+
 def test_an_older_study_gets_no_result(reader, shelf, place):
     _, files = visits(shelf)
     assert reader.read(str(files[0].StudyInstanceUID), place).end is End.OLDER
@@ -167,13 +180,10 @@ def test_who_is_forgotten_is_not_read_and_nothing_of_them_stays(reader, shelf, p
     name, files = visits(shelf)
     latest = str(files[-1].StudyInstanceUID)
     reader.read(latest, place)
-    with log_to(reader.site.logs / "read.log", log):
-        log.info("read %s", latest)
     (place / "study").write_text(latest)
     assert list(place.rglob("*.dcm"))
     forget_patient(reader.site, name)
     assert not place.exists()
-    assert latest not in (reader.site.logs / "read.log").read_text()
     shelf.stored.clear()
     assert reader.read(latest, place).end is End.FORGOTTEN
     assert not list(place.rglob("*.dcm"))
@@ -214,6 +224,9 @@ def test_an_accession_number_names_its_studies(reader, shelf, monkeypatch):
     files[0].AccessionNumber = "A-17"
     assert reader.studies_of("A-17") == [str(files[0].StudyInstanceUID)]
     assert reader.studies_of("A-18") == []
+    for pattern in ("", " ", "*", "A-1?", "A-17\\A-18"):
+        with pytest.raises(DataError, match="without \\* or \\?"):
+            reader.studies_of(pattern)
 
     def away(*_):
         raise Unreachable("no association")
