@@ -265,8 +265,10 @@ def test_of_a_thousand_studies_with_faults_of_every_kind_all_that_can_be_had_is_
     assert len(again.sent) == 0
 
 
-@pytest.mark.parametrize("key", ["patient", "study", "accession"])
-@pytest.mark.parametrize("pattern", ["*", "", "acc-?1", "s1\\s2"])
+@pytest.mark.parametrize(
+    ("key", "pattern"),
+    [("patient", ""), *((key, p) for key in ("study", "accession") for p in ("*", "", "acc-?1", "s1\\s2"))],
+)
 def test_a_pattern_asks_for_nobody(tmp_path, key, pattern):
     """An empty key, a wildcard or a list would bring studies of people whom no label is about."""
     shelf = Shelf(TWO)
