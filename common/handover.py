@@ -9,7 +9,8 @@ simulated run's folder is read too: it has no card.
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -23,7 +24,7 @@ from common.plan import Plan
 from common.results.card import FILE as CARD
 from common.results.card import Card, read_card
 from common.results.run import FILE as RESULT
-from common.results.run import read_result
+from common.results.run import Bin, calibration_of, read_result
 from common.signature import SIGNATURE, Authority, verify_folder
 from common.wire import Weights, model_part
 
@@ -53,6 +54,9 @@ class Handed:
     """Of their tables (client/prediction/parts.py); "" where that is not known."""
     hospitals: frozenset[str] = frozenset()
     """Who took part in the run; empty where that is not known, and of a simulation."""
+    calibration: Mapping[str, Sequence[Bin]] = field(default_factory=dict)
+    """Finding -> how often scores were right on test patients, before the temperature; empty where nobody
+    judged it."""
     foreign: Contract | None = None
     """Of a model that others made: nobody here knows on whom, or how, it was trained."""
 
@@ -83,7 +87,9 @@ def read_model(folder: Path) -> Handed:
         raise ConfigError(f"{folder / MODEL}: not a readable safetensors file ({type(e).__name__})") from None
     known = None if math.isnan(threshold) else threshold
     hospitals = frozenset(card.sites) if card and card.kind == "deployment" else frozenset()
-    return Handed(folder, plan, weights, run, temperature, known, *_data(folder), hospitals)
+    return Handed(
+        folder, plan, weights, run, temperature, known, *_data(folder), hospitals, _calibration(folder, card)
+    )
 
 
 def _card(folder: Path) -> Card:
@@ -104,6 +110,12 @@ def _simulation(folder: Path) -> tuple[str, float, float]:
         return "", math.nan, math.nan
     result = read_result(folder)
     return "simulation", result.temperature, result.confusion.threshold
+
+
+def _calibration(folder: Path, card: Card | None) -> Mapping[str, Sequence[Bin]]:
+    if card is not None:
+        return card.calibration or {}
+    return calibration_of(read_result(folder)) if (folder / RESULT).is_file() else {}
 
 
 def _data(folder: Path) -> tuple[str, str]:

@@ -123,6 +123,7 @@ EXHIBITS = {
 }
 CAPTURE = (
     ("Which finding, how likely?", r"probability 0\.\d+"),
+    ("How sure is that?", r"with a like score \d+ had it|nobody judged this model"),
     ("For or against it?", r"(SUPPORTS|OPPOSES)"),
     ("May I act on it?", r"Research use, not a medical device"),
 )

@@ -2,7 +2,7 @@
 
 import datetime
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypedDict
@@ -15,7 +15,7 @@ from common.results.card import Card, DeployedSite, OnTest, OnValidation, Privac
 from common.results.form import Interval
 from common.results.rounds import Evaluation, History, read_history
 from common.results.run import FILE as RESULT
-from common.results.run import Group, RunResult, read_result
+from common.results.run import Bin, Group, RunResult, calibration_of, read_result
 from common.results.status import FILE as RECORD
 from common.results.status import read_record
 from common.results.survey import FILE as SURVEY
@@ -36,6 +36,7 @@ class Known(TypedDict):
     threshold: float
     temperature: float
     chosen: int | None
+    calibration: Mapping[str, Sequence[Bin]] | None
 
 
 def describe(run: Path, plan: Plan, files: Mapping[str, str]) -> Card:
@@ -130,6 +131,7 @@ def of_result(result: RunResult) -> Known:
         "threshold": result.confusion.threshold,
         "temperature": result.temperature,
         "chosen": result.chosen,
+        "calibration": calibration_of(result),
     }
 
 
@@ -152,6 +154,7 @@ def of_deployment(plan: Plan, history: History, survey: Survey | None) -> Known:
         "threshold": math.nan,
         "temperature": last.temperature if last else math.nan,
         "chosen": number if best else None,
+        "calibration": None,
     }
 
 

@@ -43,17 +43,29 @@ AT_ONCE = 4  # bodies of one site that are read or worked on; more wait
 CONNECTIONS = 32  # of one certificate
 INSTANCE = "pneumofed-instance"  # the header in which an agent tells its machine and folder, as a hash
 START = "pneumofed-start"  # and a number that it drew when it started
-MAX_START = 64
+MAX_START, RETURNS = 64, 4
 MOVES_IN_S = 50.0  # without a word from the machine before, a site may speak from another
 
 
 @dataclass
 class Starts:
-    """Of the agents that spoke with one site's keys."""
+    """The agents that speak with one site's keys, by the number that each drew when it started."""
 
-    now: str
-    heard: float  # when, by a clock that never goes back
-    before: deque[str] = field(default_factory=lambda: deque(maxlen=16))
+    last: str = ""
+    heard: dict[str, tuple[float, float]] = field(default_factory=dict)  # first and last time
+    returns: deque[float] = field(default_factory=lambda: deque(maxlen=RETURNS))
+    """When one spoke again after another had."""
+
+    def intrudes(self, start: str, now: float) -> bool:
+        """Whether this one speaks by turns with another that was here before it. One that was restarted is
+        never heard again; one whose machine was cloned is."""
+        if start != self.last and start in self.heard:
+            self.returns.append(now)
+        first, _ = self.heard.get(start, (now, now))
+        self.heard = {one: times for one, times in self.heard.items() if now - times[1] < MOVES_IN_S}
+        self.heard[start], self.last = (first, now), start
+        turns = len(self.returns) == RETURNS and now - self.returns[0] < MOVES_IN_S
+        return turns and first > min(times[0] for times in self.heard.values())
 
 
 class Judge(Protocol):
@@ -74,7 +86,7 @@ class Door:
         self.connections: Counter[str] = Counter()
         """Open connections by their certificate's key."""
         self._instances: dict[str, tuple[str, float]] = {}  # site -> the machine that spoke for it, when
-        self._starts: dict[str, Starts] = {}
+        self._starts: defaultdict[str, Starts] = defaultdict(Starts)
         self._versions: dict[str, str] = {}  # site -> its program's
         self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
 
@@ -100,7 +112,9 @@ class Door:
         elif self._elsewhere(site, headers.get(INSTANCE, "")):
             refusals.warning("two machines use its keys; was the site's folder copied?", about=site)
             await _refuse(409, "another machine uses this site's keys")(scope, receive, send)
-        elif self._twice(site, headers.get(START, "")[:MAX_START]):
+        elif (start := headers.get(START, "")[:MAX_START]) and self._starts[site].intrudes(
+            start, time.monotonic()
+        ):
             refusals.warning("two agents use its keys at once; was its machine cloned?", about=site)
             await _refuse(409, "another agent uses this site's keys")(scope, receive, send)
         elif scope["path"] == TRUST_PATH:
@@ -120,22 +134,6 @@ class Door:
         if last is not None and last[0] != instance and now - last[1] < MOVES_IN_S:
             return True
         self._instances[site] = (instance, now)
-        return False
-
-    def _twice(self, site: str, start: str) -> bool:
-        """Whether an agent speaks whose place another has taken: one that was restarted is never heard
-        again, one whose machine was cloned is."""
-        if not start:
-            return False
-        now = time.monotonic()
-        starts = self._starts.setdefault(site, Starts(start, now))
-        if start == starts.now:
-            starts.heard = now
-            return False
-        if start in starts.before and now - starts.heard < MOVES_IN_S:
-            return True
-        starts.before.append(starts.now)
-        starts.now, starts.heard = start, now
         return False
 
     def _note_version(self, site: str, version: str) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue
 
-from common.results.form import Interval, Number, Result, read, write
-from common.results.run import Group, Verdict
+from common.results.form import IF_KNOWN, Interval, Number, Result, read, write
+from common.results.run import Bin, Group, Verdict
 
 FILE = "card.json"
 
@@ -102,6 +102,9 @@ class Card(Result):
     """On the first finding's probability before calibration; NaN if nobody could choose one."""
     temperature: Number
     """Of common/calibration.py; NaN if it was not fitted."""
+    calibration: Annotated[Mapping[str, Sequence[Bin]] | None, IF_KNOWN] = None
+    """Of each finding on test patients, before the temperature; of a run whose hospitals told no final scores
+    it is not known."""
     versions: Mapping[str, str]
     files: Mapping[str, str]
     """SHA-256 of each, hex."""

@@ -225,6 +225,13 @@ class RunResult(Result):
         return calibrated.temperature if calibrated else math.nan
 
 
+def calibration_of(result: RunResult) -> Mapping[str, Sequence[Bin]]:
+    """Of each finding; runs of before told the first one's alone."""
+    if result.details is None:
+        return {result.findings[0]: result.calibration}
+    return {finding: detail.calibration for finding, detail in result.details.items()}
+
+
 def read_result(folder: Path) -> RunResult:
     """Of a finished run. Raises RunError if there is none, or it is of another version."""
     return read(RunResult, folder / FILE, "run it again in another folder, or read it with that version")

@@ -24,6 +24,7 @@ from common.protocol import program
 
 MAKER = "pneumofed"
 SIDE = 512
+NOT_JUDGED = "nobody judged this model on test patients"
 LINE, EDGE = 22, 8
 """Pixels: height of a line of the legend, and its margin."""
 SERIES = 9700
@@ -109,6 +110,7 @@ def legend(explained: Explained, kind: Map, k: int) -> list[str]:
     so_far = float(explained.when.running[k])
     return [
         f"{finding}: probability {explained.probability:.3f} ({cut})",
+        f"How sure: {explained.like or NOT_JUDGED}",
         f"The model says: {'YES, ' if explained.called else 'NO, no '}{finding}, by all {n} images together",
         f"Bright: what {explained.side.upper()} {finding}",
         f"Image {k + 1} of {n}, {when}; score up to here {so_far:+.1f}",

@@ -1,6 +1,6 @@
 """Everything that is explained about one case, and its numbers for JSON."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from client.prediction.explain.when import When, explain_when
 from client.prediction.explain.where import Where, explain_where
 from common.calibration import calibrate
 from common.handover import RESEARCH_USE, Handed
+from common.likeness import Like, like
 from common.models import CNNLSTM
 
 
@@ -25,6 +26,8 @@ class Explained:
     threshold: float  # on that probability
     threshold_chosen: bool
     """On validation patients; otherwise it is 0.5."""
+    like: Like | None
+    """How often scores like this one were right on test patients; None where nobody judged the model."""
     called: bool
     """Whether the model says that the finding is there. Then the maps show what speaks for it, otherwise what
     speaks against it."""
@@ -56,6 +59,7 @@ def explain_case(handed: Handed, model: CNNLSTM, case: Case, finding: str, devic
     moved = calibrate(np.array([before, threshold]), handed.temperature).tolist()
     return Explained(
         case=case, finding=finding, probability=moved[0], threshold=moved[1], threshold_chosen=chosen,
+        like=like(handed.calibration.get(finding, ()), before),
         called=called, when=when, where=where, trust=trust, model=handed.plan.name, plan=handed.plan.sha256,
         unit="mm" if handed.plan.input.modality == "ct" else "day",
     )  # fmt: skip
@@ -76,6 +80,7 @@ def numbers(explained: Explained) -> dict[str, Any]:
         "model": explained.model,
         "plan_sha256": explained.plan,
         "probability": explained.probability,
+        "like_scores": asdict(explained.like) if explained.like else None,
         "threshold": explained.threshold,
         "threshold_chosen": explained.threshold_chosen,
         "called": explained.called,

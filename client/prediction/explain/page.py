@@ -31,6 +31,7 @@ def render_page(explained: Explained) -> str:
         turning=_turning(explained),
         scale=data_address(colours()),
         patient=explained.case.patient,
+        like=f"How sure: {explained.like}" if explained.like else "",
         sided=any(header.right_at != UNKNOWN for header in explained.case.headers),
         methods=METHODS,
         use=RESEARCH_USE,

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from common.advice import UNSURE
 from common.errors import WireError
 from common.results.final import FinalReport, answer_text, read_answer, read_final, write_final
 from common.results.run import Gain
-from common.scores import UNSURE
 from tests.helpers.results import final_answer, verdict
 
 FINDINGS = ("pneumonia",)
