@@ -290,12 +290,7 @@ def main() -> None:
                 f"[On a telephone](gallery/{narrow.name})",
                 "",
             ]
-        lines += [
-            "## In the PACS",
-            "",
-            "Secondary captures and the structured report of `pneumofed client explain --dicom` and `client read`.",
-            "",
-        ]
+        lines += ["## In the PACS", "", IN_THE_PACS, "", *_asked((*CAPTURE, *REPORT)), ""]
         for side, case in captures_of(work).items():
             capture = sorted(case.glob("heat-*.dcm"))[-1]
             _require(side, CAPTURE, read_pixels(capture))

@@ -64,6 +64,7 @@ def test_every_exhibit_is_in_the_page_and_its_pictures_are_there(gallery):
     for exhibit in gallery.EXHIBITS.values():
         assert f"## {exhibit.title}" in page
         assert all(f"- {question}" in page for question, _ in exhibit.questions)
+    assert all(f"- {question}" in page for question, _ in (*gallery.CAPTURE, *gallery.REPORT))
     pictures = re.findall(r"\((gallery/[^)]+)\)", page)
     assert len(pictures) == 2 * len(gallery.EXHIBITS) + 3
     for picture in pictures:
