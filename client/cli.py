@@ -4,12 +4,13 @@ import datetime
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from client import peers
 from client.prediction import cli as prediction_cli
+from common.audit_commands import audit_commands
 from common.text import printable
 
 SHOWN = 2000  # characters of one line of a plan
@@ -24,8 +25,20 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="The hospital: join a federation, decide about plans, train beside the PACS.", no_args_is_help=True
 )
-audit_app = typer.Typer(help="What came in, what was decided, and what left.", invoke_without_command=True)
-app.add_typer(audit_app, name="audit")
+
+
+def _audit_log(dir_: Path) -> Path:
+    from client.settings import SiteFolder
+
+    folder = SiteFolder(dir_)
+    folder.settings()
+    return folder.audit
+
+
+app.add_typer(
+    audit_commands("What came in, what was decided, and what left.", "PNEUMOFED_CLIENT_DIR", _audit_log),
+    name="audit",
+)
 app.add_typer(peers.app, name="peers")
 for command in (
     prediction_cli.predict,
@@ -365,40 +378,6 @@ def ledger(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = 
             f"  plan {run.plan[:12]} run {run.run[:12]}: {run.rounds} rounds, {steps}; "
             f"alone epsilon {run.epsilon:.3f}"
         )
-
-
-@audit_app.callback()
-def audit(
-    context: typer.Context,
-    dir_: Dir = HERE,
-    last: Annotated[int, typer.Option(min=0, help="How many entries; 0 for all.")] = 20,
-    form: Annotated[
-        Literal["text", "json", "cef"],
-        typer.Option("--format", help="json: a line an entry; cef: for a SIEM."),
-    ] = "text",
-) -> None:
-    """Show the last entries of the audit log."""
-    from client.settings import SiteFolder
-    from common.audit_lines import lines
-
-    if context.invoked_subcommand is not None:
-        return
-    folder = SiteFolder(dir_)
-    folder.settings()
-    for line in lines(folder.audit, form, last):
-        typer.echo(line)
-
-
-@audit_app.command()
-def verify(dir_: Dir = HERE) -> None:
-    """Check that no line of the audit log was changed, removed or inserted."""
-    from client.settings import SiteFolder
-    from common.audit import verify as verify_chain
-
-    folder = SiteFolder(dir_)
-    folder.settings()
-    n, last = verify_chain(folder.audit)
-    typer.echo(f"{n} entries, the chain is whole. Note this outside of the machine: {n} {last}")
 
 
 def _given_plan(plan: str, dir_: Path) -> "Plan":

@@ -72,16 +72,23 @@ class Herald:
         now = time.monotonic()
         if now - self._told.get(key, -AGAIN_S) < AGAIN_S:
             return
-        try:
-            notices = self._settings()
-        except PneumofedError as e:
-            log.error("a notice is not sent: %s", e)
-            return
-        if notices is None:
+        if (notices := self._notices()) is None:
             return
         self._told[key] = now
         short = printable(f"{self._whose}: {subject}", 150), printable(text, LONGEST)
         threading.Thread(target=send, args=(notices, *short), name="notice", daemon=True).start()
+
+    @property
+    def heard(self) -> bool:
+        """Whether anybody is told anything."""
+        return self._notices() is not None
+
+    def _notices(self) -> Notices | None:
+        try:
+            return self._settings()
+        except PneumofedError as e:
+            log.error("a notice is not sent: %s", e)
+            return None
 
     def forget(self, key: str) -> None:
         """It is over: if it comes again it is told again."""

@@ -5,9 +5,11 @@ import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from common.audit_commands import audit_commands
 
 if TYPE_CHECKING:
     from common.results.rounds import RoundReport
@@ -357,42 +359,18 @@ def resume(run: str, dir_: Dir = HERE) -> None:
     typer.echo(f"Run {run} goes on. Follow it with: pneumofed server status --watch")
 
 
-audit_app = typer.Typer(help="What was done here, and by whom: audit.log.", invoke_without_command=True)
-app.add_typer(audit_app, name="audit")
-
-
-@audit_app.callback()
-def audit(
-    context: typer.Context,
-    dir_: Dir = HERE,
-    last: Annotated[int, typer.Option(min=0, help="How many entries; 0 for all.")] = 20,
-    form: Annotated[
-        Literal["text", "json", "cef"],
-        typer.Option("--format", help="json: a line an entry; cef: for a SIEM."),
-    ] = "text",
-) -> None:
-    """Show the last entries of the server's audit log."""
-    from common.audit_lines import lines
-    from server.settings import ServerFolder
-
-    if context.invoked_subcommand is not None:
-        return
-    folder = ServerFolder(dir_)
-    folder.settings()
-    for line in lines(folder.audit, form, last):
-        typer.echo(line)
-
-
-@audit_app.command()
-def verify(dir_: Dir = HERE) -> None:
-    """Check that no line of the audit log was changed, removed or inserted."""
-    from common.audit import verify as verify_chain
+def _audit_log(dir_: Path) -> Path:
     from server.settings import ServerFolder
 
     folder = ServerFolder(dir_)
     folder.settings()
-    n, last = verify_chain(folder.audit)
-    typer.echo(f"{n} entries, the chain is whole. Note this outside of the machine: {n} {last}")
+    return folder.audit
+
+
+app.add_typer(
+    audit_commands("What was done here, and by whom: audit.log.", "PNEUMOFED_SERVER_DIR", _audit_log),
+    name="audit",
+)
 
 
 @app.command()

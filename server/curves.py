@@ -8,7 +8,7 @@ from pathlib import Path
 from common import wire
 from common.files import write_atomically
 from common.results.rounds import UPDATE_NORM, History, RoundReport
-from server.rounds import Observer
+from server.rounds import Observer, PassingOn
 
 FILE = "history.csv"
 COLUMNS = (
@@ -17,30 +17,22 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class Recorded:
+class Recorded(PassingOn):
     """An Observer that writes down what another one is told."""
 
     def __init__(
         self, observer: Observer, folder: Path, arm: str, done: Mapping[str, History], before: History = ()
     ) -> None:
         """`done`: arms that are finished, in order; `before`: the rounds of this one that are done."""
-        self._observer, self._file, self._arm, self._done = observer, folder / FILE, arm, done
+        super().__init__(observer)
+        self._file, self._arm, self._done = folder / FILE, arm, done
         self._rounds: list[RoundReport] = list(before)
-
-    def gathering(self, here: list[str], needed: int, refused: dict[str, str]) -> None:
-        self._observer.gathering(here, needed, refused)
-
-    def started(self, sites: list[str], done: int, rounds: int) -> None:
-        self._observer.started(sites, done, rounds)
-
-    def replied(self, site: str, what: str) -> None:
-        self._observer.replied(site, what)
 
     def finished_round(self, report: RoundReport) -> None:
         self._rounds.append(report)
         histories: dict[str, Sequence[RoundReport]] = {**self._done, self._arm: self._rounds}
         write_atomically(self._file, history_csv(histories).encode())
-        self._observer.finished_round(report)
+        super().finished_round(report)
 
 
 def history_csv(histories: Mapping[str, History]) -> str:

@@ -5,28 +5,20 @@ from collections.abc import Mapping, Sequence
 from common import wire
 from common.boards import Board
 from common.results.rounds import UPDATE_NORM, RoundReport
-from server.rounds import Observer, weighted_mean
+from server.rounds import Observer, PassingOn, weighted_mean
 
 
-class Live:
+class Live(PassingOn):
     """An Observer that puts the numbers of each round on boards, and tells another one."""
 
     def __init__(self, observer: Observer, boards: Sequence[Board]) -> None:
-        self._observer, self._boards = observer, boards
-
-    def gathering(self, here: list[str], needed: int, refused: dict[str, str]) -> None:
-        self._observer.gathering(here, needed, refused)
-
-    def started(self, sites: list[str], done: int, rounds: int) -> None:
-        self._observer.started(sites, done, rounds)
-
-    def replied(self, site: str, what: str) -> None:
-        self._observer.replied(site, what)
+        super().__init__(observer)
+        self._boards = boards
 
     def finished_round(self, report: RoundReport) -> None:
         for board in self._boards:
             board.put(numbers_of(report), report.round)
-        self._observer.finished_round(report)
+        super().finished_round(report)
 
 
 def numbers_of(report: RoundReport) -> Mapping[str, float]:

@@ -55,6 +55,25 @@ class Observer(Protocol):
     def finished_round(self, report: RoundReport) -> None: ...
 
 
+class PassingOn:
+    """Tells another one all that it is told: for who adds something to one of these."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def gathering(self, here: list[str], needed: int, refused: dict[str, str]) -> None:
+        self._observer.gathering(here, needed, refused)
+
+    def started(self, sites: list[str], done: int, rounds: int) -> None:
+        self._observer.started(sites, done, rounds)
+
+    def replied(self, site: str, what: str) -> None:
+        self._observer.replied(site, what)
+
+    def finished_round(self, report: RoundReport) -> None:
+        self._observer.finished_round(report)
+
+
 class Silent:
     """Watches nothing."""
 

@@ -51,7 +51,8 @@ def serve(folder: ServerFolder) -> None:
             signal.signal(number, lambda *_: ended.set())
         monitoring.set_serving(True)
         log.info("serving sites on %s:%d, pneumofed %s", settings.listen, settings.port, program())
-        lookout = Lookout(Herald("pneumofed server", lambda: folder.settings().notices))
+        herald = Herald("pneumofed server", lambda: folder.settings().notices)
+        lookout = Lookout(herald)
         days_left, told = monitoring.gauge("certificate_days_left", "until it ends", "certificate"), -math.inf
         while not ended.wait(5.0):
             service.follow_admissions()
@@ -59,7 +60,8 @@ def serve(folder: ServerFolder) -> None:
             if time.monotonic() - told > CERTIFICATES_EVERY_S:
                 told = time.monotonic()
                 _tell_certificates(folder, days_left, lookout)
-            lookout.look(runner.status())
+            if herald.heard:
+                lookout.look(runner.status())
         log.info("ending")
         monitoring.close()
         runner.shut_down()

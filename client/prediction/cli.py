@@ -27,6 +27,7 @@ Site = Annotated[
         envvar="PNEUMOFED_CLIENT_DIR",
     ),
 ]
+Here = Annotated[Path, typer.Option("--dir", help="This site's folder.", envvar="PNEUMOFED_CLIENT_DIR")]
 Model = Annotated[
     Path, typer.Option(help="The folder that was handed over (server export), or a simulated run's.")
 ]
@@ -152,9 +153,7 @@ def gain(
         Path | None, typer.Option(help="The file that the plan's model.pretrained names.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print evaluation.json.")] = False,
-    dir_: Annotated[
-        Path, typer.Option("--dir", help="This site's folder.", envvar="PNEUMOFED_CLIENT_DIR")
-    ] = Path(),
+    dir_: Here = Path(),
 ) -> None:
     """What the federation gained this hospital: its model against the one that the hospital trains alone."""
     from client.gain import gain_of
@@ -235,9 +234,7 @@ def read(
         typer.Option(help="Only the studies with this accession number, once; may be given again."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:n.")] = "auto",
-    dir_: Annotated[
-        Path, typer.Option("--dir", help="This site's folder.", envvar="PNEUMOFED_CLIENT_DIR")
-    ] = Path(),
+    dir_: Here = Path(),
 ) -> None:
     """Read the studies that the PACS announces (C-STORE), as they come, until this is ended, and file the
     results beside them. Research use, not a medical device."""
@@ -246,9 +243,8 @@ def read(
     from client.pacs.site import on_call, told_to_end
     from client.prediction.model import load_own
     from client.prediction.on_call import QUIET_S, OnCall
-    from client.prediction.reading import End, Reader
+    from client.prediction.reading import Reader
     from client.settings import SiteFolder
-    from common.errors import DataError
     from common.handover import RESEARCH_USE, UNSIGNED, read_signed
 
     set_up_process()
@@ -263,14 +259,7 @@ def read(
             f"Model {handed.plan.name}, {f'signed by {signer}' if signer else UNSIGNED}. {RESEARCH_USE}"
         )
         if accession:
-            studies = {number: reader.studies_of(number) for number in accession}
-            whole = duty.read_now(sorted({study for some in studies.values() for study in some}))
-            missing = sum(not some for some in studies.values())
-            if missing or not whole or duty.ends[End.NOT_READ]:
-                raise DataError(
-                    f"{missing} of {len(studies)} accession numbers are not in the PACS, "
-                    f"{duty.ends[End.NOT_READ]} studies could not be read; see {site.logs / 'read.log'}"
-                )
+            duty.read_numbers(accession, site.logs / "read.log")
             return
         typer.echo(f"On call on {pacs.listen}:{pacs.own_port} as {pacs.own_title}, for {pacs.title} alone.")
         duty.serve(told_to_end())
@@ -287,9 +276,7 @@ def verify(
         Path | None,
         typer.Option(help="The CA's list of revoked certificates (ca.crl); beside the CA's if left out."),
     ] = None,
-    dir_: Annotated[
-        Path, typer.Option("--dir", help="The site's folder.", envvar="PNEUMOFED_CLIENT_DIR")
-    ] = Path(),
+    dir_: Here = Path(),
 ) -> None:
     """Check that a model's folder was signed by the federation, and every file in it."""
     from client.settings import SiteFolder

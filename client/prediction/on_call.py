@@ -4,10 +4,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from client.pacs.arrivals import Arrivals
 from client.prediction.reading import End, Reader, Reading
-from common.errors import LinkError
+from common.errors import DataError, LinkError
 
 QUIET_S = 2.0
 """A study to which nothing was added for so long is read. If more comes later, it is read again."""
@@ -31,6 +32,22 @@ class OnCall:
             if study is not None and not self._try(study):
                 wait_s = min(FIRST_WAIT_S * 2 ** (self._tries[study] - 1), LONGEST_WAIT_S)
                 self._arrivals.ring(study, wait_s)
+
+    def read_numbers(self, accessions: list[str], where: Path) -> None:
+        """The studies of some accession numbers, once.
+
+        Raises:
+            DataError: one is no such number, or not in the PACS, or its study could not be read; `where` is
+            the log that says why.
+        """
+        studies = {number: self._reader.studies_of(number) for number in accessions}
+        whole = self.read_now(sorted({study for some in studies.values() for study in some}))
+        missing, failed = sum(not some for some in studies.values()), self.ends[End.NOT_READ]
+        if missing or failed or not whole:
+            raise DataError(
+                f"{missing} of {len(studies)} accession numbers are not in the PACS, {failed} studies could "
+                f"not be read; see {where}"
+            )
 
     def read_now(self, studies: list[str]) -> bool:
         """Each of them once; whether all were read, or need not be. What could not be waits on the disk."""

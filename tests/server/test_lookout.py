@@ -5,6 +5,7 @@ import pytest
 from common.checkup import Finding
 from common.results.status import RunState, Status
 from server.lookout import LOST_S, Lookout
+from tests.helpers.clocks import Clock
 
 
 class Herald:
@@ -18,13 +19,6 @@ class Herald:
 
     def forget(self, key):
         self.over.append(key)
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

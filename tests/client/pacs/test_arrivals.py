@@ -5,20 +5,12 @@ import threading
 import pytest
 
 from client.pacs.arrivals import Arrivals
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    now = 100.0
-
-    def __call__(self):
-        return self.now
+from tests.helpers.clocks import Clock
 
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(100.0)
 
 
 @pytest.fixture
