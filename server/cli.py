@@ -1,19 +1,14 @@
 """`pneumofed server …`: the coordinator's commands."""
 
 import json
-import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from common.audit_commands import audit_commands
-
-if TYPE_CHECKING:
-    from common.results.rounds import RoundReport
-    from common.results.status import Status
 
 app = typer.Typer(
     help="The coordinator: run the server, admit hospitals, start and resume runs.", no_args_is_help=True
@@ -196,16 +191,25 @@ def _state(name: str, revoked: str | None, connected: Sequence[str] | None) -> s
     return "connected" if name in connected else "not connected"
 
 
+Without = Annotated[
+    list[str] | None, typer.Option("--without", metavar="NAME", help="A site that is left out; repeatable.")
+]
+Sites = Annotated[
+    int | None,
+    typer.Option("--sites", min=1, help="Sites to wait for.", show_default="all that are admitted"),
+]
+
+
 @app.command()
 def run(
     plan: Path,
+    *,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the plan.")
     ] = None,
-    at_least: Annotated[
-        int | None,
-        typer.Option("--sites", min=1, help="Sites to wait for.", show_default="all that are admitted"),
-    ] = None,
+    at_least: Sites = None,
+    without: Without = None,
+    first: Annotated[bool, typer.Option("--first", help="Before all runs that are queued.")] = False,
     pretrained: Annotated[
         Path | None,
         typer.Option(
@@ -214,7 +218,8 @@ def run(
     ] = None,
     dir_: Dir = HERE,
 ) -> None:
-    """Start a run: sites that have not approved the plan are shown it first."""
+    """Start a run, or queue it behind the one that is going on. Sites that have not approved the plan are
+    shown it first."""
     from common.config import load_yaml
     from common.plan import Plan
     from server.ask import ask
@@ -226,75 +231,57 @@ def run(
     build_strategy(given)  # its options are refused here, by name
     body = {
         "plan": given.model_dump(mode="json"),
-        "sites": at_least,
+        "wish": {"sites": at_least, "without": without or [], "first": first},
         "pretrained": str(pretrained.resolve()) if pretrained else None,
     }
     folder = ServerFolder(dir_)
     answer = ask(folder, "/run", body)
     note(folder, "runs", run=str(answer["run"]), plan=given.sha256)
-    typer.echo(
-        f"Run {answer['run']} is started, plan {given.sha256[:12]}. Follow it with: pneumofed server status "
-        "--watch"
-    )
+    _say_begun(answer, f"is started, plan {given.sha256[:12]}")
+
+
+def _say_begun(answer: dict[str, object], what: str) -> None:
+    if answer["place"]:
+        what = f"is queued, number {answer['place']}: it begins by itself"
+    typer.echo(f"Run {answer['run']} {what}. Follow it with: pneumofed server status --watch")
 
 
 @app.command()
 def status(
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Draw it again every two seconds.")] = False,
     as_json: Annotated[bool, typer.Option("--json")] = False,
     dir_: Dir = HERE,
 ) -> None:
-    """What the server is doing, and the runs in its folder."""
+    """What the server and each site are doing, and the runs in the server's folder."""
     from common.results.form import to_text
     from server.ask import ask_status
-    from server.check import check_certificates
     from server.settings import ServerFolder
+    from server.status import follow, lines_of
 
     folder = ServerFolder(dir_)
-    while True:
-        now = ask_status(folder)
-        typer.echo(to_text(now), nl=False) if as_json else typer.echo("\n".join(_lines(now)))
-        if not as_json:
-            for finding in check_certificates(folder):
-                if finding.outcome != "ok":
-                    typer.echo(f"{finding.what}: {finding.text}")
-        if not watch or now.running is None:
-            return
-        time.sleep(2)
+    if as_json:
+        typer.echo(to_text(ask_status(folder)), nl=False)
+    elif watch:
+        follow(folder)
+    else:
+        typer.echo("\n".join(lines_of(folder, ask_status(folder))))
 
 
-def _lines(status: "Status") -> list[str]:
-    """For a terminal."""
-    lines = [f"connected: {', '.join(status.connected) or 'no site'}"]
-    now = status.running
-    if now:
-        lines.append(
-            f"{now.name}: round {now.round} of {now.rounds} done, {now.doing}"
-            f" ({len(now.here)} of {now.needed} sites are in)"
-        )
-        if now.here:
-            lines.append(f"  in: {', '.join(now.here)}")
-        lines += [f"  {site}: {why}" for site, why in sorted(now.refused.items())]
-        if now.last:
-            lines.append(f"  {_how_it_goes(now.last, now.rounds)}")
-            lines += [f"  {site} failed in the last round: {why}" for site, why in now.last.failed.items()]
-            lines += [f"  {site} in the last round: {what}" for site, what in now.last.noted.items()]
-    for name, run in status.runs.items():
-        if not (now and now.name == name):
-            again = "" if run.state == "finished" else f"  (go on with: pneumofed server resume {name})"
-            lines.append(f"{name}: {run.state}{': ' + run.problem if run.problem else ''}{again}")
-    return lines
+@app.command()
+def runs(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """All runs, with those that are queued in their order; also while no server is running."""
+    from server.settings import ServerFolder
+    from server.status import run_lines, states_of
 
+    folder = ServerFolder(dir_)
+    folder.settings()
+    states = states_of(folder)
+    if as_json:
+        from common.results.form import to_tree
 
-def _how_it_goes(last: "RoundReport", rounds: int) -> str:
-    """The last round's scores, and when the run may end: as if all rounds took as long."""
-    from common.report.template import duration, number
-
-    left = rounds - last.round
-    end = f"{left} rounds left, about {duration(left * last.seconds)}" if left else "the last round is done"
-    if last.evaluation is None:
-        return end
-    return f"validation AUROC {number(last.evaluation.auroc)}, loss {number(last.evaluation.loss)}; {end}"
+        typer.echo(json.dumps({name: to_tree(state) for name, state in states.items()}, indent=2))
+    else:
+        typer.echo("\n".join(run_lines(states)) or "No run yet. Start one with: pneumofed server run PLAN")
 
 
 @app.command()
@@ -335,7 +322,7 @@ def report(run: str, dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--
 
 @app.command()
 def stop(dir_: Dir = HERE) -> None:
-    """Stop the run that is going on; it can be resumed."""
+    """Stop the run that is going on; it can be resumed. The next that is queued begins."""
     from server.ask import ask
     from server.journal import note
     from server.settings import ServerFolder
@@ -347,16 +334,35 @@ def stop(dir_: Dir = HERE) -> None:
 
 
 @app.command()
-def resume(run: str, dir_: Dir = HERE) -> None:
-    """Go on with a run from its last finished round."""
+def cancel(run: str, dir_: Dir = HERE) -> None:
+    """A run that is queued, going on, stopped or failed: it never goes on. Its files stay."""
     from server.ask import ask
     from server.journal import note
     from server.settings import ServerFolder
 
     folder = ServerFolder(dir_)
-    ask(folder, "/resume", {"run": run})
+    ask(folder, "/cancel", {"run": run})
+    note(folder, "cancels", run=run)
+    typer.echo(f"{run} is cancelled; its files stay in {folder.runs / run}")
+
+
+@app.command()
+def resume(
+    run: str,
+    at_least: Sites = None,
+    without: Without = None,
+    dir_: Dir = HERE,
+) -> None:
+    """Go on with a run from its last finished round: with the sites that it had, or with others. One that was
+    revoked is not waited for."""
+    from server.ask import ask
+    from server.journal import note
+    from server.settings import ServerFolder
+
+    folder = ServerFolder(dir_)
+    answer = ask(folder, "/resume", {"run": run, "wish": {"sites": at_least, "without": without or []}})
     note(folder, "resumes", run=run)
-    typer.echo(f"Run {run} goes on. Follow it with: pneumofed server status --watch")
+    _say_begun(answer, "goes on")
 
 
 def _audit_log(dir_: Path) -> Path:

@@ -16,7 +16,7 @@ from common.config import validate
 from common.errors import PneumofedError, RunError
 from common.plan import Plan
 from common.results.form import to_text
-from server.runner import Runner
+from server.runner import Begun, Runner, Wish
 from server.settings import ServerFolder
 
 MAX_PATH = 100  # bytes in the address of a Unix socket, with some to spare
@@ -76,19 +76,23 @@ def _make_app(runner: Runner) -> FastAPI:
     @app.post("/run")
     def run(
         plan: dict[str, object] = Body(),  # noqa: B008
-        sites: int | None = Body(default=None),
+        wish: Wish = Body(default=Wish()),  # noqa: B008
         pretrained: str | None = Body(default=None),
-    ) -> dict[str, str]:
+    ) -> Begun:
         file = Path(pretrained) if pretrained else None
-        return {"run": runner.start(validate(plan, Plan, "plan"), sites, file)}
+        return runner.start(validate(plan, Plan, "plan"), wish, file)
 
     @app.post("/resume")
-    def resume(run: str = Body(embed=True)) -> dict[str, str]:
-        runner.resume(run)
-        return {"run": run}
+    def resume(run: str = Body(), wish: Wish = Body(default=Wish())) -> Begun:  # noqa: B008
+        return runner.resume(run, wish)
 
     @app.post("/stop")
     def stop() -> dict[str, str]:
         return {"run": runner.stop()}
+
+    @app.post("/cancel")
+    def cancel(run: str = Body(embed=True)) -> dict[str, str]:
+        runner.cancel(run)
+        return {"run": run}
 
     return app

@@ -67,9 +67,10 @@ def _gather(grid: Grid, plan: Plan, roster: Roster, gathering: Gathering) -> lis
     while True:
         roster.greet(grid, plan)
         present = roster.present(grid)
-        if len(present) >= deployment.min_sites or time.monotonic() >= end:
+        needed = deployment.at_most(deployment.min_sites)
+        if len(present) >= needed or time.monotonic() >= end:
             return present
-        gathering([roster.names[node] for node in present], deployment.min_sites, dict(roster.refused))
+        gathering([roster.names[node] for node in present], needed, dict(roster.refused))
         time.sleep(POLL_S)
 
 

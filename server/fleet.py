@@ -62,6 +62,8 @@ class FleetService:
         self._states = LinkStateFactory(FLWR_IN_MEMORY_DB_NAME, NoOpFederationManager(), objects)
         self.state: LinkState = self._states.state()
         self._nodes: dict[str, int] = {}  # public key -> node
+        self.seen: dict[str, float] = {}
+        """Site -> when its last request came, Unix seconds."""
         self._lock = threading.Lock()
         self._door = Door(self._make_app(), self)
         config = uvicorn.Config(
@@ -169,6 +171,7 @@ class FleetService:
             return None
         if entry.public_key not in self._nodes:
             self.follow_admissions()
+        self.seen[entry.name] = time.time()
         return entry.name
 
     def own_node(self, certificate_key: str, request: ProtobufMessage) -> bool:

@@ -1,6 +1,7 @@
 """Which hospitals are in the federation: Flower knows numbers, people know names."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -67,6 +68,14 @@ class Deployment:
     """For how long to wait for them."""
     site_of: Callable[[int], str | None] = lambda node: None
     """Node -> the name under which the server admitted it; None if the site's word is enough."""
+    without: frozenset[str] = frozenset()
+    """Admitted sites that are not asked."""
+    n_admitted: Callable[[], float] = lambda: math.inf
+    """How many sites could take part now: one whose admission was taken back is not waited for."""
+
+    def at_most(self, needed: int) -> int:
+        """`needed`, or all that could come where they are fewer; at least one."""
+        return max(1, int(min(needed, self.n_admitted())))
 
 
 @dataclass
@@ -87,7 +96,9 @@ class Roster:
         strangers = [
             n
             for n in grid.get_node_ids()
-            if n not in self.names and self._ask_again.get(n, (0.0, 0.0))[0] <= now
+            if n not in self.names
+            and self._ask_again.get(n, (0.0, 0.0))[0] <= now
+            and self.deployment.site_of(n) not in self.deployment.without
         ]
         config = ConfigRecord(
             {

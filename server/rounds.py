@@ -50,6 +50,8 @@ class Observer(Protocol):
 
     def started(self, sites: list[str], done: int, rounds: int) -> None: ...
 
+    def asked(self, sites: list[str], what: str) -> None: ...
+
     def replied(self, site: str, what: str) -> None: ...
 
     def finished_round(self, report: RoundReport) -> None: ...
@@ -67,6 +69,9 @@ class PassingOn:
     def started(self, sites: list[str], done: int, rounds: int) -> None:
         self._observer.started(sites, done, rounds)
 
+    def asked(self, sites: list[str], what: str) -> None:
+        self._observer.asked(sites, what)
+
     def replied(self, site: str, what: str) -> None:
         self._observer.replied(site, what)
 
@@ -81,6 +86,9 @@ class Silent:
         return
 
     def started(self, sites: list[str], done: int, rounds: int) -> None:
+        return
+
+    def asked(self, sites: list[str], what: str) -> None:
         return
 
     def replied(self, site: str, what: str) -> None:
@@ -147,6 +155,7 @@ class RoundLoop:
         while True:
             self.roster.greet(self.grid, self.plan)
             self._keep_survey()
+            needed = self.deployment.at_most(needed)
             self.members = self.roster.present(self.grid)
             here = [self.roster.names[node] for node in self.members]
             waited = time.monotonic() - started
@@ -165,7 +174,8 @@ class RoundLoop:
 
     def _round(self, before: Checkpoint) -> Checkpoint:
         number, started = before.round + 1, time.perf_counter()
-        quorum = max(1, math.ceil(self.plan.federation.quorum * self.deployment.min_sites))
+        needed = self.deployment.at_most(self.deployment.min_sites)
+        quorum = max(1, math.ceil(self.plan.federation.quorum * needed))
         self._gather(quorum, min(self.deployment.wait_s, self.plan.federation.deadline_s))
         aggregated, trained = self._train(number, before)
         weights, owed = self.broadcast.stepped(before.weights, aggregated, before.owed, number)
@@ -192,6 +202,7 @@ class RoundLoop:
         n_asked, requests, failed = len(requests), replies.begin(requests), replies.failed
         bytes_down, bytes_up = sum(map(wire.payload_bytes, requests)), 0
         asked = {m.metadata.dst_node_id for m in requests}
+        self._tell_asked(asked, "train")
         for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
             site = self.roster.name(node)
             asked.discard(node)
@@ -217,6 +228,9 @@ class RoundLoop:
             noted={**unlike(norms), **replies.scale.capped, **replies.noted},
         )
         return replies.aggregate(number, self.strategy), report
+
+    def _tell_asked(self, nodes: Iterable[int], what: str) -> None:
+        self.observer.asked(sorted(map(self.roster.name, nodes)), what)
 
     def _replies(self, number: int, weights: wire.Weights) -> Replies:
         """Where the round's updates go."""
@@ -274,6 +288,7 @@ class RoundLoop:
         sites: dict[str, wire.Numbers] = {}
         failed: dict[str, str] = {}
         scale = Scale(self.plan, self._declared(wire.N_VALIDATION))
+        self._tell_asked({m.metadata.dst_node_id for m in requests}, "evaluate")
         for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
             site = self.roster.name(node)
             try:

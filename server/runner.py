@@ -1,137 +1,174 @@
-"""The run runner: one federated run at a time, in a thread of the server; its folder holds what a resume
-needs."""
+"""The run runner: one federated run at a time, in a thread of the server, and those that wait for it."""
 
 import datetime
 import logging
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flwr.app import Context, RecordDict
-from flwr.common.constant import SUPERLINK_NODE_ID
-from safetensors.numpy import save
-
-from common import wire
-from common.boards import open_boards
 from common.config import dump_yaml, load_yaml
 from common.errors import PneumofedError, RunError
 from common.files import next_free, write_atomically
 from common.handover import MODEL, sha256_of
 from common.monitoring import Monitoring
 from common.plan import Plan
-from common.results.final import write_final
-from common.results.rounds import RoundReport, write_history
-from common.results.run import write_result
-from common.results.status import FILE, Progress, RunRecord, RunState, Status, read_record, write_record
-from common.results.survey import Survey, write_survey
-from server.app import build_app
-from server.beginning import FIRST, made_apart, read_first
-from server.checkpoint import Checkpoint, load_checkpoint
-from server.curves import Recorded
-from server.final import ask_finally
+from common.results.status import RunRecord, Status
+from common.results.survey import FILE as SURVEY
+from common.results.survey import SiteNumbers, read_survey
+from common.text import printable
+from server.beginning import FIRST, made_apart
+from server.federate import PRETRAINED, federate
 from server.fleet import FleetService
 from server.grid import FleetGrid
 from server.journal import SERVER, note
-from server.live import Live
-from server.outcome import outcome
-from server.roster import Deployment, Roster
+from server.roster import Deployment
+from server.runs import Runs
 from server.settings import ServerFolder
+from server.standing import site_states
 from server.strategies import require_enough_sites
+from server.watch import Watch, watch_of
 
 log = logging.getLogger("pneumofed.server")
 
-PRETRAINED = "pretrained.safetensors"
 FOR_EVER = float("inf")  # people take days to approve a plan
+_END = {
+    "finished": (logging.INFO, ""),
+    "cancelled": (logging.INFO, ""),
+    "queued": (logging.INFO, ": the server begins with it when it is started again"),
+}
+"""State -> how loud the log says so, and what else."""
 
 
-class Watch:
-    """An Observer: keeps what `server status` shows of the run that is going on."""
+@dataclass(frozen=True)
+class Wish:
+    """With which sites a run is wanted, and when."""
 
-    def __init__(self, name: str, rounds: int, needed: int) -> None:
-        self.now = Progress(name=name, rounds=rounds, needed=needed)
+    sites: int | None = None
+    """To wait for; None: all that are admitted and not left out."""
+    without: tuple[str, ...] = ()
+    """Sites that are left out."""
+    first: bool = False
+    """Before all that are queued."""
 
-    def gathering(self, here: list[str], needed: int, refused: dict[str, str]) -> None:
-        self.now = replace(self.now, here=here, refused=refused, doing="waiting for sites")
 
-    def started(self, sites: list[str], done: int, rounds: int) -> None:
-        self.now = replace(self.now, here=sites, round=done, doing="training")
-        names = ", ".join(sites)
-        log.info("run %s: %d of %d rounds are done, sites: %s", self.now.name, done, rounds, names)
+@dataclass(frozen=True)
+class Begun:
+    """What became of a wish."""
 
-    def replied(self, site: str, what: str) -> None:
-        self.now = replace(self.now, doing="training" if what == "train" else "validating")
-
-    def finished_round(self, report: RoundReport) -> None:
-        self.now = replace(self.now, round=report.round, last=report, doing="training")
-        failed = "; ".join(f"{site}: {why}" for site, why in sorted(report.failed.items()))
-        for site, what in report.noted.items():
-            log.warning("%s, round %d: %s", site, report.round, what)
-        log.info("run %s: round %d, %d sites, %.1f s%s", self.now.name, report.round, len(report.sites),
-                 report.seconds, f"; failed: {failed}" if failed else "")  # fmt: skip
+    run: str
+    place: int
+    """0: it is going on; 1: it is the next to begin."""
 
 
 class Runner:
-    """Starts, stops and resumes runs."""
+    """Queues, starts, stops, resumes and cancels runs."""
 
     def __init__(self, folder: ServerFolder, service: FleetService, monitoring: Monitoring) -> None:
-        self._folder, self._service = folder, service
+        self._folder, self._service, self._runs = folder, service, Runs(folder.runs)
         self._thread: threading.Thread | None = None
         self._grid: FleetGrid | None = None
         self._watch: Watch | None = None
-        self._lock = threading.Lock()
+        self._cancelled, self._closing = "", False
+        self._lock = threading.RLock()
         self._round = monitoring.gauge("round", "last finished round", "run")
         self._connected = monitoring.gauge("sites_connected", "sites that are connected")
         self._connected.set_function(lambda: float(len(self.connected())))
 
-    def start(self, plan: Plan, min_sites: int | None, pretrained: Path | None = None) -> str:
-        """Begin a run of `plan` with at least `min_sites` sites (default: all that are admitted); returns its
-        name.
+    def start(self, plan: Plan, wish: Wish, pretrained: Path | None = None) -> Begun:
+        """Begin a run of `plan`, or queue it behind the one that is going on.
 
         Raises:
-            RunError: another run is going on, or fewer sites are admitted.
+            RunError: fewer sites are admitted than it needs.
             ConfigError: the plan's strategy needs more sites, or `pretrained` is not the file that the plan
             names.
         """
         with self._lock:
-            self._require_idle()
-            n_admitted = len(self._service.admissions.current())
-            needed = n_admitted if min_sites is None else min_sites
-            if not 1 <= needed <= n_admitted:
-                raise RunError(
-                    f"{n_admitted} sites are admitted, the run needs {max(needed, 1)}; see: pneumofed server "
-                    "sites"
-                )
+            needed = self._needed(wish.sites, self._known(wish.without))
             require_enough_sites(plan, needed)
             name = next_free(self._folder.runs, plan.name).name
             first = made_apart(plan, pretrained)
-            write_atomically(self._folder.runs / name / "plan.yaml", dump_yaml(plan).encode())
-            write_atomically(self._folder.runs / name / FIRST, first)
+            write_atomically(self._runs / name / "plan.yaml", dump_yaml(plan).encode())
+            write_atomically(self._runs / name / FIRST, first)
             if pretrained is not None:
                 given = pretrained / MODEL if pretrained.is_dir() else pretrained
-                write_atomically(self._folder.runs / name / PRETRAINED, given.read_bytes())
-            self._launch(name, plan, RunRecord(run=uuid.uuid4().hex, min_sites=needed, started=_now()))
-            return name
+                write_atomically(self._runs / name / PRETRAINED, given.read_bytes())
+            record = RunRecord(
+                run=uuid.uuid4().hex, min_sites=needed, started=_now(), without=wish.without or None
+            )
+            return self._queue(name, record, ahead=wish.first)
 
-    def resume(self, name: str) -> None:
-        """Go on with a run from its last checkpoint.
+    def resume(self, name: str, wish: Wish) -> Begun:
+        """Go on with a run from its last checkpoint, before all that are queued; with other sites if `wish`
+        says so.
 
         Raises:
-            RunError: there is no such run, it is finished, or another one is going on.
+            RunError: there is no such run, it is finished, cancelled or going on, or fewer sites are
+            admitted than it needs.
         """
         with self._lock:
-            self._require_idle()
-            record = self.record(name)
-            if record.state == "finished":
-                raise RunError(f"{name}: is finished; start another with: pneumofed server run PLAN")
-            plan = load_yaml(self._folder.runs / name / "plan.yaml", Plan)
-            self._launch(name, plan, replace(record, state="running", problem=""))
+            record = self._runs.record(name)
+            if record.state in ("finished", "cancelled"):
+                raise RunError(f"{name}: is {record.state}; start another with: pneumofed server run PLAN")
+            if self._watch is not None and self._watch.now.name == name:
+                raise RunError(f"{name}: is going on")
+            plan = load_yaml(self._runs / name / "plan.yaml", Plan)
+            without = self._known(wish.without) or tuple(record.without or ())
+            needed = self._needed(wish.sites, without, before=record.min_sites)
+            require_enough_sites(plan, needed)
+            record = replace(record, min_sites=needed, without=without or None)
+            return self._queue(name, record, ahead=True)
+
+    def _known(self, without: tuple[str, ...]) -> tuple[str, ...]:
+        """Raises RunError if one of these sites is not admitted."""
+        for name in set(without) - self._admitted():
+            raise RunError(
+                f"--without {printable(name, 80)}: no such site is admitted; see: pneumofed server sites"
+            )
+        return without
+
+    def _needed(self, sites: int | None, without: tuple[str, ...], before: int | None = None) -> int:
+        """How many sites a run waits for; `before`: for how many it did, of which none is waited for that
+        cannot come. Raises RunError if fewer are admitted."""
+        admitted = self._admitted()
+        able = len(admitted.difference(without))
+        needed = sites or (able if before is None else min(before, able))
+        if not 1 <= needed <= able:
+            left_out = f", {len(admitted) - able} of them left out" if able < len(admitted) else ""
+            raise RunError(
+                f"{len(admitted)} sites are admitted{left_out}, the run needs {max(needed, 1)}; see: "
+                "pneumofed server sites"
+            )
+        return needed
+
+    def _admitted(self) -> set[str]:
+        return {entry.name for entry in self._service.admissions.current().values()}
+
+    def _queue(self, name: str, record: RunRecord, *, ahead: bool) -> Begun:
+        self._runs.queue(name, record, ahead=ahead)
+        self.go_on()
+        queued = self._runs.queued()
+        return Begun(name, queued.index(name) + 1 if name in queued else 0)
+
+    def go_on(self) -> None:
+        """Begin the run that is next, if none is going on."""
+        with self._lock:
+            while self._watch is None and not self._closing and (queued := self._runs.queued()):
+                name = queued[0]
+                record = replace(self._runs.record(name), state="running", place=None)
+                try:
+                    self._launch(name, load_yaml(self._runs / name / "plan.yaml", Plan), record)
+                except PneumofedError as e:
+                    log.error("run %s cannot begin: %s", name, e)
+                    self._runs.write(name, replace(record, state="failed", problem=str(e)))
 
     def stop(self) -> str:
-        """Stop the run that is going on, after its last checkpoint; returns its name. Raises RunError if
-        there is none."""
+        """Stop the run that is going on, after its last checkpoint; returns its name. What is queued goes on.
+
+        Raises:
+            RunError: there is none.
+        """
         grid, watch = self._grid, self._watch
         if grid is None or watch is None:
             raise RunError("no run is going on")
@@ -140,8 +177,27 @@ class Runner:
             self._thread.join(timeout=10)
         return watch.now.name
 
+    def cancel(self, name: str) -> None:
+        """A run that is queued, going on, or could be resumed never goes on. Its files stay.
+
+        Raises:
+            RunError: there is no such run, or it is finished or cancelled already.
+        """
+        with self._lock:
+            record = self._runs.record(name)
+            if record.state in ("finished", "cancelled"):
+                raise RunError(f"{name}: is {record.state}")
+            going_on = self._watch is not None and self._watch.now.name == name
+            if going_on:
+                self._cancelled = name
+            else:
+                self._runs.write(name, replace(record, state="cancelled", place=None))
+        if going_on:
+            self.stop()
+
     def shut_down(self) -> None:
-        """The server ends: the run stays as it is on disk, interrupted, and can be resumed."""
+        """The server ends in order: the run that is going on is the first that the next one begins."""
+        self._closing = True
         grid, thread = self._grid, self._thread
         if grid is not None and thread is not None:
             grid.stop()
@@ -154,64 +210,66 @@ class Runner:
         return sorted(name for name in names if name is not None)
 
     def status(self) -> Status:
-        """The run that is going on, if there is one, and every run in the folder."""
-        now = self._watch.now if self._watch else None
-        names = [path.name for path in sorted(self._folder.runs.glob("*")) if path.is_dir()]
-        runs = {name: self._state(name, now) for name in names}
-        return Status(running=now, runs=runs, connected=self.connected())
-
-    def _state(self, name: str, now: Progress | None) -> RunState:
-        try:
-            record = self.record(name)
-        except RunError as e:
-            return RunState(state="unreadable", problem=str(e))
-        interrupted = record.state == "running" and (now is None or now.name != name)
-        return RunState(
-            state="interrupted" if interrupted else record.state,
-            problem=record.problem,
-            started=record.started,
+        """The run that is going on, if there is one, every run in the folder, and every admitted site."""
+        watch, connected = self._watch, self.connected()
+        admitted = {name: name in connected for name in self._admitted()}
+        return Status(
+            running=watch.now if watch else None,
+            runs=self._runs.states(watch.now.name if watch else None),
+            connected=connected,
+            sites=site_states(admitted, self._service.seen, watch, self._declared(watch)),
         )
 
-    def record(self, name: str) -> RunRecord:
-        """What run.json says. Raises RunError if there is no such run, or its file is not readable."""
-        folder = self._folder.runs / name
-        if "/" in name or not (folder / FILE).is_file():
-            known = ", ".join(sorted(p.name for p in self._folder.runs.glob("*"))) or "none"
-            raise RunError(f"{name}: no such run; runs are: {known}")
-        return read_record(folder)
-
-    def _require_idle(self) -> None:
-        if self._thread is not None and self._thread.is_alive():
-            assert self._watch is not None
-            raise RunError(
-                f"the run {self._watch.now.name} is going on; wait for it, or stop it with: pneumofed server "
-                "stop"
-            )
+    def _declared(self, watch: Watch | None) -> Mapping[str, SiteNumbers]:
+        if watch is None or not (self._runs / watch.now.name / SURVEY).is_file():
+            return {}
+        return read_survey(self._runs / watch.now.name).sites
 
     def _launch(self, name: str, plan: Plan, record: RunRecord) -> None:
-        write_record(self._folder.runs / name, record)
+        self._runs.write(name, record)
         self._service.follow_admissions()
-        self._watch = Watch(name, plan.rounds, record.min_sites)
+        self._watch = watch_of(name, plan, record.min_sites, record.without or ())
         self._grid = FleetGrid(self._service.state, self._service.parcels)
         self._thread = threading.Thread(
             target=self._run, args=(name, record, self._watch, self._grid), name="run", daemon=True
         )
         self._thread.start()
 
+    def _deployment(self, record: RunRecord) -> Deployment:
+        without = frozenset(record.without or ())
+        return Deployment(
+            run=record.run,
+            min_sites=record.min_sites,
+            wait_s=FOR_EVER,
+            site_of=self._service.site_of,
+            without=without,
+            n_admitted=lambda: len(self._admitted() - without),
+        )
+
     def _run(self, name: str, record: RunRecord, watch: Watch, grid: FleetGrid) -> None:
-        folder = self._folder.runs / name
-        done = self._outcome(folder, record, watch, grid)
+        done = self._outcome(self._runs / name, record, watch, grid)
+        if self._cancelled == name and done.state != "finished":
+            done = replace(done, state="cancelled", problem="")
+        elif self._closing and done.state == "stopped":
+            done = replace(record, state="queued")
         grid.close()
         self._round.labels(name).set(watch.now.round)
-        again = "" if done.state == "finished" else f"; go on with: pneumofed server resume {name}"
-        level = logging.INFO if done.state == "finished" else logging.ERROR
-        log.log(level, "run %s %s %s%s", name, done.state, done.problem, again)
+        level, more = _END.get(done.state, (logging.ERROR, f"; go on with: pneumofed server resume {name}"))
+        log.log(level, "run %s %s%s%s", name, done.state, done.problem and f": {done.problem}", more)
         self._note(name, done)
+        self._keep(name, done)
+        with self._lock:
+            self._watch, self._grid = None, None
+            self.go_on()
+
+    def _keep(self, name: str, done: RunRecord) -> None:
         try:
-            write_record(folder, done)
+            if done.state == "queued":
+                self._runs.queue(name, done, ahead=True)
+            else:
+                self._runs.write(name, done)
         except OSError as e:  # then it stands as interrupted, and can be resumed all the same
             log.error("run %s: its state could not be written: %s", name, e.strerror)
-        self._watch, self._grid = None, None
 
     def _note(self, name: str, done: RunRecord) -> None:
         """In the audit log: how a run ended, with the hash of what came of it."""
@@ -225,7 +283,7 @@ class Runner:
     def _outcome(self, folder: Path, record: RunRecord, watch: Watch, grid: FleetGrid) -> RunRecord:
         """Run to the end, whatever it is."""
         try:
-            self._federate(folder, record, watch, grid)
+            federate(folder, self._folder, grid, self._deployment(record), watch)
             return replace(record, state="finished")
         except PneumofedError as e:
             return replace(record, state="stopped" if grid.stopped else "failed", problem=str(e))
@@ -235,56 +293,6 @@ class Runner:
             log.exception("run %s failed", folder.name)
             problem = f"{type(e).__name__}; the server's log has the place"
             return replace(record, state="failed", problem=problem)
-
-    def _federate(self, folder: Path, record: RunRecord, watch: Watch, grid: FleetGrid) -> None:
-        deployment = Deployment(record.run, record.min_sites, FOR_EVER, self._service.site_of)
-        self._require_first(folder)
-        config = {"plan": str(folder / "plan.yaml"), "out": str(folder), "first": str(folder / FIRST)}
-        context = Context(grid.run.run_id, SUPERLINK_NODE_ID, {}, RecordDict(), config)  # type: ignore[arg-type]
-        with self._recorded(watch, folder) as observer:
-            build_app(observer, deployment)(grid, context)
-        self._hand_over(folder, grid, deployment, watch)
-
-    @contextmanager
-    def _recorded(self, watch: Watch, folder: Path) -> Iterator[Recorded]:
-        """Its rounds stand in the run's folder while it goes on, and on the boards that server.yaml names."""
-        plan, kinds = load_yaml(folder / "plan.yaml", Plan), self._folder.settings().curves
-        done = load_checkpoint(folder, plan.sha256)
-        history = done.history if done else ()
-        facts = {"name": plan.name, "plan_sha256": plan.sha256}
-        with open_boards(kinds, self._folder.curves, folder.name, facts, len(history)) as boards:
-            yield Recorded(Live(watch, boards), folder, "federated", {}, history)
-
-    def _require_first(self, folder: Path) -> None:
-        """A run of an older version has no such file."""
-        if not (folder / FIRST).is_file():
-            given = folder / PRETRAINED
-            plan = load_yaml(folder / "plan.yaml", Plan)
-            write_atomically(folder / FIRST, made_apart(plan, given if given.is_file() else None))
-
-    def _hand_over(self, folder: Path, grid: FleetGrid, deployment: Deployment, watch: Watch) -> None:
-        """The final weights as a file of their own, the history as JSON, and what the sites say of the last
-        model."""
-        plan = load_yaml(folder / "plan.yaml", Plan)
-        checkpoint = load_checkpoint(folder, plan.sha256)
-        if plan.rounds == 0:
-            checkpoint = Checkpoint(0, read_first(folder / FIRST))
-        if checkpoint is None:
-            raise RunError(f"{folder}: the run ended without a checkpoint")
-        chosen = checkpoint.chosen(plan)
-        metadata = {"plan_sha256": plan.sha256, "rounds": str(chosen.round)}
-        write_atomically(folder / MODEL, save(wire.model_part(chosen.weights), metadata=metadata))
-        write_history(folder, checkpoint.history)
-        (folder / FIRST).unlink()
-        if not plan.evaluation.final:
-            return
-        roster = Roster(deployment)
-        final = ask_finally(grid, plan, chosen, roster, watch.gathering)
-        survey = Survey.of(roster.declared, plan.findings)
-        write_survey(folder, survey)
-        write_final(folder, final)
-        if final.sites:
-            write_result(folder, outcome(plan, final, checkpoint, survey))
 
 
 def _now() -> str:

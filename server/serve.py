@@ -50,6 +50,7 @@ def serve(folder: ServerFolder) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ended.set())
         monitoring.set_serving(True)
+        runner.go_on()
         log.info("serving sites on %s:%d, pneumofed %s", settings.listen, settings.port, program())
         herald = Herald("pneumofed server", lambda: folder.settings().notices)
         lookout = Lookout(herald)

@@ -20,6 +20,9 @@ class ArmProgress:
         self._progress.reset(self._task, completed=done, total=rounds)
         self._note(f"{len(sites)} site{'s' * (len(sites) != 1)}")
 
+    def asked(self, sites: list[str], what: str) -> None:
+        return
+
     def replied(self, site: str, what: str) -> None:
         self._note(f"{site} {'trained' if what == 'train' else 'validated'}")
 

@@ -104,9 +104,8 @@ def test_from_nothing_to_a_model(empty, tmp_path):
     assert d.ask("sites").count(" connected ") == 2
     # A run is proposed, looked at, approved, and trained.
     run = d.run()
-    assert "is going on" in refused(
-        d, "server", "run", str(d.path / "plan.yaml"), "--dir", str(d.server.path)
-    )
+    assert "Run small-2 is queued, number 1: it begins by itself" in d.ask("run", str(d.path / "plan.yaml"))
+    assert "small-2 is cancelled" in d.ask("cancel", "small-2")
     sha = PLAN.sha256
     wait_for("the proposal", lambda: sha in d.at("hospital-a", "pending"))
     shown = d.at("hospital-a", "pending")
@@ -155,7 +154,7 @@ def test_from_nothing_to_a_model(empty, tmp_path):
     assert f"pneumofed server: run {run} finished|" in told
     entries = [json.loads(line) for line in d.ask("audit", "--format", "json", "--last", "0").splitlines()]
     done = [entry["event"] for entry in entries]
-    assert done[:4] == ["made", "admitted", "admitted", "runs"]
+    assert done[:6] == ["made", "admitted", "admitted", "runs", "runs", "cancels"]
     ended = [entry for entry in entries if entry["event"] == "finished"]
     assert [(entry["run"], entry["by"]) for entry in ended] == [(run, "server"), (second, "server")]
     assert all(len(entry["model"]) == 64 for entry in ended)

@@ -178,9 +178,9 @@ class Deployment:
         path.write_text(dump_yaml(plan or self.plan))
         return path
 
-    def run(self, *, sites: int | None = None) -> str:
+    def run(self, *more: str, sites: int | None = None) -> str:
         """`server run`; returns the run's name."""
-        more = ["--sites", str(sites)] if sites is not None else []
+        more = [*more, *(["--sites", str(sites)] if sites is not None else [])]
         return self.ask("run", str(self.write_plan()), *more).split()[1]
 
     def status(self) -> dict:
@@ -195,7 +195,7 @@ class Deployment:
     def wait_finished(self, name: str, timeout: float = 120.0) -> dict:
         about = wait_for(
             f"the run {name} to end",
-            lambda: (a := self.status()["runs"].get(name)) and a["state"] != "running" and a,
+            lambda: (a := self.status()["runs"].get(name)) and a["state"] not in ("running", "queued") and a,
             timeout,
         )
         assert about["state"] == "finished", f"{about}\n{self.log('server')}"

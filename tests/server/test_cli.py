@@ -1,13 +1,9 @@
 """The coordinator's commands: bad input is one line, and what was done is said."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
-from common.results.rounds import Evaluation, RoundReport
-from common.results.status import Progress, Status
-from server.cli import _lines
 from tests.helpers.command import refused
 from tests.helpers.local_sites import make_site
 
@@ -30,6 +26,8 @@ def test_bad_input_is_one_line(here, coordinator, site, tmp_path):
         ("run", "rubbish", "--dir", server): "expected `key: value` lines",
         ("status", "--dir", server): "no server is running",
         ("stop", "--dir", server): "no server is running",
+        ("cancel", "x", "--dir", server): "no server is running",
+        ("runs", "--dir", str(tmp_path)): "not a server's folder",
         ("resume", "x", "--dir", server): "no server is running",
         ("export", "x", "--dir", server): "x",
     }
@@ -54,30 +52,3 @@ def test_a_new_server_says_what_to_give_hospitals(here, tmp_path):
     assert "PRIVATE" not in said
     assert len(fingerprint.strip()) == 32 * 3 - 1
     assert "No site is admitted yet" in here("server", "sites", "--dir", "s").stdout
-
-
-def test_a_run_that_goes_on_is_told_with_its_scores_and_when_it_may_end():
-    evaluation = Evaluation(
-        loss=0.41, auroc=0.912, brier=0.1, temperature=1.0, auroc_se=0.02, sites={}, failed={}
-    )
-    last = RoundReport(
-        round=4,
-        bytes_down=0,
-        bytes_up=0,
-        sites={},
-        failed={"south": "too late"},
-        evaluation=evaluation,
-        seconds=30.0,
-    )
-    now = Progress(
-        name="trial", rounds=10, needed=3, round=4, doing="training", here=["north", "south"],
-        refused={"west": "awaits approval"}, last=last,
-    )  # fmt: skip
-    lines = _lines(Status(running=now, runs={}, connected=["north", "south"]))
-    assert "trial: round 4 of 10 done, training (2 of 3 sites are in)" in lines
-    assert "  in: north, south" in lines
-    assert "  west: awaits approval" in lines
-    assert "  validation AUROC 0.912, loss 0.410; 6 rounds left, about 3.0 min" in lines
-    assert "  south failed in the last round: too late" in lines
-    done = replace(now, last=replace(last, round=10, evaluation=None))
-    assert "  the last round is done" in _lines(Status(running=done, runs={}, connected=[]))

@@ -8,6 +8,7 @@ from common.errors import RunError
 from common.results.status import RunState, Status
 from server.ask import ask, ask_status
 from server.control import ControlService
+from server.runner import Begun, Wish
 from server.settings import ServerFolder
 from tests.helpers.deployment import wait_for
 from tests.helpers.plans import small_plan
@@ -19,13 +20,17 @@ class PlayedRunner:
     def __init__(self):
         self.asked = []
 
-    def start(self, plan, sites, pretrained):
-        self.asked.append((plan, sites, pretrained))
-        return "small"
+    def start(self, plan, wish, pretrained):
+        self.asked.append((plan, wish, pretrained))
+        return Begun("small", 0)
 
-    def resume(self, run):
+    def resume(self, run, wish):
         if run != "small":
             raise RunError(f"{run}: no such run; runs are: small")
+        self.asked.append(wish)
+        return Begun(run, 1)
+
+    def cancel(self, run):
         self.asked.append(run)
 
     def stop(self):
@@ -60,10 +65,12 @@ def control(tmp_path):
 def test_what_is_asked_reaches_the_runner_and_comes_back(control):
     folder, runner = control
     plan = small_plan()
-    body = {"plan": plan.model_dump(mode="json"), "sites": 2}
-    assert ask(folder, "/run", body) == {"run": "small"}
-    assert runner.asked == [(plan, 2, None)]
-    assert ask(folder, "/resume", {"run": "small"}) == {"run": "small"}
+    body = {"plan": plan.model_dump(mode="json"), "wish": {"sites": 2, "without": ["north"]}}
+    assert ask(folder, "/run", body) == {"run": "small", "place": 0}
+    assert runner.asked == [(plan, Wish(2, ("north",)), None)]
+    assert ask(folder, "/resume", {"run": "small", "wish": {}}) == {"run": "small", "place": 1}
+    assert ask(folder, "/cancel", {"run": "small"}) == {"run": "small"}
+    assert runner.asked[1:] == [Wish(), "small"]
     assert ask_status(folder).connected == ["north"]
 
 
@@ -72,10 +79,10 @@ def test_a_problem_is_told_as_the_runner_said_it(control):
     with pytest.raises(RunError, match=r"^no run is going on$"):
         ask(folder, "/stop", {})
     with pytest.raises(RunError, match="nothing: no such run"):
-        ask(folder, "/resume", {"run": "nothing"})
+        ask(folder, "/resume", {"run": "nothing", "wish": {}})
     tree = {**small_plan().model_dump(mode="json"), "rounds": -1}
     with pytest.raises(RunError, match="rounds"):
-        ask(folder, "/run", {"plan": tree, "sites": None})
+        ask(folder, "/run", {"plan": tree, "wish": {"sites": None}})
     assert runner.asked == []
 
 

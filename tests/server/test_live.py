@@ -31,7 +31,7 @@ class Told(list):
     def started(self, *args):
         self.append(args)
 
-    gathering = replied = started
+    gathering = replied = asked = started
 
 
 def test_the_federation_and_each_site_are_there():
