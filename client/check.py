@@ -60,6 +60,9 @@ def _check_files(folder: SiteFolder) -> Iterator[Finding]:
     except PneumofedError as e:
         yield Finding("fails", "keys", str(e))
         return
+    if folder.next_key.exists():
+        advice = f"send {folder.request} to the coordinator, then: pneumofed client join FILE"
+        yield Finding("note", "keys", f"another key was made and is not admitted yet; {advice}")
     left = days_left(certificate)
     if left < 0:
         yield Finding(

@@ -1,5 +1,6 @@
 """The `pneumofed` command: every room's commands under one name, and one way to say what is wrong."""
 
+import errno
 import sys
 from typing import Annotated
 
@@ -48,8 +49,9 @@ def main() -> None:
     except OSError as e:
         # pydicom wraps a full disk into an OSError without a number: its first line says what it was.
         what = e.strerror or str(e).splitlines()[0]
-        advice = "free some space or choose another place; then add --resume"
-        problem = f"{e.filename or 'a file of the run'}: {what}; {advice}"
+        full = e.errno in (None, errno.ENOSPC, errno.EDQUOT)
+        advice = "; free some space or choose another place, then go on (--resume)" if full else ""
+        problem = f"{e.filename or 'the system'}: {what}{advice}"
     else:
         return
     sys.stderr.write(f"pneumofed: {problem}\n")

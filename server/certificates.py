@@ -75,6 +75,12 @@ class Authority:
         return builder.sign(self.key, hashes.SHA384())
 
 
+def is_for(certificate: x509.Certificate, host: str) -> bool:
+    """Whether a server's certificate is for `host`, a name or an address."""
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return _alternative_name(host) in list(names)
+
+
 def _subject(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
 

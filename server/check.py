@@ -2,8 +2,10 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from common.audit import read_entries, verify
 from common.checkup import Finding, Outcome, check_disk, check_mode
 from common.credentials import (
     EXPIRES_SOON_DAYS,
@@ -15,8 +17,11 @@ from common.credentials import (
     sha256_fingerprint,
 )
 from common.errors import PneumofedError
+from common.handover import MODEL
 from common.results.status import Status
+from common.text import printable
 from server.ask import ask_status
+from server.certificates import is_for
 from server.provision import came_back, read_sites
 from server.renewal import sites_behind
 from server.settings import ServerFolder, ServerSettings
@@ -39,8 +44,10 @@ def check_server(folder: ServerFolder) -> Iterator[Finding]:
     yield Finding("ok", "settings", f"{folder.settings_file} is in order")
     yield from check_mode(folder.path)
     yield from check_certificates(folder)
+    yield from _check_host(folder, settings)
     yield from _check_keys(folder)
     yield from _check_sites(folder)
+    yield from _check_journal(folder)
     yield check_disk(folder.path)
     yield from _check_running(folder, settings)
 
@@ -79,6 +86,13 @@ def _lasting(what: str, path: Path, command: str) -> Finding:
     outcome: Outcome = "note" if left < EXPIRES_SOON_DAYS else "ok"
     advice = f"; run: {command}" if outcome == "note" else ""
     return Finding(outcome, what, f"its certificate ends in {left:.0f} days{advice}")
+
+
+def _check_host(folder: ServerFolder, settings: ServerSettings) -> Iterator[Finding]:
+    with suppress(PneumofedError):  # said already
+        if not is_for(read_certificate(folder.certificate), settings.host):
+            advice = "server.yaml names it, the certificate does not; run: pneumofed server renew server"
+            yield Finding("fails", "host", f"{printable(settings.host, 80)}: {advice}")
 
 
 def _check_keys(folder: ServerFolder) -> Iterator[Finding]:
@@ -123,6 +137,30 @@ def _check_sites(folder: ServerFolder) -> Iterator[Finding]:
         yield Finding("note", "renewal", f"{', '.join(behind)} {advice}")
 
 
+def _check_journal(folder: ServerFolder) -> Iterator[Finding]:
+    """What the audit log knows and the folder has forgotten: an older copy was put back over it."""
+    try:
+        n, last = verify(folder.audit)
+        entries = list(read_entries(folder.audit))
+        admitted = {entry.name for entry in read_sites(folder.sites) if entry.revoked is None}
+    except PneumofedError as e:
+        yield Finding("fails", "audit", str(e))
+        return
+    yield Finding("ok", "audit", f"{n} entries, the chain is whole; its last hash is {last[:12]}")
+    older = "was an older copy of the folder put back?"
+    decided = {str(e.facts["site"]): e for e in entries if e.event in ("admitted", "revoked")}
+    for name, entry in decided.items():
+        if entry.event == "revoked" and name in admitted:
+            advice = f"run: pneumofed server revoke {name}"
+            yield Finding("fails", name, f"was revoked on {entry.time}, and is admitted; {older} {advice}")
+        elif entry.event == "admitted" and name not in admitted:
+            yield Finding("note", name, f"was admitted on {entry.time}, and is not; {older} Admit it again")
+    for entry in entries:
+        run = str(entry.facts.get("run", ""))
+        if entry.event == "finished" and not (folder.runs / run / MODEL).is_file():
+            yield Finding("note", "run", f"{run}: was finished on {entry.time}, its model is gone; {older}")
+
+
 def _check_running(folder: ServerFolder, settings: ServerSettings) -> Iterator[Finding]:
     try:
         status = ask_status(folder)
@@ -151,3 +189,6 @@ def _check_runs(status: Status) -> Iterator[Finding]:
     for name, run in status.runs.items():
         if run.state in ("failed", "unreadable"):
             yield Finding("note", "run", f"{name}: {run.state}: {run.problem}")
+        elif run.state in ("interrupted", "stopped"):
+            advice = f"pneumofed server resume {name}, or cancel {name}"
+            yield Finding("note", "run", f"{name}: {run.state}; {advice}")

@@ -155,15 +155,14 @@ class RoundLoop:
         while True:
             self.roster.greet(self.grid, self.plan)
             self._keep_survey()
-            needed = self.deployment.at_most(needed)
-            self.members = self.roster.present(self.grid)
+            self.members, able = self.roster.present(self.grid), self.deployment.at_most(needed)
             here = [self.roster.names[node] for node in self.members]
             waited = time.monotonic() - started
-            if len(here) >= needed and (self._lost <= set(here) or waited >= min(wait_s, GRACE_S)):
+            if len(here) >= able and (self._lost <= set(here) or waited >= min(wait_s, GRACE_S)):
                 return
-            if len(here) < needed and waited >= wait_s:
-                raise self.roster.shortage(len(here), needed)
-            self.observer.gathering(here, needed, dict(self.roster.refused))
+            if len(here) < able and waited >= wait_s:
+                raise self.roster.shortage(len(here), able)
+            self.observer.gathering(here, able, dict(self.roster.refused))
             time.sleep(POLL_S)
 
     def _keep_survey(self) -> None:
@@ -199,7 +198,8 @@ class RoundLoop:
         self._remind(requests, before.history)
         replies = self._replies(number, weights)
         sites: dict[str, wire.Numbers] = {}
-        n_asked, requests, failed = len(requests), replies.begin(requests), replies.failed
+        n_asked, admitted = len(requests), self._admitted(requests)
+        requests, failed = replies.begin(requests), replies.failed
         bytes_down, bytes_up = sum(map(wire.payload_bytes, requests)), 0
         asked = {m.metadata.dst_node_id for m in requests}
         self._tell_asked(asked, "train")
@@ -216,7 +216,7 @@ class RoundLoop:
                 self.broadcast.took(site)
             self.observer.replied(site, "train")
         failed |= {self.roster.name(node): "no answer before the deadline" for node in asked}
-        self._require_quorum(number, len(sites), n_asked, failed)
+        self._require_quorum(number, len(sites), n_asked - len(admitted - self._admitted(requests)), failed)
         replies.finish()
         norms = {s: n[UPDATE_NORM] for s, n in sites.items() if not math.isnan(n[UPDATE_NORM])}
         report = RoundReport(
@@ -268,6 +268,11 @@ class RoundLoop:
 
     def _members(self) -> Grid:
         return cast(Grid, Members(self.members))  # a strategy asks a grid for its nodes, nothing else
+
+    def _admitted(self, requests: Iterable[Message]) -> set[int]:
+        """Of the nodes that are asked, those that the server admits now; none in a simulation."""
+        nodes = {message.metadata.dst_node_id for message in requests}
+        return {node for node in nodes if self.deployment.site_of(node) is not None}
 
     def _require_quorum(self, number: int, answered: int, asked: int, failed: dict[str, str]) -> None:
         needed = max(1, math.ceil(self.plan.federation.quorum * asked))

@@ -9,7 +9,25 @@ import pytest
 
 from common.plan import Plan
 from tests.helpers.deployment import Deployment
+from tests.helpers.federation import Federation
 from tests.helpers.plans import deployed_plan
+
+
+@pytest.fixture
+def machines():
+    """(plan, names) -> a Federation of machines with a site of each name, admitted, with a cohort and an approval."""
+    made: list[Federation] = []
+    path = Path("/tmp") / f"pm-{os.getpid()}-{time.monotonic_ns() % 10**9}"  # a socket's path is short
+
+    def make(plan: Plan, *names: str, env: dict[str, str] | None = None) -> Federation:
+        path.mkdir(mode=0o700)
+        made.append(Federation(path, plan, *names, env=env))
+        return made[0]
+
+    yield make
+    for federation in made:
+        federation.end()
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from common.config import validate
 from common.errors import ConfigError, RunError
 from common.plan import Federation, Plan, Strategy
 from server.checkpoint import load_checkpoint
+from server.roster import Deployment
 from server.rounds import RoundLoop, Silent, pool_numbers
 from server.strategies import to_flower
 from tests.helpers.grids import SCHEMA, START, ScriptedGrid, reply, update
@@ -128,6 +129,31 @@ def test_a_bad_reply_is_refused_by_name_and_leaves_no_trace(tmp_path, spoil, sai
 
     clean = run(plan, tmp_path / "b", without)
     assert all(np.array_equal(clean.weights[k], state.weights[k]) for k in state.weights)
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_site_whose_admission_is_taken_back_is_missed_by_no_quorum(tmp_path, when):
+    """Five sites and a quorum of all: of the fifth nothing comes, in the first round or from the second on."""
+    admitted = {node: f"site-{node}" for node in range(1, 6)}
+
+    def script(node, message):
+        if when == "meanwhile" and wire.get_round(message.content) == 2:
+            admitted.pop(5, None)
+        if node == 5 and 5 not in admitted:
+            return Message(Error(0, "the site went away"), reply_to=message)
+        return honest(node, message)
+
+    class Fleet(ScriptedGrid):
+        def get_node_ids(self):
+            return [node for node in super().get_node_ids() if node in admitted]
+
+    if when == "before":
+        del admitted[5]
+    deployment = Deployment("r", 5, 0.0, admitted.get, frozenset(), lambda: len(admitted))
+    plan = small_plan(rounds=3, federation=Federation(quorum=1.0), evaluation={"every": 0})
+    loop = RoundLoop(Fleet(script), plan, SCHEMA, tmp_path, Silent(), deployment)
+    counted = [len(report.sites) for report in loop.run(START).history]
+    assert counted == ([4, 4, 4] if when == "before" else [5, 4, 4])
 
 
 def test_a_missed_quorum_stops_the_run_with_the_reasons_and_keeps_the_checkpoint(tmp_path):
