@@ -74,7 +74,7 @@ def test_every_file_option_and_key_that_it_names_exists(document):
     wrong = []
     for line in code_of(document):
         for name in re.findall(
-            r"\b(?:benchmarks|configs|tests|simulation|common|client|server|deploy)/[\w./-]*\.\w+", line
+            r"(?<!/)\b(?:benchmarks|configs|tests|simulation|common|client|server|deploy)/[\w./-]*\.\w+", line
         ):
             if "NAME" not in name and not (ROOT / name).exists():
                 wrong.append(f"no file {name}")
