@@ -30,6 +30,18 @@ esac
 """
 
 
+def commands(document: Path) -> list[str]:
+    """Every command of ours that a document tells people to type, as it stands there: lines of its fences, and what
+    stands in a sentence with something to type after the name. Placeholders (…, [ ], |) make a synopsis, not a command."""
+    text = document.read_text(encoding="utf-8")
+    fences = re.findall(r"^```(?:sh)?\n((?:.*\n)*?)```$", text, re.MULTILINE)
+    lines = [line for fence in fences for line in fence.replace("\\\n", " ").splitlines()]
+    lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```[a-z]*\n(?:.*\n)*?```$", "", text, flags=re.MULTILINE))
+    typed = [re.sub(r"\s+# .*$|\s{4,}#.*$", "", line).strip() for line in lines]
+    ours = [line for line in typed if re.match(r"(uv run )?pneumofed \S", line)]
+    return list(dict.fromkeys(line for line in ours if not re.search(r"[…\[\]]|\w\|\w", line)))
+
+
 def sections(document: Path) -> dict[str, list[tuple[str, str]]]:
     """Title -> its blocks, as (place, script)."""
     found: dict[str, list[tuple[str, str]]] = {}
