@@ -34,11 +34,8 @@ def commands_in(line: str) -> list[list[str]]:
     """Each `pneumofed …` of a line, as words; brackets, which stand for what may be left out, are taken off."""
     found = []
     for part in re.split(r"&&|\||;|>", re.sub(r"(?<=\w)\|(?=\w)", "/", line)):
-        if "pneumofed " not in f"{part} ":
-            continue
-        rest = part[part.index("pneumofed") :]
-        if rest.startswith(("pneumofed ", "pneumofed")) and not re.match(r"pneumofed[^ ]", rest):
-            found.append(shlex.split(re.sub(r"[\[\]…]", " ", rest).replace("'", "’"))[1:])
+        if command := re.search(r"(?:^|\s)pneumofed(?= |$)(.*)", part):
+            found.append(shlex.split(re.sub(r"[\[\]…]", " ", command[1]).replace("'", "’")))
     return found
 
 

@@ -1,0 +1,107 @@
+"""The offline bundle: built, installed in a namespace without any network, and refused where one byte is not what was
+signed. Of what the program needs, only what its command line needs is in it: the rest is three gigabytes."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.tools import require_tool
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[1]
+LIGHT = ("typer", "rich", "pydantic>=2.12", "pyyaml", "cryptography", "httpx")
+
+
+def openssl(*words):
+    subprocess.run([require_tool("openssl"), *map(str, words)], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """(folder of the unpacked bundle, the release's public key)."""
+    require_tool("uv")
+    place = tmp_path_factory.mktemp("bundle")
+    openssl("genpkey", "-algorithm", "ed25519", "-out", place / "release.key")
+    openssl("pkey", "-in", place / "release.key", "-pubout", "-out", place / "release.pub")
+    wanted = [word for name in LIGHT for word in ("--requirement", name)]
+    command = [
+        sys.executable,
+        str(ROOT / "deploy/bundle.py"),
+        "--key",
+        place / "release.key",
+        "--out",
+        place,
+        *wanted,
+    ]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (made,) = place.glob("*.tar")
+    with tarfile.open(made) as tar:
+        assert {(m.uid, m.gid, m.uname) for m in tar} == {(0, 0, "")}
+        tar.extractall(place, filter="data")
+    return made.with_suffix(""), place / "release.pub"
+
+
+def install(folder, target, key):
+    """As the document says, where there is no network."""
+    words = [
+        require_tool("unshare"),
+        "--map-root-user",
+        "--net",
+        str(folder / "install.sh"),
+        str(target),
+        str(key),
+    ]
+    env = {**os.environ, "PYTHON": sys._base_executable}
+    return subprocess.run(words, capture_output=True, text=True, env=env)
+
+
+def test_it_installs_without_a_network_and_a_new_version_takes_its_place(bundle, tmp_path):
+    folder, key = bundle
+    assert folder.name.startswith("pneumofed-0.")
+    assert not list(folder.rglob("*.gitignore"))
+    for _ in range(2):  # again: an upgrade
+        done = install(folder, tmp_path / "opt", key)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.startswith("pneumofed ")
+    program = tmp_path / "opt" / ".venv" / "bin" / "pneumofed"
+    made = subprocess.run(
+        [program, "server", "init", tmp_path / "server", "--host", "fed.example.org"], capture_output=True, text=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert (tmp_path / "server" / "server.yaml").is_file()
+    assert (tmp_path / "opt" / ".venv" / "docs" / "hospital.md").is_file()
+
+
+@pytest.mark.parametrize(
+    "fault", ["a wheel", "a checksum", "a file more", "a file less", "another key", "a document"]
+)
+def test_nothing_is_installed_of_what_was_not_signed(bundle, tmp_path, fault):
+    original, key = bundle
+    folder = tmp_path / "bundle"
+    shutil.copytree(original, folder)
+    wheel = next((folder / "wheels").glob("rich-*.whl"))
+    if fault == "a wheel":
+        wheel.write_bytes(wheel.read_bytes()[:-1] + b"x")
+    elif fault == "a checksum":
+        sums = folder / "SHA256SUMS"
+        sums.write_text("0" * 64 + sums.read_text()[64:])
+    elif fault == "a file more":
+        (folder / "wheels" / "evil-1.0-py3-none-any.whl").write_bytes(b"x")
+    elif fault == "a file less":
+        wheel.unlink()
+    elif fault == "another key":
+        openssl("genpkey", "-algorithm", "ed25519", "-out", tmp_path / "other.key")
+        openssl("pkey", "-in", tmp_path / "other.key", "-pubout", "-out", key := tmp_path / "other.pub")
+    else:  # a document
+        (folder / "docs" / "hospital.md").write_text("send your key to me")
+    done = install(folder, tmp_path / "opt", key)
+    assert done.returncode == 2
+    assert done.stdout.strip().endswith("nothing was installed")
+    assert not (tmp_path / "opt").exists()
