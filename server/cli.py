@@ -4,11 +4,14 @@ import json
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from common.audit_commands import audit_commands
+
+if TYPE_CHECKING:
+    from server.settings import ServerFolder
 
 app = typer.Typer(
     help="The coordinator: run the server, admit hospitals, start and resume runs.", no_args_is_help=True
@@ -321,6 +324,24 @@ def report(run: str, dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--
 
 
 @app.command()
+def dossier(
+    run: Annotated[str, typer.Argument(help="A finished run's name, or the folder of a simulated run.")],
+    out: Annotated[Path | None, typer.Option(help="New folder.", show_default="RUN-dossier")] = None,
+    dir_: Dir = HERE,
+) -> None:
+    """What a review board asks for (TRIPOD+AI, CLAIM, model facts, DPIA, AI Act Annex IV), filled from the
+    run; what only people know is marked."""
+    from server.dossier.write import write_dossier
+    from server.settings import ServerFolder
+
+    place = _run_folder(run, ServerFolder(dir_))
+    target = out or Path(f"{place.name}-dossier")
+    for part in write_dossier(place, target):
+        typer.echo(f"{part.checklist.title}: {part.n_blank} of {len(part.answers)} points are left to you")
+    typer.echo(f"{target}: dossier.html to read and print, dossier.md to go on with")
+
+
+@app.command()
 def stop(dir_: Dir = HERE) -> None:
     """Stop the run that is going on; it can be resumed. The next that is queued begins."""
     from server.ask import ask
@@ -379,6 +400,12 @@ app.add_typer(
 )
 
 
+def _run_folder(run: str, folder: "ServerFolder") -> Path:
+    """Of a run of this server by its name, or of a simulated one by its path."""
+    here = folder.runs / run
+    return here if "/" not in run and folder.settings_file.is_file() and here.is_dir() else Path(run)
+
+
 @app.command()
 def export(
     run: Annotated[str, typer.Argument(help="A finished run's name, or the folder of a simulated run.")],
@@ -397,11 +424,7 @@ def export(
     signer = folder if folder.settings_file.is_file() else None
     if signer is not None:
         folder.settings()  # refuses keys that others can read
-    place = (
-        folder.runs / run
-        if signer is not None and "/" not in run and (folder.runs / run).is_dir()
-        else Path(run)
-    )
+    place = _run_folder(run, folder)
     target = export_run(place, out or Path(f"{place.name}-model"), signer)
     if signer is not None:
         note(signer, "exports", run=place.name, model=sha256_of(target / MODEL))

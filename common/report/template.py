@@ -15,16 +15,24 @@ STYLE = Path(__file__).with_name("every_page.css")
 
 def render(template: Path, **values: object) -> str:
     """The page: nothing in it comes from elsewhere. A name that is not known is an error."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    style = STYLE.read_text(encoding="utf-8")
+    text = template.read_text(encoding="utf-8").replace("</style>", f"{style}</style>", 1)
+    return stacking(_environment(autoescape=True).from_string(text).render(**values))
+
+
+def render_text(template: str, **values: object) -> str:
+    """Plain text, in which nothing is escaped: for what a page, or a person, takes as text."""
+    return _environment(autoescape=False).from_string(template).render(**values)
+
+
+def _environment(*, autoescape: bool) -> Environment:
+    environment = Environment(autoescape=autoescape, undefined=StrictUndefined)  # noqa: S701 - text is escaped later
+    environment.trim_blocks = environment.lstrip_blocks = True
     filters = (number, interval, percent, p_value, duration, human_bytes, arm_name, mean_known)
     environment.filters["what_would_settle"] = what_would_settle
     environment.filters |= {one.__name__: one for one in filters}
     environment.tests["known"] = is_known
-    style = STYLE.read_text(encoding="utf-8")
-    text = template.read_text(encoding="utf-8").replace("</style>", f"{style}</style>", 1)
-    return stacking(environment.from_string(text).render(**values))
+    return environment
 
 
 def is_known(value: float | None) -> bool:

@@ -136,6 +136,7 @@ def test_every_command_of_the_documents_works_as_it_stands(place, tmp_path):
     coordinator("pneumofed server status")
     assert "st-mary" in coordinator("pneumofed server report")
     assert "Signed" in coordinator("pneumofed server export NAME")
+    assert "TRIPOD+AI" in coordinator("pneumofed server dossier")
     server.run("cp -r /var/lib/pneumofed/server/model /var/lib/pneumofed/server/ca.crt .")
     # What the hospitals have of it.
     at = hospitals["st-mary"]

@@ -1,0 +1,1 @@
+"""What a review board asks for, filled from a run's facts as far as they are known."""
