@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -22,6 +23,10 @@ from common.credentials import (
     sha256_fingerprint,
 )
 from common.errors import PneumofedError
+from common.plan import Plan
+
+if TYPE_CHECKING:
+    from client.imaging.cohort import Cohort
 
 
 def check_site(folder: SiteFolder) -> Iterator[Finding]:
@@ -228,8 +233,21 @@ def _check_plan(
         )
         left_out = f", {opened.tally.skipped_files} files left out" if opened.tally.skipped_files else ""
         yield Finding("ok", "cohort", f"{name}: {len(opened)} sequences{left_out}; look at {cohort}.html")
+        if plan.evaluation.final and settings.policy.final:
+            yield from _check_final(opened, plan, name, settings.policy.min_patients)
     except PneumofedError as e:
         yield Finding("fails", "cohort", f"{name}: {e}")
+
+
+def _check_final(cohort: "Cohort", plan: Plan, name: str, least: int) -> Iterator[Finding]:
+    """Whether the run's last model can be judged here: what is known before anything is trained."""
+    test = cohort.split(plan.split)["test"]
+    for k, finding in enumerate(plan.findings):
+        for value, which in ((1.0, "with"), (0.0, "without")):
+            n = cohort.count_patients(test[cohort.labels[test, k] == value])
+            if n < least:
+                few = f"{n} test patients are {which} {finding}, {least} are the least (policy.min_patients)"
+                yield Finding("note", "final", f"{name}: no final scores will be told: {few}")
 
 
 def _check_audit(folder: SiteFolder) -> Finding:

@@ -18,7 +18,7 @@ SHOWN = {MessageType.TRAIN: "train", MessageType.EVALUATE: "validation"}
 
 
 class OwnCurves:
-    """The boards of the run that a site works on. A board that cannot be written costs no round: it is said
+    """The boards of the run that a site works on. Boards that cannot be opened cost no round: it is said
     once, and none is shown any more until the agent starts again."""
 
     def __init__(self, folder: Path) -> None:
@@ -34,19 +34,19 @@ class OwnCurves:
         try:
             number = wire.get_round(request.content)
             self._follow(kinds, wire.get_text(request.content, wire.RUN), number)
-            told = reply.content.metric_records[wire.METRICS]
-            numbers = {f"{kind}/{name}": float(v) for name, v in told.items() if isinstance(v, (int, float))}
-            for board in self._boards:
-                board.put(numbers, number)
         except Exception as e:  # an extra that is missing, a full disk, a library's own troubles
             self._broken = True
             why = e if isinstance(e, PneumofedError) else type(e).__name__
-            log.error("curves are not written any more: %s", why)
+            log.error("curves are not written: %s", why)
+            return
+        told = reply.content.metric_records[wire.METRICS]
+        numbers = {f"{kind}/{name}": float(v) for name, v in told.items() if isinstance(v, (int, float))}
+        for board in self._boards:
+            board.put(numbers, number)
 
     def close(self) -> None:
-        """Raises nothing that `put` would not have."""
-        with contextlib.suppress(Exception):
-            self._open.close()
+        """End the boards that are open."""
+        self._open.close()
 
     def _follow(self, kinds: Sequence[Kind], run: str, number: int) -> None:
         if run != self._of:

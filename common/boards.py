@@ -4,14 +4,17 @@ Both are extras, and off by default. Nothing is sent anywhere: TensorBoard's eve
 MLflow's runs in one SQLite file.
 """
 
+import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 
 from common.errors import ConfigError
+
+log = logging.getLogger("pneumofed.curves")
 
 Kind = Literal["tensorboard", "mlflow"]
 FILE = "mlflow.db"
@@ -30,13 +33,14 @@ def open_boards(
     kinds: Iterable[Kind], folder: Path, run: str, facts: Mapping[str, str], done: int = 0
 ) -> Iterator[list[Board]]:
     """Boards below `folder` for one run, whose first `done` rounds are there already; `facts` stand beside
-    its curves.
+    its curves. One that cannot be written any more is said once in the log, and costs nothing else.
 
     Raises:
         ConfigError: an extra is not installed.
     """
     with ExitStack() as stack:
-        yield [stack.enter_context(closing(_open(kind, folder, run, facts, done))) for kind in kinds]
+        boards = [_Lasting(_open(kind, folder, run, facts, done), kind) for kind in kinds]
+        yield [stack.enter_context(closing(board)) for board in boards]
 
 
 def _open(kind: Kind, folder: Path, run: str, facts: Mapping[str, str], done: int) -> Board:
@@ -46,6 +50,27 @@ def _open(kind: Kind, folder: Path, run: str, facts: Mapping[str, str], done: in
         raise ConfigError(
             f"curves: {kind}: {e.name} is not installed; install the extra: uv sync --extra {kind}"
         ) from None
+
+
+class _Lasting:
+    """A board whose troubles (a full disk, a library's own) end its curves, and nothing that is trained."""
+
+    def __init__(self, board: Board, kind: Kind) -> None:
+        self._board, self._kind, self._broken = board, kind, False
+
+    def put(self, numbers: Mapping[str, float], step: int) -> None:
+        if not self._broken:
+            self._try(lambda: self._board.put(numbers, step))
+
+    def close(self) -> None:
+        self._try(self._board.close)
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as e:
+            self._broken = True
+            log.error("curves for %s are not written any more: %s", self._kind, type(e).__name__)
 
 
 class _TensorBoard:

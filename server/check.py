@@ -1,6 +1,7 @@
 """The self-test of a server: in plain words what works, what does not, and what to do."""
 
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from common.checkup import Finding, Outcome, check_disk, check_mode
 from common.credentials import (
     EXPIRES_SOON_DAYS,
     days_left,
+    parse_certificates,
     public_pem,
     read_certificate,
     read_certificates,
@@ -168,7 +170,22 @@ def _check_running(folder: ServerFolder, settings: ServerSettings) -> Iterator[F
         yield from _check_port(settings)
         return
     yield Finding("ok", "server", "runs and answers")
+    yield from _check_served(folder, settings)
     yield from _check_runs(status)
+
+
+def _check_served(folder: ServerFolder, settings: ServerSettings) -> Iterator[Finding]:
+    """Whether hospitals are shown the certificate that lies in the folder."""
+    here = "127.0.0.1" if settings.listen == "0.0.0.0" else settings.listen  # noqa: S104
+    try:
+        shown = parse_certificates(ssl.get_server_certificate((here, settings.port), timeout=5))[0]
+        newest = read_certificate(folder.certificate)
+    except (OSError, PneumofedError) as e:
+        advice = "nobody shows a certificate there; was listen or port changed? Then restart the server"
+        yield Finding("fails", "port", f"{here}:{settings.port}: {type(e).__name__}: {advice}")
+        return
+    if sha256_fingerprint(shown) != sha256_fingerprint(newest):
+        yield Finding("note", "server", "shows the certificate of before; it takes up the new one in seconds")
 
 
 def _check_port(settings: ServerSettings) -> Iterator[Finding]:

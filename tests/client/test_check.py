@@ -1,9 +1,11 @@
 import socket
 
 import pytest
+import yaml
 
 from client.check import check_site
 from client.governance.approval import Approvals
+from client.provision import new_key
 from client.settings import SiteFolder
 from server.provision import revoke
 from tests.helpers.cohorts import make_cohort
@@ -87,6 +89,29 @@ def test_each_problem_is_named_with_its_cure(site, server, monkeypatch):
     monkeypatch.undo()
     site.key.chmod(0o644)
     fails("keys", "chmod 600")
+
+
+@pytest.mark.parametrize(("patients", "told"), [(40, False), (400, True)])
+def test_too_few_test_patients_for_final_scores_are_said_before_anything_is_trained(site, patients, told):
+    plan = small_plan(evaluation={"final": True})
+    approvals = Approvals(site.plans)
+    approvals.propose(plan.model_dump(mode="json"), plan.sha256)
+    approvals.approve(plan.sha256)
+    make_cohort(site.cohort(plan), patients, 0, plan)
+    assert "final" not in findings(site)  # the policy tells none
+    settings = yaml.safe_load(site.settings_file.read_text())
+    settings["policy"]["final"] = True
+    site.settings_file.write_text(yaml.safe_dump(settings))
+    assert ("final" not in findings(site)) == told
+    if not told:
+        assert "test patients are without pneumonia, 10 are the least" in findings(site)["final"].text
+
+
+def test_a_new_key_that_is_not_admitted_yet_is_said(site):
+    new_key(site)
+    found = [f for f in check_site(site) if f.what == "keys"]
+    assert [f.outcome for f in found] == ["note", "ok"]
+    assert "another key was made and is not admitted yet" in found[0].text
 
 
 def test_a_folder_that_is_no_site_says_how_to_make_one(tmp_path):

@@ -70,7 +70,7 @@ def test_without_a_kind_nothing_is_opened(tmp_path, opened):
     assert opened == {}
 
 
-def test_a_board_that_breaks_is_said_once_and_costs_nothing(tmp_path, monkeypatch, caplog):
+def test_boards_that_cannot_be_opened_are_said_once_and_cost_nothing(tmp_path, monkeypatch, caplog):
     def breaks(*_, **__):
         raise OSError(28, "No space left on device, Jane Doe")
 
@@ -79,4 +79,4 @@ def test_a_board_that_breaks_is_said_once_and_costs_nothing(tmp_path, monkeypatc
     for number in (1, 2, 3):
         own.put(["mlflow"], *pair("train", number, loss=0.5))
     own.close()
-    assert [record.getMessage() for record in caplog.records] == ["curves are not written any more: OSError"]
+    assert [record.getMessage() for record in caplog.records] == ["curves are not written: OSError"]

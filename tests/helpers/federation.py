@@ -112,6 +112,11 @@ class Federation:
 
     # What the coordinator sees, wherever the server is.
 
+    def shows_the_new_certificate(self) -> None:
+        """Wait for what `server check` says."""
+        server = self["the server"]
+        wait_for("it", lambda: "certificate of before" not in server.run("pneumofed server check"), 60)
+
     def write_plan(self, plan: Plan) -> Path:
         path = self.path / "plan.yaml"
         path.write_text(dump_yaml(plan))
@@ -143,6 +148,10 @@ class Federation:
         server = self["the server"]
         (server.desk / "plan.yaml").write_text(dump_yaml(plan or self.plan))
         return server.run(f"pneumofed server run plan.yaml {more}").split()[1]
+
+    def stop(self) -> None:
+        """As `server stop` does, without the second that a command takes to start: a round is as short."""
+        ask(self.server, "/stop", {})
 
     def round(self, number: int) -> None:
         wait_for(f"round {number}", lambda: (now := self.status()["running"]) and now["round"] >= number, 100)

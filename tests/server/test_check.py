@@ -7,7 +7,9 @@ import pytest
 from common.credentials import make_key, write_key
 from server import check
 from server.check import check_server
+from server.journal import SERVER, note
 from server.provision import admit, init_server, revoke
+from server.renewal import renew_server
 from server.settings import ServerFolder, ServerSettings
 from tests.helpers.deployment import free_port
 from tests.helpers.local_sites import make_site
@@ -53,6 +55,38 @@ def test_half_of_a_renewal_is_named(folder):
     ((outcome, text),) = said(folder, "server key")
     assert outcome == "fails"
     assert "renew it again" in text
+
+
+def test_a_name_that_the_certificate_lacks_is_named_until_it_is_renewed(folder):
+    text = folder.settings_file.read_text()
+    folder.settings_file.write_text(text.replace("host: 127.0.0.1", "host: fed.example.org"))
+    ((outcome, said_),) = said(folder, "host")
+    assert outcome == "fails"
+    assert said_.startswith("fed.example.org: ")
+    renew_server(folder, None)
+    assert said(folder, "host") == []
+
+
+def test_what_the_audit_log_knows_and_the_folder_has_forgotten_is_named(folder, tmp_path):
+    make_site(tmp_path, "north", folder)
+    note(folder, "admitted", site="north")
+    backup = folder.sites.read_text()
+    make_site(tmp_path, "south", folder)
+    note(folder, "admitted", site="south")
+    revoke(folder, "north")
+    note(folder, "revoked", site="north")
+    note(folder, "finished", by=SERVER, run="trial", problem="", model="")
+    assert not [f for f in check_server(folder) if "older copy" in f.text and f.what != "run"]
+    folder.sites.write_text(backup)
+    ((outcome, text),) = (s for s in said(folder, "north") if "older copy" in s[1])
+    assert outcome == "fails"
+    assert text.endswith("run: pneumofed server revoke north")
+    ((outcome, text),) = (s for s in said(folder, "south") if "older copy" in s[1])
+    assert (outcome, text.split()[-3:]) == ("note", ["Admit", "it", "again"])
+    assert "trial: was finished on" in said(folder, "run")[0][1]
+    lines = folder.audit.read_text().splitlines()
+    folder.audit.write_text("\n".join([*lines[:1], *lines[2:]]) + "\n")
+    assert said(folder, "audit")[0][0] == "fails"
 
 
 def test_an_offline_ca_key_is_in_order(folder):

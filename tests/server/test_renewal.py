@@ -17,6 +17,7 @@ from common.credentials import (
 from common.errors import ConfigError, LinkError
 from common.signature import Authority, sign_folder, verify_folder
 from server import renewal
+from server.check import _check_served
 from tests.helpers.local_sites import link_of, make_site
 
 
@@ -125,3 +126,16 @@ def test_who_is_behind_survives_a_note_that_is_not_readable(place):
     renewal.renew_ca(server, None)
     assert renewal.sites_behind(server) == ["north", "south"]
     assert json.loads(server.trust.read_text())["signature"]
+
+
+def test_the_check_says_when_a_renewed_certificate_is_shown(place):
+    server, service, _ = place
+    served = lambda: [f.text for f in _check_served(server, server.settings())]  # noqa: E731
+    assert served() == []
+    renewal.renew_server(server, None)
+    assert served() == ["shows the certificate of before; it takes up the new one in seconds"]
+    service.follow_certificates()
+    assert served() == []
+    service.stop()
+    (text,) = served()
+    assert "nobody shows a certificate there" in text
