@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from client.settings import Hospital
+from common import calibration, wire
 from pneumofed.cli import app
 from server.settings import ServerSettings
 from simulation.scenario import Scenario
@@ -93,6 +94,18 @@ def test_every_file_option_and_key_that_it_names_exists(document):
         if not (document.parent / target).exists():
             wrong.append(f"no such link {target}")
     assert not wrong
+
+
+def test_every_number_that_leaves_is_named_to_the_hospital():
+    text = " ".join((ROOT / "docs/hospital.md").read_text(encoding="utf-8").split())
+    names = {
+        wire.LOSS: "loss", wire.AUROC: "AUROC", wire.AUROC_SE: "the AUROC's error", wire.BRIER: "Brier score",
+        wire.STEPS: "steps", wire.SECONDS: "seconds", wire.N_EXAMPLES: "patients",
+    }  # fmt: skip
+    told = {*wire.TRAIN_NUMBERS, *wire.EVALUATE_NUMBERS, wire.N_EXAMPLES}
+    assert told - names.keys() == set(calibration.NUMBERS)
+    assert f"the loss at {len(calibration.NUMBERS)} temperatures" in text
+    assert all(name in text for name in names.values())
 
 
 def test_what_is_not_there_is_found():
