@@ -162,6 +162,9 @@ class Runner:
                 except PneumofedError as e:
                     log.error("run %s cannot begin: %s", name, e)
                     self._runs.write(name, replace(record, state="failed", problem=str(e)))
+                except OSError as e:  # a full disk: it stays in the queue
+                    log.error("run %s cannot begin: %s", name, e.strerror)
+                    return
 
     def stop(self) -> str:
         """Stop the run that is going on, after its last checkpoint; returns its name. What is queued goes on.
@@ -228,10 +231,10 @@ class Runner:
     def _launch(self, name: str, plan: Plan, record: RunRecord) -> None:
         self._runs.write(name, record)
         self._service.follow_admissions()
-        self._watch = watch_of(name, plan, record.min_sites, record.without or ())
-        self._grid = FleetGrid(self._service.state, self._service.parcels)
+        grid = FleetGrid(self._service.state, self._service.parcels)
+        self._watch, self._grid = watch_of(name, plan, record.min_sites, record.without or ()), grid
         self._thread = threading.Thread(
-            target=self._run, args=(name, record, self._watch, self._grid), name="run", daemon=True
+            target=self._run, args=(name, record, self._watch, grid), name="run", daemon=True
         )
         self._thread.start()
 
