@@ -19,6 +19,7 @@ from common.results.card import write_card
 from common.signature import sign_folder
 from server.card import describe
 from server.onnx_model import export_onnx
+from server.runs import require_finished
 from server.settings import ServerFolder
 
 
@@ -31,8 +32,7 @@ def export_run(run: Path, out: Path, signer: ServerFolder | None) -> Path:
     """
     if out.exists():
         raise RunError(f"{out}: exists already; choose another --out")
-    if not (run / MODEL).is_file() or not (run / PLAN).is_file():
-        raise RunError(f"{run}: holds no finished run; see: pneumofed server status")
+    require_finished(run)
     if signer is not None and not signer.signing_key.exists():
         raise RunError(
             f"{signer.path}: has no signing certificate yet; make one with: pneumofed server renew signing"

@@ -4,7 +4,7 @@ import datetime
 import logging
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -111,7 +111,7 @@ class Runner:
             record = self._runs.record(name)
             if record.state in ("finished", "cancelled"):
                 raise RunError(f"{name}: is {record.state}; start another with: pneumofed server run PLAN")
-            if self._watch is not None and self._watch.now.name == name:
+            if self._is_going_on(name):
                 raise RunError(f"{name}: is going on")
             plan = load_yaml(self._runs / name / "plan.yaml", Plan)
             without = self._known(wish.without) or tuple(record.without or ())
@@ -172,13 +172,26 @@ class Runner:
         Raises:
             RunError: there is none.
         """
-        grid, watch = self._grid, self._watch
-        if grid is None or watch is None:
+        with self._lock:
+            watch, end = self._watch, self._ending()
+        if watch is None:
             raise RunError("no run is going on")
-        grid.stop()
-        if self._thread is not None:
-            self._thread.join(timeout=10)
+        end()
         return watch.now.name
+
+    def _is_going_on(self, name: str) -> bool:
+        return self._watch is not None and self._watch.now.name == name
+
+    def _ending(self) -> Callable[[], None]:
+        """What ends the run that is going on now, and not one that begins after it."""
+        grid, thread = self._grid, self._thread
+
+        def end() -> None:
+            if grid is not None and thread is not None:
+                grid.stop()
+                thread.join(timeout=10)
+
+        return end
 
     def cancel(self, name: str) -> None:
         """A run that is queued, going on, or could be resumed never goes on. Its files stay.
@@ -190,21 +203,19 @@ class Runner:
             record = self._runs.record(name)
             if record.state in ("finished", "cancelled"):
                 raise RunError(f"{name}: is {record.state}")
-            going_on = self._watch is not None and self._watch.now.name == name
-            if going_on:
-                self._cancelled = name
-            else:
+            if not self._is_going_on(name):
                 self._runs.write(name, replace(record, state="cancelled", place=None))
-        if going_on:
-            self.stop()
+                return
+            self._cancelled, end = name, self._ending()
+        end()
+        if self._runs.record(name).state not in ("running", "cancelled"):  # it had just ended by itself
+            self.cancel(name)
 
     def shut_down(self) -> None:
         """The server ends in order: the run that is going on is the first that the next one begins."""
-        self._closing = True
-        grid, thread = self._grid, self._thread
-        if grid is not None and thread is not None:
-            grid.stop()
-            thread.join(timeout=10)
+        with self._lock:
+            self._closing, end = True, self._ending()
+        end()
 
     def connected(self) -> list[str]:
         """Names of the sites that are connected, whether a run is going on or not."""

@@ -1,9 +1,11 @@
 """The runs in the server's folder: what is kept of each, and in which order those that are queued begin."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from common.errors import RunError
+from common.handover import MODEL, PLAN
 from common.results.status import FILE, RunRecord, RunState, read_record, write_record
 
 
@@ -42,26 +44,42 @@ class Runs:
         return [name for _, name in self._queued()]
 
     def _queued(self) -> list[tuple[int, str]]:
-        found = []
+        return _in_order(self._records())
+
+    def _records(self) -> dict[str, RunRecord | RunError]:
+        """Of every run; why it cannot be read, where it cannot."""
+        found: dict[str, RunRecord | RunError] = {}
         for name in self.names():
             try:
-                record = self.record(name)
-            except RunError:  # `state` says so
-                continue
-            if record.state == "queued":
-                found.append((record.place or 0, name))
-        return sorted(found)
+                found[name] = self.record(name)
+            except RunError as e:
+                found[name] = e
+        return found
 
     def states(self, going_on: str | None) -> dict[str, RunState]:
         """Of each run; one that is running by its file and is not `going_on` was interrupted."""
-        places = {name: i for i, name in enumerate(self.queued(), 1)}
-        return {name: self._state(name, going_on, places.get(name)) for name in self.names()}
+        records = self._records()
+        places = {name: i for i, (_, name) in enumerate(_in_order(records), 1)}
+        return {name: _state(r, name == going_on, places.get(name)) for name, r in records.items()}
 
-    def _state(self, name: str, going_on: str | None, place: int | None) -> RunState:
-        try:
-            record = self.record(name)
-        except RunError as e:
-            return RunState(state="unreadable", problem=str(e))
-        interrupted = record.state == "running" and name != going_on
-        state = "interrupted" if interrupted else record.state
-        return RunState(state=state, problem=record.problem, started=record.started, place=place)
+
+def require_finished(folder: Path) -> None:
+    """Raises RunError if a run's folder, a deployed or a simulated one's, holds no model and plan."""
+    if not (folder / MODEL).is_file() or not (folder / PLAN).is_file():
+        raise RunError(f"{folder}: holds no finished run; see: pneumofed server status")
+
+
+def _in_order(records: Mapping[str, RunRecord | RunError]) -> list[tuple[int, str]]:
+    """(place, name) of those that are queued."""
+    return sorted(
+        (record.place or 0, name)
+        for name, record in records.items()
+        if isinstance(record, RunRecord) and record.state == "queued"
+    )
+
+
+def _state(record: RunRecord | RunError, going_on: bool, place: int | None) -> RunState:
+    if isinstance(record, RunError):
+        return RunState(state="unreadable", problem=str(record))
+    state = "interrupted" if record.state == "running" and not going_on else record.state
+    return RunState(state=state, problem=record.problem, started=record.started, place=place)

@@ -4,9 +4,11 @@ import datetime
 from collections.abc import Mapping
 
 from common import wire
-from common.results.status import Progress, SiteState, Standing
+from common.results.status import Doing, Progress, SiteState, Standing
 from common.results.survey import SiteNumbers
-from server.watch import DOING, Watch
+from server.watch import Watch
+
+IDLE: tuple[Doing, float] = ("", 0.0)
 
 
 def site_states(
@@ -38,13 +40,13 @@ def _state(
     if watch is None:
         return SiteState(connected=connected, last_seen=last_seen)
     now = watch.now
-    doing, _ = watch.working.get(name, ("", 0.0))
+    doing, _ = watch.working.get(name, IDLE)
     return SiteState(
         connected=connected,
         last_seen=last_seen,
         standing=_standing(name, now),
         why=now.refused.get(name, ""),
-        doing=DOING[doing] if doing else "",
+        doing=doing,
         doing_s=watch.working_s(name),
         last_round=watch.last_round.get(name),
         patients={n: float(said[n]) for n in (wire.N_TRAIN, wire.N_VALIDATION) if n in said},

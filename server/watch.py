@@ -26,8 +26,8 @@ class Watch:
 
     def __init__(self, now: Progress, clock: Callable[[], float] = time.monotonic) -> None:
         self.now, self._clock = now, clock
-        self.working: dict[str, tuple[str, float]] = {}
-        """Site -> what it does (of DOING), and since when by the clock."""
+        self.working: dict[str, tuple[Doing, float]] = {}
+        """Site -> what it does, and since when by the clock."""
         self.last_round: dict[str, int] = {}
         """Site -> the last round in which its update counted."""
         self._seconds: list[float] = []
@@ -50,9 +50,9 @@ class Watch:
         log.info("run %s: %d of %d rounds are done, sites: %s", self.now.name, done, rounds, names)
 
     def asked(self, sites: list[str], what: str) -> None:
-        started = self._clock()
-        self.working = dict.fromkeys(sites, (what, started))
-        self.now = replace(self.now, doing=DOING[what])
+        doing = DOING[what]
+        self.working = dict.fromkeys(sites, (doing, self._clock()))
+        self.now = replace(self.now, doing=doing)
 
     def replied(self, site: str, what: str) -> None:
         self.working.pop(site, None)

@@ -11,9 +11,10 @@ from pydantic import Field
 from common.config import Settings, load_yaml
 from common.errors import RunError
 from common.files import write_atomically
-from common.handover import MODEL, PLAN, RESEARCH_USE
+from common.handover import RESEARCH_USE
 from common.report.template import render
 from server.dossier.facts import facts_of, read_run
+from server.runs import require_finished
 
 HERE = Path(__file__).parent
 CHECKLISTS = ("tripod-ai", "claim", "model-facts", "dpia", "annex-iv")
@@ -68,8 +69,7 @@ def write_dossier(run: Path, out: Path) -> list[Part]:
     """
     if out.exists():
         raise RunError(f"{out}: exists already, and somebody may have filled it in; choose another --out")
-    if not (run / MODEL).is_file() or not (run / PLAN).is_file():
-        raise RunError(f"{run}: holds no finished run; see: pneumofed server runs")
+    require_finished(run)
     facts = facts_of(read_run(run))
     name, parts = run.name, list(fill(facts))
     write_atomically(out / TEXT, "\n".join(_text(name, facts, parts)).encode())
