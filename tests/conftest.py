@@ -16,11 +16,13 @@ from hypothesis import settings
 from client.compute.device import set_up_process
 from common.config import dump_yaml
 from common.plan import Plan
+from tests.helpers import warm
 from tests.helpers.cohorts import make_cohort
 
 
 def pytest_configure(config):
     set_up_process(1)
+    warm.install()
     settings.register_profile("suite", deadline=None)  # a machine that is busy is no fault of the code
     settings.load_profile("suite")
 
@@ -100,12 +102,10 @@ def here(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def pneumofed(tmp_path):
-    """Run the command as a user does; returns the finished process."""
-    import subprocess
+    """Run the command in a process of its own; returns the finished process."""
 
     def run(*args: str, timeout: float = 240, cwd: Path = tmp_path, check: bool = False):
-        command = [sys.executable, "-m", "pneumofed.cli", *args]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=cwd)
+        done = warm.run(args, cwd, timeout)
         if check:
             assert done.returncode == 0, done.stderr
         return done

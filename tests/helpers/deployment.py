@@ -22,6 +22,7 @@ from common.plan import Plan
 from server.settings import ServerFolder
 from tests.helpers.cohorts import make_sequences
 from tests.helpers.command import run_here
+from tests.helpers.warm import Program
 
 
 def free_port() -> int:
@@ -49,7 +50,7 @@ class Deployment:
     path: Path
     plan: Plan
     port: int = field(default_factory=free_port)
-    processes: dict[str, subprocess.Popen] = field(default_factory=dict)
+    processes: dict[str, subprocess.Popen | Program] = field(default_factory=dict)
     prefix: dict[str, list[str]] = field(default_factory=dict)
     """Name -> a command in front of its process: a namespace, another clock."""
 
@@ -130,21 +131,16 @@ class Deployment:
     def start(self, name: str, *, env: dict[str, str] | None = None) -> None:
         """Start the server or a site's agent; an agent may have another ClientApp by the variable that tests
         set."""
-        side = "server" if name == "server" else "client"
-        words = [
-            *self.prefix.get(name, []),
-            sys.executable,
-            "-m",
-            "pneumofed.cli",
-            side,
-            "up",
-            "--dir",
-            str(self.path / name),
-        ]
-        log = (self.path / f"{name}.out").open("ab")
-        self.processes[name] = subprocess.Popen(
-            words, stdout=log, stderr=log, start_new_session=True, env={**os.environ, **(env or {})}
-        )
+        words = ["server" if name == "server" else "client", "up", "--dir", str(self.path / name)]
+        log = self.path / f"{name}.out"
+        if name in self.prefix:
+            with log.open("ab") as file:
+                self.processes[name] = subprocess.Popen(
+                    [*self.prefix[name], sys.executable, "-m", "pneumofed.cli", *words],
+                    stdout=file, stderr=file, start_new_session=True, env={**os.environ, **(env or {})},
+                )  # fmt: skip
+        else:
+            self.processes[name] = Program(words, log, log, env=env or {})
         if name == "server":
             wait_for("the server", lambda: self.processes[name].poll() is None and self.answers(), 30)
 

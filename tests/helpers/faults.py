@@ -1,11 +1,13 @@
 """Runs that are disturbed: plans with rounds long enough for a kill, and what is looked at."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 
 from common.plan import Training
 from tests.helpers.plans import deployed_plan
+from tests.helpers.warm import child_of
 
 NAMES = ["site-1", "site-2", "site-3"]
 
@@ -33,6 +35,9 @@ def same(found, expected):
 
 def worker_of(deployment, name):
     """The process that trains for a site's agent."""
-    agent = deployment.processes[name].pid
-    children = [int(p) for p in Path(f"/proc/{agent}/task/{agent}/children").read_text().split()]
-    return next(p for p in children if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes())
+    called = child_of(deployment.processes[name].pid) + "\n"
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if path.read_text() == called:
+                return int(path.parent.name)
+    raise AssertionError(f"{name} has no worker")

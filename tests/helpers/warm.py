@@ -1,0 +1,155 @@
+"""Processes that begin with torch loaded.
+
+The suite starts hundreds of servers, agents and workers, and in most of them loading torch takes longer than what is
+tested. One process a test worker loads everything once; the others are forked from it, by the standard library's
+forkserver. What is under test there is the same code in a process of its own; how a program starts from nothing is
+tested where a command of the documents is typed (test_walk.py, test_commands.py, test_procedures.py, test_faults.py).
+"""
+
+import multiprocessing.context as context
+import multiprocessing.forkserver as forkserver
+import multiprocessing.popen_forkserver as popen
+import multiprocessing.process as process
+import multiprocessing.resource_tracker as resource_tracker
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import wait
+from pathlib import Path
+from types import MappingProxyType
+
+NONE: Mapping[str, str] = MappingProxyType({})
+PRELOAD = ["client.agent", "client.app", "common.models.pretrained", "pneumofed.cli", "server.app"]
+
+
+class _Server(forkserver.ForkServer):
+    """Apart from the interpreter's own, which the program under test may use (client/imaging/reader.py)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_forkserver_preload(PRELOAD)
+
+    def ensure_running(self) -> None:
+        if self._forkserver_address is None:
+            super().ensure_running()
+        resource_tracker.ensure_running()
+
+    def inherit(self) -> None:
+        """In a process that was forked from it: fork the next ones from it, too."""
+        own = forkserver._forkserver
+        self._forkserver_address, self._forkserver_alive_fd = (
+            own._forkserver_address,
+            own._forkserver_alive_fd,
+        )
+
+
+_SERVER = _Server()
+
+
+class _Popen(popen.Popen):
+    """`popen.Popen` asks the module `forkserver`; this one asks our server."""
+
+    def _launch(self, process_obj) -> None:
+        asked = popen.forkserver
+        popen.forkserver = self
+        try:
+            super()._launch(process_obj)
+        finally:
+            popen.forkserver = asked
+
+    connect_to_new_process = staticmethod(_SERVER.connect_to_new_process)
+    read_signed = staticmethod(forkserver.read_signed)
+
+
+class _Process(context.SpawnProcess):
+    """What code that asks for `spawn` gets: it dies with its parent, as it would in one process group with it."""
+
+    _start_method = "forkserver"
+
+    @staticmethod
+    def _Popen(process_obj):
+        return _Popen(process_obj)
+
+    def run(self) -> None:
+        _SERVER.inherit()
+        parent = process.parent_process()
+        Path("/proc/self/comm").write_text(child_of(parent.pid))
+        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+        super().run()
+
+
+def child_of(parent: int) -> str:
+    """The name that such a process has for the kernel: its real parent is the one that it was forked from."""
+    return f"of-{parent}"
+
+
+def _die_with(sentinel: int) -> None:
+    wait([sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def install() -> None:
+    """From now on this process's `spawn` is warm."""
+    context.SpawnContext.Process = _Process
+
+
+class Program:
+    """`pneumofed …` in a process group of its own: what is used of subprocess.Popen."""
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        out: Path,
+        err: Path,
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] = NONE,
+    ) -> None:
+        """What it says is appended to `out` and `err`, which may be one file."""
+        self._process = _Process(target=_run, args=(list(words), out, err, cwd or Path.cwd(), dict(env)))
+        self._process.start()
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("pneumofed", timeout or 0.0)
+        return self._process.exitcode
+
+
+def run(words: Sequence[str], cwd: Path, timeout: float) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run` with captured text."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        program = Program(words, out, err, cwd=cwd)
+        try:
+            code = program.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(program.pid, signal.SIGKILL)
+            raise
+        return subprocess.CompletedProcess(
+            words, code, out.read_text(errors="replace"), err.read_text(errors="replace")
+        )
+
+
+def _run(words: list[str], out: Path, err: Path, cwd: Path, env: dict[str, str]) -> None:
+    os.setsid()
+    install()
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), number)
+    os.chdir(cwd)
+    os.environ.update(env)
+    sys.argv = ["pneumofed", *words]
+    from pneumofed.cli import main
+
+    main()
