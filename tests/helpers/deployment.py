@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +19,9 @@ from client.settings import SiteFolder
 from common.config import dump_yaml
 from common.plan import Plan
 from server.settings import ServerFolder
+from tests.helpers import warm
 from tests.helpers.cohorts import make_sequences
 from tests.helpers.command import run_here
-from tests.helpers.warm import Program
 
 
 def free_port() -> int:
@@ -50,7 +49,7 @@ class Deployment:
     path: Path
     plan: Plan
     port: int = field(default_factory=free_port)
-    processes: dict[str, subprocess.Popen | Program] = field(default_factory=dict)
+    processes: dict[str, subprocess.Popen | warm.Program] = field(default_factory=dict)
     prefix: dict[str, list[str]] = field(default_factory=dict)
     """Name -> a command in front of its process: a namespace, another clock."""
 
@@ -67,7 +66,7 @@ class Deployment:
         """In this process; with a `prefix` in one of its own."""
         if prefix is None:
             return run_here(*args)
-        words = [*prefix, sys.executable, "-m", "pneumofed.cli", *args]
+        words = [*prefix, *warm.command(), *args]
         return subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
 
     def must(self, *args: str, **kwargs) -> str:
@@ -136,11 +135,11 @@ class Deployment:
         if name in self.prefix:
             with log.open("ab") as file:
                 self.processes[name] = subprocess.Popen(
-                    [*self.prefix[name], sys.executable, "-m", "pneumofed.cli", *words],
+                    [*self.prefix[name], *warm.command(), *words],
                     stdout=file, stderr=file, start_new_session=True, env={**os.environ, **(env or {})},
                 )  # fmt: skip
         else:
-            self.processes[name] = Program(words, log, log, env=env or {})
+            self.processes[name] = warm.Program(words, log, log, env=env or {})
         if name == "server":
             wait_for("the server", lambda: self.processes[name].poll() is None and self.answers(), 30)
 

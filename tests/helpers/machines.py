@@ -3,12 +3,15 @@ that runs the document's blocks as they stand there."""
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.helpers import warm
 
 ROOT = Path(__file__).parents[2]
 HOME = "/var/lib/pneumofed"
@@ -19,7 +22,7 @@ SYSTEMCTL = """#!{bash}
 stop() {{ [ -e "$MACHINE/pid" ] || return 0
   kill "$(cat "$MACHINE/pid")"; while kill -0 "$(cat "$MACHINE/pid")" 2>/dev/null; do sleep 0.1; done; rm "$MACHINE/pid"; }}
 start() {{ side=${{1#pneumofed-}}; folder=$MACHINE/$([ "$side" = server ] && echo server || echo site)
-  setsid {python} -m pneumofed.cli "$side" up --dir "$folder" >>"$MACHINE/log" 2>&1 </dev/null & echo $! >"$MACHINE/pid"
+  setsid "$MACHINE/bin/pneumofed" "$side" up --dir "$folder" >>"$MACHINE/log" 2>&1 </dev/null & echo $! >"$MACHINE/pid"
   if [ "$side" = server ]; then until [ -S "$folder/control.sock" ]; do sleep 0.1; done; fi; }}
 case $1 in
   stop) stop ;;
@@ -28,6 +31,7 @@ case $1 in
   *) exit 1 ;;
 esac
 """
+PNEUMOFED = '#!{bash}\nexec {warm} "$@"\n'
 
 
 def commands(document: Path) -> list[str]:
@@ -66,10 +70,10 @@ class Machine:
     def __post_init__(self) -> None:
         tools = self.path / "bin"
         tools.mkdir(parents=True)
-        (tools / "systemctl").write_text(
-            SYSTEMCTL.format(bash=shutil.which("bash"), python=sys.executable), encoding="utf-8"
-        )
-        (tools / "systemctl").chmod(0o755)
+        words = {"bash": shutil.which("bash"), "warm": shlex.join(warm.command())}
+        for name, script in (("systemctl", SYSTEMCTL), ("pneumofed", PNEUMOFED)):
+            (tools / name).write_text(script.format(**words), encoding="utf-8")
+            (tools / name).chmod(0o755)
         self.desk.mkdir()
 
     @property

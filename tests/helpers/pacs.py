@@ -14,6 +14,7 @@ from pathlib import Path
 from pydicom import Dataset, dcmread
 
 from client.settings import SiteFolder
+from tests.helpers import warm
 from tests.helpers.tools import require_tool
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -32,7 +33,7 @@ class House:
     processes: list[subprocess.Popen] = field(default_factory=list)
 
     def start(self, *command, **more) -> subprocess.Popen:
-        environment = {**os.environ, **AT_ONCE, "PYTHONPATH": str(Path.cwd())}
+        environment = {**os.environ, **AT_ONCE}
         process = subprocess.Popen(
             [*self.prefix, *map(str, command)], text=True, cwd=self.path, env=environment, **more
         )
@@ -40,15 +41,7 @@ class House:
         return process
 
     def pneumofed(self, *command, **more) -> subprocess.Popen:
-        return self.start(
-            sys.executable,
-            "-m",
-            "pneumofed.cli",
-            *command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **more,
-        )
+        return self.start(*warm.command(), *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
 
     def run(self, *command) -> subprocess.CompletedProcess:
         done = subprocess.run(

@@ -6,6 +6,7 @@ forkserver. What is under test there is the same code in a process of its own; h
 tested where a command of the documents is typed (test_walk.py, test_commands.py, test_procedures.py, test_faults.py).
 """
 
+import ctypes
 import multiprocessing.context as context
 import multiprocessing.forkserver as forkserver
 import multiprocessing.popen_forkserver as popen
@@ -18,12 +19,17 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from multiprocessing import reduction
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import MappingProxyType
 
+ROOT = Path(__file__).parents[2]
+CLONE_NEWNET = 0x40000000  # linux/sched.h
 NONE: Mapping[str, str] = MappingProxyType({})
-PRELOAD = ["client.agent", "client.app", "common.models.pretrained", "pneumofed.cli", "server.app"]
+PATH = sys.path.copy()
+"""Of the process that loads everything: a stand-in knows the standard library only, and would hand its own on."""
+PRELOAD = [__name__, "client.agent", "client.app", "common.models.pretrained", "pneumofed.cli", "server.app"]
 
 
 class _Server(forkserver.ForkServer):
@@ -144,12 +150,70 @@ def run(words: Sequence[str], cwd: Path, timeout: float) -> subprocess.Completed
 
 def _run(words: list[str], out: Path, err: Path, cwd: Path, env: dict[str, str]) -> None:
     os.setsid()
-    install()
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), number)
+    _main(words, cwd, env)
+
+
+def _main(words: list[str], cwd: Path, env: dict[str, str]) -> None:
+    install()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(cwd)
     os.environ.update(env)
     sys.argv = ["pneumofed", *words]
     from pneumofed.cli import main
 
     main()
+
+
+STUB = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.helpers.warm import stand_in; stand_in(*sys.argv[1:])"
+
+
+def command() -> list[str]:
+    """What to type for `pneumofed` in a shell or behind a prefix: it stands for the process, with its folder, environment,
+    network, input, output, signals and exit code. With another program or another clock it is the process itself."""
+    _SERVER.ensure_running()
+    return [sys.executable, "-S", "-c", STUB, str(_SERVER._forkserver_address)]
+
+
+def stand_in(address: str, *words: str) -> None:
+    if os.environ.keys() & {"PYTHONPATH", "LD_PRELOAD"}:
+        os.execv(sys.executable, [sys.executable, "-m", "pneumofed.cli", *words])
+    _SERVER._forkserver_address, _SERVER._forkserver_alive_fd = address, os.open(os.devnull, os.O_RDONLY)
+    network = os.open("/proc/self/ns/net", os.O_RDONLY)
+    program = _Process(
+        target=_take_over, args=(words, Path.cwd(), dict(os.environ), _Streams(0, 1, 2, network))
+    )
+    program.start()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: os.kill(program.pid, number))
+    program.join()
+    os._exit(program.exitcode if program.exitcode >= 0 else 128 - program.exitcode)
+
+
+class _Streams:
+    """Open files that cross to the process as what they are."""
+
+    def __init__(self, *numbers: int) -> None:
+        self.numbers = numbers
+
+    def __reduce__(self):
+        return _taken, tuple(reduction.DupFd(number) for number in self.numbers)
+
+
+def _taken(*files) -> list[int]:
+    return [file.detach() for file in files]
+
+
+def _take_over(words: list[str], cwd: Path, env: dict[str, str], streams: list[int]) -> None:
+    os.setsid()
+    *streams, network = streams
+    if ctypes.CDLL(None, use_errno=True).setns(network, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
+    os.close(network)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    sys.path[:] = PATH
+    _main(words, cwd, env)

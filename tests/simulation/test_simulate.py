@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from common.config import dump_yaml
 from simulation.scenario import PhantomData
+from tests.helpers import warm
 from tests.helpers.command import refused
 from tests.helpers.hospital import hospital, labels
 from tests.helpers.plans import small_scenario
@@ -30,7 +31,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     scenario = small_scenario(rounds=3, data=PhantomData(sites=2, patients=24))
     (folder / "plan.yaml").write_text(dump_yaml(scenario))
-    command = [sys.executable, "-m", "pneumofed.cli", "simulate", "plan.yaml", "--out", "run", "--json"]
+    command = [*warm.command(), "simulate", "plan.yaml", "--out", "run", "--json"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return folder / "run", json.loads(done.stdout)
@@ -82,7 +83,7 @@ def test_the_same_run_twice_gives_the_same_digits(finished, here, plan, tmp_path
 def test_killed_in_every_phase_and_resumed_it_ends_with_the_same_weights(finished, here, plan, tmp_path):
     run, result = finished
     rng, out = random.Random(0), tmp_path / "killed"
-    command = [sys.executable, "-m", "pneumofed.cli", "simulate", plan, "--out", str(out)]
+    command = [*warm.command(), "simulate", plan, "--out", str(out)]
     phases = [
         ".dicom.building",
         "dicom",
@@ -109,10 +110,9 @@ def test_killed_in_every_phase_and_resumed_it_ends_with_the_same_weights(finishe
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_resumable_run_and_says_how(here, plan, tmp_path):
-    command = [sys.executable, "-m", "pneumofed.cli", "simulate", plan, "--out", "run", "--set", "rounds=500"]
+    command = [*warm.command(), "simulate", plan, "--out", "run", "--set", "rounds=500"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
     )  # fmt: skip
     checkpoint = tmp_path / "run/arms/federated/checkpoint.safetensors"
     until = time.monotonic() + 120
