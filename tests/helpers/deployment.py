@@ -187,7 +187,7 @@ class Deployment:
         except RunError:
             return {"running": None, "runs": {}, "connected": []}
 
-    def wait_finished(self, name: str, timeout: float = 120.0) -> dict:
+    def wait_finished(self, name: str, timeout: float = 300.0) -> dict:
         about = wait_for(
             f"the run {name} to end",
             lambda: (a := self.status()["runs"].get(name)) and a["state"] not in ("running", "queued") and a,

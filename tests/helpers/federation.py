@@ -160,7 +160,7 @@ class Federation:
         state = wait_for(
             f"the end of {run}",
             lambda: (s := self.status()["runs"].get(run)) and s["state"] not in ("running", "queued") and s,
-            120,
+            300,
         )
         assert state["state"] == "finished", state
         return json.loads((self.server.runs / run / "history.json").read_text())
