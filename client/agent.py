@@ -38,12 +38,13 @@ from common.credentials import (
 from common.errors import ConfigError, LinkError, RefusedError, RunError, WireError
 from common.files import held
 from common.flower import require_flower
-from common.logs import set_up_logs
+from common.logs import Sparing, set_up_logs
 from common.monitoring import Monitoring
 from common.notices import Herald
 from common.protocol import program
 
 log = logging.getLogger("pneumofed.agent")
+oddities = Sparing(log)
 
 APP = "client.app:app"
 POLLS = ((2.0, 0.02), (30.0, 0.1), (math.inf, 1.0))
@@ -55,7 +56,7 @@ REFUSED_AT_ONCE, FIRST_PAUSE_S, LONGEST_PAUSE_S = (
     10.0,
 )  # requests in a row that are refused, before each costs a pause
 UNREAD_S = 30.0  # for the refusal of a request that could not be read
-TRUST_EVERY_S = 3600.0
+TRUST_EVERY_S, WAITING_EVERY_S = 3600.0, 10.0
 MIN_FREE_BYTES = 20_000_000
 
 
@@ -75,6 +76,7 @@ class Agent:
         self._refused = 0  # requests in a row
         self._last_work = 0.0
         self._trusted = 0.0  # when the server was last asked about its CA
+        self._looked = -math.inf  # and about its queue
         # The request in hand, and when nobody waits for it any more.
         self._open: tuple[Message, float] | None = None
         self.ended = threading.Event()
@@ -131,6 +133,21 @@ class Agent:
             text = f"This site's certificate ends in {left:.0f} days: ask the coordinator to renew it."
             self._herald.tell("certificate", "a certificate ends soon", text)
 
+    def _follow_queue(self) -> None:
+        """Show whoever decides here what is to run later. What is odd is said, and changes nothing."""
+        self._looked = time.monotonic()
+        try:
+            queue = self._link.waiting()
+        except (WireError, LinkError) as e:
+            oddities.warning(str(e), about="the server's queue")
+            return
+        for waiting in queue:
+            try:
+                self._gate.show(waiting)
+            except RefusedError as e:
+                oddities.warning(f"passed over: {e}", about=f"run {waiting.run} in the server's queue")
+        self._tell_pending()
+
     def _tell_pending(self) -> None:
         """Whoever decides here hears that a plan waits."""
         for sha256 in self._approvals.pending():
@@ -155,6 +172,8 @@ class Agent:
                 if self._open is None:
                     if time.monotonic() - self._trusted > TRUST_EVERY_S:
                         self._follow_trust()
+                    if time.monotonic() - self._looked > WAITING_EVERY_S:
+                        self._follow_queue()
                     since = time.monotonic() - self._last_work
                     self.ended.wait(next(pause for until, pause in POLLS if since < until))
                     continue

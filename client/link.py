@@ -15,6 +15,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -64,6 +65,9 @@ from common.objects import SPARE_BYTES, most_objects, unfold, walk
 from common.text import printable
 from common.trust import PATH as TRUST_PATH
 from common.trust import Trust
+from common.waiting import PATH as WAITING_PATH
+from common.waiting import Waiting
+from common.waiting import parse as parse_waiting
 
 log = logging.getLogger("pneumofed.link")
 
@@ -137,10 +141,8 @@ class FleetLink:
 
     def trust(self) -> Trust:
         """What the server tells of the federation's CA. Raises LinkError; WireError if it is not readable."""
-        header = {FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(self._public_key).decode()}
-        url = f"https://{self._server}{TRUST_PATH}"
         try:
-            response = self._client._client.post(url, content=b"", headers=header)
+            response = self._ask(TRUST_PATH)
             response.raise_for_status()
             if (why := protocol.objection(response.headers, "the server", "this site")) is not None:
                 raise LinkError(f"{self._server}: {why}")
@@ -151,6 +153,24 @@ class FleetLink:
             raise LinkError(explain(e, self._server)) from None
         except ValueError:
             raise WireError("what the server told of its CA is not readable") from None
+
+    def waiting(self) -> list[Waiting]:
+        """The runs that wait for their turn; none where the server is too old to say. Raises as `trust`
+        does."""
+        try:
+            response = self._ask(WAITING_PATH)
+            if response.status_code == HTTPStatus.NOT_FOUND:
+                return []
+            response.raise_for_status()
+            return parse_waiting(response.json())
+        except (httpx.HTTPError, ssl.SSLError, OSError) as e:
+            raise LinkError(explain(e, self._server)) from None
+        except ValueError:
+            raise WireError("what the server told of its queue is not readable") from None
+
+    def _ask(self, path: str) -> httpx.Response:
+        header = {FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(self._public_key).decode()}
+        return self._client._client.post(f"https://{self._server}{path}", content=b"", headers=header)
 
     @property
     def node(self) -> int:

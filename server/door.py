@@ -20,6 +20,7 @@ from common import protocol
 from common.credentials import public_pem, sha256_fingerprint
 from common.logs import Sparing
 from common.trust import PATH as TRUST_PATH
+from common.waiting import PATH as WAITING_PATH
 from server.porch import Porch
 
 log = logging.getLogger("pneumofed.server")
@@ -35,7 +36,10 @@ CALLS = {
     ),
 }  # fmt: skip
 """What a site may call, and the most bytes of its request."""
-MAX_BODY_BYTES = {f"{flower_fleet.prefix}/{call}": most for call, most in CALLS.items()} | {TRUST_PATH: 0}
+MAX_BODY_BYTES = {f"{flower_fleet.prefix}/{call}": most for call, most in CALLS.items()} | {
+    TRUST_PATH: 0,
+    WAITING_PATH: 0,
+}
 HEAD_S = 10.0
 BODY_S, SLOWEST_BYTES_S = 20.0, 20_000.0
 """A body may take BODY_S, and a second more for each SLOWEST_BYTES_S."""
@@ -74,6 +78,8 @@ class Judge(Protocol):
     def let_in(self, certificate_key: str, node_key: str) -> str | None: ...
 
     def trust_answer(self, site: str, fingerprint: str) -> dict[str, object]: ...
+
+    def waiting_answer(self, site: str) -> list[dict[str, str]]: ...
 
 
 class Door:
@@ -121,6 +127,9 @@ class Door:
             trust = self._judge.trust_answer(site, scope.get("peer_fingerprint", ""))
             self._note_version(site, protocol.version_of(headers))
             await JSONResponse(trust, headers=protocol.headers())(scope, receive, send)
+        elif scope["path"] == WAITING_PATH:
+            waiting = await asyncio.to_thread(self._judge.waiting_answer, site)
+            await JSONResponse(waiting, headers=protocol.headers())(scope, receive, send)
         else:
             async with self._places[site]:
                 await self._pass_on(scope, receive, send, int(length))

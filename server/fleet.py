@@ -13,6 +13,7 @@ import logging
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated
 
@@ -36,6 +37,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from common.errors import RunError
+from common.waiting import Waiting, to_tree
 from server.door import CALLS, Door, KnowsPeer
 from server.parcels import Parcels
 from server.porch import Porch, raise_descriptors
@@ -64,6 +66,8 @@ class FleetService:
         self._nodes: dict[str, int] = {}  # public key -> node
         self.seen: dict[str, float] = {}
         """Site -> when its last request came, Unix seconds."""
+        self.waiting: Callable[[str], list[Waiting]] = lambda site: []
+        """Site -> the queued runs that it is to take part in; set by whoever keeps the queue."""
         self._lock = threading.Lock()
         self._door = Door(self._make_app(), self)
         config = uvicorn.Config(
@@ -146,6 +150,10 @@ class FleetService:
         """What the site is told of the CA. The certificate it shows is noted: how far a renewal has come."""
         note_shown(self._folder, site, fingerprint)
         return asdict(trust_for(self._folder, site))
+
+    def waiting_answer(self, site: str) -> list[dict[str, str]]:
+        """What the site is told of the runs whose turn has not come."""
+        return to_tree(self.waiting(site))
 
     def follow_certificates(self) -> None:
         """Take up renewed certificates, the server's or the CA's; open connections go on."""

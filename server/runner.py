@@ -1,5 +1,6 @@
 """The run runner: one federated run at a time, in a thread of the server, and those that wait for it."""
 
+import contextlib
 import datetime
 import logging
 import threading
@@ -13,11 +14,12 @@ from common.errors import PneumofedError, RunError
 from common.files import next_free, write_atomically
 from common.handover import MODEL, sha256_of
 from common.monitoring import Monitoring
-from common.plan import Plan
+from common.plan import Plan, canonical_json
 from common.results.status import RunRecord, Status
 from common.results.survey import FILE as SURVEY
 from common.results.survey import SiteNumbers, read_survey
 from common.text import printable
+from common.waiting import MOST, Waiting
 from server.beginning import FIRST, made_apart
 from server.federate import PRETRAINED, federate
 from server.fleet import FleetService
@@ -75,6 +77,7 @@ class Runner:
         self._round = monitoring.gauge("round", "last finished round", "run")
         self._connected = monitoring.gauge("sites_connected", "sites that are connected")
         self._connected.set_function(lambda: float(len(self.connected())))
+        service.waiting = self.waiting
 
     def start(self, plan: Plan, wish: Wish, pretrained: Path | None = None) -> Begun:
         """Begin a run of `plan`, or queue it behind the one that is going on.
@@ -234,6 +237,17 @@ class Runner:
             sites=site_states(admitted, self._service.seen, watch, self._declared(watch)),
         )
 
+    def waiting(self, site: str) -> list[Waiting]:
+        """The queued runs that `site` is to take part in, in the order in which they begin."""
+        found = []
+        for name in self._runs.queued()[:MOST]:
+            with contextlib.suppress(PneumofedError):  # it began, or is broken: said when its turn comes
+                record = self._runs.record(name)
+                plan = load_yaml(self._runs / name / "plan.yaml", Plan)
+                if site not in (record.without or ()):
+                    found.append(_waiting(record, plan))
+        return found
+
     def _declared(self, watch: Watch | None) -> Mapping[str, SiteNumbers]:
         if watch is None or not (self._runs / watch.now.name / SURVEY).is_file():
             return {}
@@ -307,6 +321,10 @@ class Runner:
             log.exception("run %s failed", folder.name)
             problem = f"{type(e).__name__}; the server's log has the place"
             return replace(record, state="failed", problem=problem)
+
+
+def _waiting(record: RunRecord, plan: Plan) -> Waiting:
+    return Waiting(record.run, plan.sha256, canonical_json(plan.model_dump(mode="json")))
 
 
 def _now() -> str:

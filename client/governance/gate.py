@@ -4,6 +4,7 @@ out.
 In: audit -> kind -> plan -> approval -> policy -> run and round.  Out: policy and egress check -> audit.
 """
 
+import contextlib
 import datetime
 import json
 import logging
@@ -26,10 +27,10 @@ from common.plan import Plan, evaluates
 from common.secure import messages as secure
 from common.selection import may_be_chosen
 from common.text import printable
+from common.waiting import MAX_PLAN_CHARS, Waiting
 
 log = logging.getLogger("pneumofed.gate")
 
-MAX_PLAN_CHARS = 100_000
 MAX_REASON = 400  # characters
 MAX_NUMBERS = 500  # of one message in the audit log
 
@@ -76,10 +77,26 @@ class Gate:
         self._audit.add("admitted", kind=kind, plan=plan.sha256, message=request.metadata.message_id)
         return Admitted(request, plan, self._approvals.schema(plan.sha256), cohort)
 
+    def show(self, waiting: Waiting) -> None:
+        """Keep the plan of a run whose turn has not come, for somebody here to decide about it.
+
+        Raises:
+            RefusedError: it is not what it claims to be, or too many wait already.
+            OSError: the audit log cannot be written.
+        """
+        _require_hash(waiting.sha256)
+        _require_run_name(waiting.run)
+        before = self._approvals.pending()
+        self._approvals.propose(_parse_plan(waiting.plan), waiting.sha256)
+        with contextlib.suppress(RefusedError):  # it awaits its approval: that is what it is shown for
+            self._approvals.require(waiting.sha256)
+            self._approvals.require_run(waiting.sha256, waiting.run, begins=False)
+        if waiting.sha256 in self._approvals.pending() and waiting.sha256 not in before:
+            self._audit.add("shown", plan=waiting.sha256, run=waiting.run)
+
     def _approved_plan(self, request: Message) -> Plan:
         sha256 = wire.get_text(request.content, wire.PLAN_SHA256)
-        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
-            raise RefusedError("the plan's hash is not a SHA-256 in hex")
+        _require_hash(sha256)
         config = request.content.config_records[wire.CONFIG]
         text = config.get(wire.PLAN)
         if isinstance(text, str):
@@ -88,8 +105,7 @@ class Gate:
 
     def _require_in_order(self, request: Message, plan: Plan) -> None:
         run = wire.get_text(request.content, wire.RUN)
-        if not run.isalnum() or len(run) > 64:
-            raise RefusedError("the run's name is not one of up to 64 letters and digits")
+        _require_run_name(run)
         if request.metadata.message_type == MessageType.QUERY:
             self._approvals.require_run(plan.sha256, run, begins=False)
             return
@@ -200,6 +216,16 @@ class Gate:
     def abandon(self, request: Message, why: str) -> None:
         """Write down that a request is not worked on any more, and not answered."""
         self._audit.add("abandoned", answers=request.metadata.message_id, why=why)
+
+
+def _require_hash(sha256: str) -> None:
+    if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+        raise RefusedError("the plan's hash is not a SHA-256 in hex")
+
+
+def _require_run_name(run: str) -> None:
+    if not run.isalnum() or len(run) > 64:
+        raise RefusedError("the run's name is not one of up to 64 letters and digits")
 
 
 def _require_allowed(kind: str, plan: Plan, policy: Policy) -> None:

@@ -46,6 +46,9 @@ class OneRequest:
     def trust(self):
         return Trust()
 
+    def waiting(self):
+        return []
+
     def receive(self, tensor_bytes):
         self.patience -= 1
         if self.patience == 0:

@@ -79,6 +79,26 @@ def test_the_queue_outlives_the_server_and_a_stop_lets_the_next_begin(deployment
     wait_for("the end", lambda: state_of(d, first) == "cancelled")
 
 
+def test_a_hospital_decides_about_a_run_before_its_turn(deployment):
+    slow, later = slow_plan(name="slow", rounds=90), small_plan(name="later")
+    d, names = deployment(2, slow), ["site-1", "site-2"]
+    d.up(*names)
+    first = d.run()
+    d.wait_round(first, 1)
+    d.plan = later
+    assert "is queued" in d.ask("run", str(d.write_plan()), "--without", "site-2")
+    wait_for("the plan", lambda: later.sha256 in d.at("site-1", "pending"))
+    assert "No plan awaits" in d.at("site-2", "pending")
+    d.at("site-1", "approve", later.sha256[:8])
+    d.ask("stop")
+    d.wait_finished("later")
+    d.ask("resume", first)
+    d.run("--without", "site-2")
+    wait_for("the same plan", lambda: "asks for one more" in d.at("site-1", "pending"))
+    assert [e["plan"] for e in d.audit("site-1") if e["event"] == "shown"] == [later.sha256] * 2
+    assert not [e for e in d.audit("site-1") if e["event"] == "refused" and "approv" in e["reason"]]
+
+
 def test_a_run_waits_for_no_site_that_was_revoked_or_is_left_out(deployment):
     d = deployment(4, slow_plan(rounds=4, federation=Federation(quorum=1.0, deadline_s=60.0)))
     d.up("site-1", "site-2", "site-4")

@@ -22,6 +22,8 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from client.link import FleetLink, NotLetInError
 from common.credentials import client_tls, make_key, public_pem, read_key, write_key
 from common.errors import LinkError
+from common.waiting import PATH as WAITING_PATH
+from common.waiting import Waiting
 from server.door import CALLS, MAX_BODY_BYTES
 from server.grid import FleetGrid
 from server.provision import revoke
@@ -271,3 +273,17 @@ def test_rubbish_is_answered_not_crashed_on(federation, sites):
     link = link_of(sites["north"])
     link.connect()
     link.close()
+
+
+def test_a_site_is_told_of_the_queue_that_is_for_it(federation, sites, monkeypatch):
+    queue = {name: [Waiting(f"run{name}", "0" * 64, "{}")] for name in sites}
+    monkeypatch.setattr(federation[2], "waiting", queue.get)
+    for name, site in sites.items():
+        link = link_of(site)
+        assert link.waiting() == queue[name]
+        monkeypatch.setattr("client.link.WAITING_PATH", "/v1/of/a/server/of/before")
+        assert link.waiting() == []
+        monkeypatch.undo()
+        monkeypatch.setattr(federation[2], "waiting", queue.get)
+        link.close()
+    assert post(federation, sites["north"], WAITING_PATH, b"x").status_code == 413

@@ -11,6 +11,7 @@ from common.audit import AuditLog, read_entries, verify
 from common.errors import RefusedError, WireError
 from common.plan import Aggregation, Codec, canonical_json
 from common.secure import messages as secure
+from common.waiting import Waiting
 from tests.helpers.gate_messages import PLAN, POLICY, WEIGHTS, reply, request
 
 
@@ -20,6 +21,42 @@ def test_a_proposal_is_kept_and_refused_until_somebody_approves_it(gate, approva
         gate.admit(request("query", **shown), POLICY)
     approvals.approve(approvals.find(PLAN.sha256))
     assert gate.admit(request("query", **shown), POLICY).plan == PLAN
+
+
+def waiting(run="later", **changes):
+    values = {"run": run, "sha256": PLAN.sha256, "plan": canonical_json(PLAN.model_dump(mode="json"))}
+    return Waiting(**{**values, **changes})
+
+
+def test_a_run_of_the_queue_is_shown_to_people_before_its_turn(gate, approvals, tmp_path):
+    for _ in range(3):
+        gate.show(waiting())
+    assert approvals.pending() == [PLAN.sha256]
+    approvals.approve(PLAN.sha256)
+    gate.show(waiting())
+    assert approvals.pending() == []
+    approvals.require_run(PLAN.sha256, "another", begins=True)  # which uses the approval up
+    for _ in range(2):
+        gate.show(waiting())
+    assert approvals.pending() == [PLAN.sha256]
+    assert [(e.event, e.facts["run"]) for e in read_entries(tmp_path / "audit.log")] == [
+        ("shown", "later")
+    ] * 2
+    approvals.deny(PLAN.sha256)
+    gate.show(waiting())
+    assert approvals.pending() == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"sha256": "0" * 64}, {"sha256": "../x"}, {"run": "../x"}, {"run": ""}, {"plan": "{"}, {"plan": "[1]"}],
+)
+def test_rubbish_in_the_queue_is_refused_and_leaves_nothing(gate, approvals, tmp_path, changes):
+    with pytest.raises(RefusedError):
+        gate.show(waiting(**changes))
+    assert approvals.known() == []
+    path = tmp_path / "audit.log"
+    assert not path.exists() or not read_entries(path)
 
 
 @pytest.mark.parametrize(
