@@ -113,6 +113,7 @@ MESSAGES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(MESSAGES)
 def test_in_whatever_order_each_round_has_one_evaluation(messages):

@@ -103,6 +103,7 @@ def test_an_agent_that_crashes_again_and_again_is_no_clone():
     assert len(starts.heard) <= door.MOVES_IN_S + 1
 
 
+@pytest.mark.slow
 def test_an_agent_may_start_as_often_as_it_likes(place, caplog):
     path, folder, _ = place
     site = make_site(path, "north", folder)

@@ -227,6 +227,7 @@ def test_a_hostile_tree_costs_its_site_alone(place, without, tmp_path, attack):
     assert place[0].state.object_store.store == {}
 
 
+@pytest.mark.slow
 def test_updates_are_what_the_sites_sent(place, tmp_path):
     """The control: without an attack all three count."""
     send = lambda link, m: link.send(  # noqa: E731

@@ -175,6 +175,7 @@ def test_a_site_that_lies_about_its_loss_does_not_choose_the_round(tmp_path, lie
 numbers = st.floats() | st.integers(-(2**62), 2**62)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(st.sampled_from([*wire.TRAIN_NUMBERS, wire.N_EXAMPLES, "other"]), numbers, max_size=5),

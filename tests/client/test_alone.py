@@ -71,6 +71,7 @@ def same(folder, weights):
     return found.keys() == weights.keys() and all(np.array_equal(found[k], weights[k]) for k in weights)
 
 
+@pytest.mark.slow
 def test_it_is_what_the_simulation_trains(simulated, site):
     plan = load_yaml(simulated / "plan.yaml", Plan)
     folder = train_alone(site, plan)
@@ -98,6 +99,7 @@ def test_it_stops_outside_the_hours_and_goes_on_where_it_was(simulated, site, mo
     assert rounds == [2, 3]
 
 
+@pytest.mark.slow
 def test_the_best_round_and_patience_are_the_simulation_s(tmp_path_factory, tmp_path, monkeypatch):
     """Cut off before each round, too."""
     out = tmp_path_factory.mktemp("best") / "run"

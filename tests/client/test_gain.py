@@ -33,6 +33,7 @@ def place(tmp_path):
     return out, site
 
 
+@pytest.mark.slow
 def test_a_hospital_s_gain_is_that_of_the_report(here, place, tmp_path):
     out, site = place
     done = here(
@@ -55,6 +56,7 @@ def test_a_hospital_s_gain_is_that_of_the_report(here, place, tmp_path):
     assert f": {report.gain.advice}" in said
 
 
+@pytest.mark.slow
 def test_too_few_patients_to_train_on_are_said(here, place):
     out, site = place
     site.settings_file.write_text("server: localhost:443\ndevice: cpu\npolicy:\n  min_patients: 900\n")
@@ -64,6 +66,7 @@ def test_too_few_patients_to_train_on_are_said(here, place):
     )
 
 
+@pytest.mark.slow
 def test_without_a_cohort_it_says_what_to_do(here, place):
     out, site = place
     shutil.rmtree(site.cohorts)

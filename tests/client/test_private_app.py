@@ -69,6 +69,7 @@ def test_a_round_is_in_the_ledger_and_tells_nothing_about_the_patients(site):
     assert "without noise" in refused.error.reason
 
 
+@pytest.mark.slow
 def test_a_site_whose_budget_is_spent_declines_and_says_so(site):
     context, ledger = site
     assert not ask(context(), "train", 1).has_error()

@@ -95,6 +95,7 @@ def with_outliers(rng, n):
     return np.where(far[0], -3, 4) + rng.normal(0, 1, n), np.where(far[1], 3, -4) + rng.normal(0, 1, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "within"), [(30, 0.007), (60, 0.003), (100, 0.002), (300, 0.0006)])
 @pytest.mark.parametrize("draw", [ordinary, one_sided, with_outliers])
 def test_the_pooled_auroc_of_three_sites_is_close(draw, n, within):

@@ -26,6 +26,7 @@ def run(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 def test_a_run_is_the_command_s(run):
     result = json.loads((run.folder / "metrics.json").read_text())
     assert run.result.test.federated.auroc == result["test"]["federated"]["auroc"]

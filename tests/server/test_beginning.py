@@ -18,6 +18,7 @@ from tests.helpers.plans import small_plan
 PLAIN = Training(momentum=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["FedAvg", "SCAFFOLD"])
 def test_made_apart_they_are_the_same_in_the_same_order(tmp_path, name):
     plan = small_plan(strategy=Strategy(name=name), training=PLAIN)

@@ -72,6 +72,7 @@ def same(one, other):
     return all(np.array_equal(one[k], other[k]) for k in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["int8", "int4"])
 def test_a_run_sends_steps_alone_and_learns_as_without(federation, tmp_path, name):
     plan = plan_of(name)
@@ -94,6 +95,7 @@ def test_a_run_sends_steps_alone_and_learns_as_without(federation, tmp_path, nam
     assert coded.history[-1].evaluation.loss == pytest.approx(plain.history[-1].evaluation.loss, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_a_run_that_was_cut_off_ends_with_the_same_weights(federation, tmp_path, stop):
     plan, nodes = plan_of(), federation(plan_of())
@@ -115,6 +117,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights(federation, tmp_path,
     }  # they told what they hold
 
 
+@pytest.mark.slow
 def test_a_round_that_is_done_again_after_a_crash_is_the_same(federation, tmp_path):
     """The sites trained and evaluated it, and hold weights that the server lost."""
     plan, nodes = plan_of(), federation(plan_of())
@@ -215,6 +218,7 @@ def test_without_a_codec_all_get_all_and_nothing_is_said_beside_it():
     assert Coder.of(plan, None) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["FedAdam", "FedMedian", "SCAFFOLD", "FedBN", "Ditto"])
 def test_every_kind_of_method_runs_coded_and_ends_near_itself(federation, tmp_path, method):
     options = {

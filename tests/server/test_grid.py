@@ -85,6 +85,7 @@ def test_replies_come_from_every_site_and_are_matched(grid, threads, place):
         assert wire.get_text(replies[message_id].content, wire.SITE) == place[0].site_of(node)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_in_the_servers_memory(grid, threads, place, tmp_path):
     threads()
     run(place, grid, plan_of(rounds=3), tmp_path)
@@ -105,6 +106,7 @@ def test_nor_of_a_message_that_nobody_answered_in_time(grid, threads, place):
     assert place[0].state.object_store.store == {}
 
 
+@pytest.mark.slow
 def test_a_large_update_crosses_in_pieces(grid, threads):
     big = {"w": np.arange(6_000_000, dtype=np.float32)}
     threads(
@@ -118,6 +120,7 @@ def test_a_large_update_crosses_in_pieces(grid, threads):
     assert np.array_equal(received["w"], big["w"])
 
 
+@pytest.mark.slow
 def test_an_answer_after_the_deadline_is_not_taken(grid, threads):
     late = []
 
@@ -135,6 +138,7 @@ def test_an_answer_after_the_deadline_is_not_taken(grid, threads):
     wait_for("the refusal", lambda: any("does not wait" in p for p in sites["alpha"].problems))
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_the_wait_and_refuses_what_comes_later(grid, threads):
     answered = []
 
@@ -194,6 +198,7 @@ ATTACKS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_hostile_update_is_rejected_the_site_is_named_and_the_round_goes_on(
     grid, threads, place, tmp_path, attack
@@ -208,6 +213,7 @@ def test_a_hostile_update_is_rejected_the_site_is_named_and_the_round_goes_on(
     assert all(np.isfinite(w).all() for w in checkpoint.weights.values())
 
 
+@pytest.mark.slow
 def test_a_site_cannot_take_the_name_of_another(grid, threads, place, tmp_path):
     threads(beta=lambda name, message: honest("alpha", message))
     model = build_model(plan_of())
@@ -240,6 +246,7 @@ def test_a_reply_to_somebody_elses_message_is_not_taken(grid, threads):
     assert len([r for r in grid.pull_messages(ids) if not r.has_error()]) <= 1
 
 
+@pytest.mark.slow
 def test_numbers_of_every_site_reach_the_report(grid, threads, place, tmp_path):
     threads()
     checkpoint = run(place, grid, plan_of(rounds=2), tmp_path)

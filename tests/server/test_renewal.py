@@ -42,6 +42,7 @@ def reaches(site):
         link.close()
 
 
+@pytest.mark.slow
 def test_the_ca_is_rolled_over_under_sites_that_stay_connected(place):
     server, service, sites = place
     old = read_certificate(server.ca_certificate)

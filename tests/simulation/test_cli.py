@@ -9,6 +9,7 @@ from tests.helpers.command import refused
 from tests.helpers.plans import small_scenario
 
 
+@pytest.mark.slow
 def test_bad_plans_are_refused(here, plan, tmp_path):
     refused(here("simulate", "absent.yaml"), "absent.yaml: no such file")
     refused(here("simulate", plan, "--set", "training.lr=0.1"), "training.lr: unknown key")

@@ -38,6 +38,7 @@ def test_each_reader_s_best_is_what_simulated_patients_give(name, n):
         assert found == pytest.approx(best[reader], abs=0.012), reader
 
 
+@pytest.mark.slow
 def test_no_reader_of_a_set_knows_anything():
     """The likelihood of the images in any order is the same for both truths."""
     for course, n in ((COURSES["trend"], 4), (COURSES["relapse"], 5)):

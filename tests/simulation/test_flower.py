@@ -27,6 +27,7 @@ def run(plan_file, out, n_nodes):
     )
 
 
+@pytest.mark.slow
 def test_as_many_synthetic_hospitals_as_nodes(tmp_path):
     scenario = small_scenario(data=PhantomData(sites=7, patients=24))
     (tmp_path / "plan.yaml").write_text(dump_yaml(scenario))

@@ -9,6 +9,7 @@ from simulation.scenario import Machine
 from tests.helpers.simulated import run, scenario_of
 
 
+@pytest.mark.slow
 def test_what_a_hostile_site_sends_is_coded_as_the_plan_says(tmp_path):
     simulation = Machine(threads=1, arms=(), hostile={"hospital-b": -3.0})
     scenario = scenario_of("FedAvg", simulation=simulation, codec={"name": "int8"})

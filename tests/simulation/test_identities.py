@@ -50,6 +50,7 @@ def test_a_secure_simulation_ends_with_the_same_weights_in_one_process_or_severa
         assert all(np.array_equal(weights[name], plain[name]) for name in plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

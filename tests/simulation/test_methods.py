@@ -50,6 +50,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights_everywhere(tmp_path, 
     assert not any(k.startswith(wire.CONTROL) for k in load_file(tmp_path / "whole" / "model.safetensors"))
 
 
+@pytest.mark.slow
 def test_scaffold_s_control_stays_the_mean_of_the_sites_own(tmp_path):
     scenario = scenario_of("SCAFFOLD")
     run(scenario, tmp_path / "run")
@@ -65,6 +66,7 @@ def test_scaffold_s_control_stays_the_mean_of_the_sites_own(tmp_path):
         assert control.any()
 
 
+@pytest.mark.slow
 def test_personal_weights_decide_how_a_hospital_is_judged(tmp_path):
     scenario = scenario_of("FedPer")
     whole = run(scenario, tmp_path / "run")
@@ -81,6 +83,7 @@ def test_personal_weights_decide_how_a_hospital_is_judged(tmp_path):
     assert b == pytest.approx(whole.sites["hospital-b"].federated.auroc, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_what_is_personal_never_reaches_the_server(tmp_path):
     scenario = scenario_of("FedBN")
     run(scenario, tmp_path / "run")

@@ -28,6 +28,7 @@ def test_a_private_simulation_reports_and_pays_what_it_planned(here, tmp_path):
         assert 7.8 < epsilon([(noise, rate, 12)], 1e-3) <= 8.02
 
 
+@pytest.mark.slow
 def test_a_plan_whose_delta_is_too_large_for_a_site_is_refused(here, tmp_path):
     (tmp_path / "plan.yaml").write_text(
         yaml.safe_dump({**PRIVATE, "privacy": {"epsilon": 8.0, "delta": 0.5}})

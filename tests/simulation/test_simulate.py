@@ -128,6 +128,7 @@ def test_ctrl_c_leaves_a_resumable_run_and_says_how(here, plan, tmp_path):
     assert "another plan" in other.stderr
 
 
+@pytest.mark.slow
 def test_sites_that_cannot_take_part_are_refused(here, plan):
     refused(
         here("simulate", plan, "--set", "min_patients=500"), "hospital-a: found", "the plan's minimum is 500"

@@ -52,6 +52,7 @@ def test_more_steps_and_less_noise_cost_more():
     assert epsilon([(1.0, 0.05, 200)], 1e-5) > base > epsilon([(1.5, 0.05, 100)], 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.5, 3.0, 8.0])
 def test_the_solved_noise_costs_the_target_and_not_more(target):
     noise = solve_noise(Privacy(epsilon=target, delta=1e-5), 0.05, 300)

@@ -41,6 +41,7 @@ def test_what_is_reserved_counts_before_anything_is_trained_and_over_restarts(le
         ledger.settle(first, 11)
 
 
+@pytest.mark.slow
 def test_a_round_over_the_budget_is_declined_and_leaves_no_trace(ledger):
     allowed = epsilon([(1.0, 0.1, 25)], 1e-5)
     budget = Budget(allowed, 1e-5)
@@ -53,6 +54,7 @@ def test_a_round_over_the_budget_is_declined_and_leaves_no_trace(ledger):
     assert summary(ledger, budget).epsilon_left == pytest.approx(0.0, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_past_belongs_to_the_patients_not_to_the_name_of_a_cohort(ledger):
     budget = Budget(epsilon([(1.0, 0.1, 15)], 1e-5), 1e-5)
     ledger.reserve(PATIENTS[:30], purpose(1), STEPS, budget)
@@ -105,6 +107,7 @@ def test_rubbish_is_no_ledger(tmp_path):
         Ledger(tmp_path / "ledger.sqlite").reserve(PATIENTS, purpose(), STEPS, None)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_do_not_overspend(ledger, tmp_path):
     budget = Budget(epsilon([(1.0, 0.1, 55)], 1e-5), 1e-5)
     done = []

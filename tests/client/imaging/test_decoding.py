@@ -58,6 +58,7 @@ def both_ways(folder, out, contract):
     return trained, predicted, cohort.tally, tally
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     broken=st.sets(st.tuples(st.sampled_from(PATIENTS), st.integers(0, VISITS - 1))),

@@ -417,6 +417,7 @@ def test_a_plain_install_has_a_decoder_for(name):
     assert get_decoder(getattr(uid, name)).is_available
 
 
+@pytest.mark.slow
 def test_where_both_read_a_grey_file_of_the_zoo_itk_has_the_same_values():
     """Before any window, of the first frame: lengths of samples, signs, high bits, compression, rescaling. ITK
     turns MONOCHROME1 over, which we do after the window."""

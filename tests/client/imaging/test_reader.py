@@ -103,6 +103,7 @@ def odd(monkeypatch):
     monkeypatch.setattr(reader, "TIME_LIMIT_S", 1.0)
 
 
+@pytest.mark.slow
 def test_a_file_that_hangs_or_crashes_or_bloats_costs_itself_alone(odd):
     jobs = [{"path": "fine"} for _ in range(100)]
     jobs[20] = jobs[21] = {"path": "hang"}
@@ -136,6 +137,7 @@ def test_jobs_are_taken_only_as_far_ahead_as_memory_allows(odd):
     answers.close()
 
 
+@pytest.mark.slow
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     """A megabyte that inflates to a gigabyte, before any header says how large the image is."""
     monkeypatch.setattr(reader, "_read_for", read_with_little_memory)
@@ -204,6 +206,7 @@ def test_mutated_files_end_in_an_outcome(tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
+@pytest.mark.slow
 def test_processes_that_cannot_begin_are_the_machine_s_fault_and_no_file_s(tmp_path):
     """As in a script without a guard: each would fail in starting, for ever, and every file be called broken."""
     script = "from pathlib import Path\nfrom client.imaging.reader import patients_of\nprint(list(patients_of([Path('a')] * 40)))\n"

@@ -97,6 +97,7 @@ def image_answer():
     return ds
 
 
+@pytest.mark.slow
 def test_compressed_and_raw_images_come_as_they_lie_there(pacs):
     pacs.objects = [
         film("1.3.1"), film("1.3.2", JPEG2000Lossless), film("1.3.3", RLELossless),

@@ -75,6 +75,7 @@ def test_another_finding_is_refused(exported, cohort):
         doubts(other, cohort, None, CPU)
 
 
+@pytest.mark.slow
 def test_the_page_shows_them_and_can_be_read(exported, cohort, sure):
     opened, found = Cohort.open(cohort), doubts(read_model(exported), cohort, None, CPU)
     page = render_page(describe(opened, PLAN), opened, "small", doubts=found)

@@ -105,6 +105,7 @@ def test_the_proximal_gradient_is_mu_times_the_distance():
     assert p.grad.tolist() == pytest.approx([0.5 + 0.1 * 2.0, 0.5])
 
 
+@pytest.mark.slow
 def test_early_stopping_keeps_the_best_epoch(cohort):
     plan = small_plan(
         training=Training(epochs=40, batch_size=4, learning_rate=0.8, early_stopping=2, clip_norm=None)

@@ -40,6 +40,7 @@ def test_steps_equal_torch_s(name, clip):
             torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_training_does_not_load_torch_s_compiler():
     # The reason for not using torch.optim's classes: three seconds in each process.
     code = """

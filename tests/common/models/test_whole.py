@@ -7,6 +7,7 @@ from common.plan import Model
 from tests.helpers.plans import small_plan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["cnn3", "resnet18", "efficientnet_b0"])
 @pytest.mark.parametrize(
     "values",

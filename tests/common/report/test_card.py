@@ -32,5 +32,6 @@ def test_names_of_others_are_escaped(card):
     assert "<script" not in page
 
 
+@pytest.mark.slow
 def test_anybody_can_read_the_page_on_a_desk_and_on_a_telephone(card):
     assert problems(render_card(card, signed=True)) == FINE

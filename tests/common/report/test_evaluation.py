@@ -3,6 +3,8 @@ own."""
 
 import dataclasses
 
+import pytest
+
 from common.report.evaluation import render_evaluation
 from common.results.evaluation import Difference, EvaluationResult, FindingResult
 from common.results.run import Bin, Confusion, Group, Point
@@ -48,5 +50,6 @@ def test_without_another_model_or_a_curve_there_is_a_page_too():
     assert "Against" not in page
 
 
+@pytest.mark.slow
 def test_anybody_can_read_the_page_on_a_desk_and_on_a_telephone():
     assert problems(render_evaluation(RESULT)) == FINE

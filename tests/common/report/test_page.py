@@ -56,6 +56,7 @@ def test_the_mean_of_hospitals_is_where_all_have_a_value_and_errors_add_as_squar
     assert points[0] == pytest.approx((1.0, 0.7, 0.7 - spread, 0.7 + spread))
 
 
+@pytest.mark.slow
 def test_each_finding_is_shown_by_itself_and_privacy_stands_at_the_top():
     plan = small_plan(findings=("pneumonia", "effusion"), privacy=Privacy(epsilon=3.0, delta=1e-4, steps=4))
     result = run_result({"north": 0.81234, "a hospital with a long name": 0.9})

@@ -50,6 +50,7 @@ def test_nothing_in_a_foreign_name_is_markup(name):
     assert not re.search(r"[`*_\[\]<>#|]", re.sub(r"\\.", "", written, flags=re.DOTALL))
 
 
+@pytest.mark.slow
 def test_anybody_can_read_the_page_on_a_desk_and_on_a_telephone(run, tmp_path):
     write_dossier(run, tmp_path / "out")
     assert problems((tmp_path / "out" / "dossier.html").read_text()) == FINE

@@ -37,6 +37,7 @@ def test_a_rule_that_so_few_sites_cannot_support_is_refused_by_name(tmp_path, na
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

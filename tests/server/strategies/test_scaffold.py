@@ -32,6 +32,7 @@ def start():
     return {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in SCHEMA.shapes.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silent", [(), (2, 5)])
 def test_scaffold_moves_its_control_in_proportion_to_who_answered(tmp_path, silent):
     grid = ScriptedGrid(lambda node, message: reply(message, change(node)), silent=silent)

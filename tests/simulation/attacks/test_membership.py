@@ -1,6 +1,7 @@
 """Membership inference: a model that knows its patients by heart is found out, a fresh one is not."""
 
 import numpy as np
+import pytest
 import torch
 
 from client.imaging.cohort import Cohort
@@ -22,6 +23,7 @@ def random_labels(tmp_path, plan):
     return cohort
 
 
+@pytest.mark.slow
 def test_a_model_that_learnt_by_heart_gives_its_patients_away(tmp_path):
     plan = small_plan(
         rounds=1,

@@ -34,6 +34,7 @@ def test_values_beyond_the_range_are_black_and_white():
     assert {0, 255} == set(np.unique(picture).tolist())
 
 
+@pytest.mark.slow
 def test_a_plan_without_privacy_has_no_row_of_it():
     frames = np.zeros((2, 4, 4), np.float32)
     attack = CanaryAttack(canaries=40, guesses=20, right=15, auroc=0.7, epsilon_at_least=0.3)

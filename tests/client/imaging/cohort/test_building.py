@@ -153,6 +153,7 @@ def test_a_patient_who_is_removed_leaves_no_trace_and_the_others_as_they_were(tm
     assert remove_patient(tmp_path / "c", gone) == (0, 0)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_the_same_images_give_the_same_cohort_whatever_their_files_are_called_and_packed(

@@ -70,6 +70,7 @@ def test_a_cohort_without_notes_of_images_is_shown_too(cohort, tmp_path):
     assert "<h3>text" not in render_page(describe(older, PLAN), older, "small")
 
 
+@pytest.mark.slow
 def test_the_verdict_stands_first_and_foreign_texts_are_texts(cohort, tmp_path):
     page = render_page(describe(cohort, PLAN), cohort, "small")
     assert page.index("Would you train on this?") < page.index("<section>")

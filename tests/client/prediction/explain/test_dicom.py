@@ -32,6 +32,7 @@ def named(sequence):
     }
 
 
+@pytest.mark.slow
 def test_the_report_says_what_the_model_says_in_the_study_that_was_judged_last(filed):
     import highdicom as hd
 

@@ -67,6 +67,7 @@ def test_occlusion_is_the_fall_of_the_score_by_hand():
     np.testing.assert_allclose(heat.numpy(), np.maximum(total / count, 0), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_encoder_can_be_explained():
     for name in ("cnn3", "resnet18", "efficientnet_b0"):
         model = build_model(small_plan(model=Model(encoder=name, width=8, embedding=8, hidden=8))).eval()

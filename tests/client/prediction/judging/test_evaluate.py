@@ -27,6 +27,7 @@ def site_of(run, kind="cohorts"):
     return site
 
 
+@pytest.mark.slow
 def test_a_site_s_numbers_are_those_of_the_report(here, simulated):
     site = site_of(simulated)
     found = judged(here, simulated, "--on", site)
@@ -52,6 +53,7 @@ def test_a_page_and_a_file_are_written_and_a_terminal_reads_the_same(here, simul
     assert "src=" not in page.replace('src="data:', "")
 
 
+@pytest.mark.slow
 def test_a_second_model_is_compared_on_the_same_patients(here, simulated, tmp_path):
     other = tmp_path / "other"
     run(scenario_of("FedAvg", seed=6, split={"test": 0.3, "validation": 0.3}), other)

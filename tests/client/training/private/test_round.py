@@ -66,6 +66,7 @@ def test_two_rounds_are_never_the_same_whatever_the_plans_seed(tmp_path):
     assert not np.array_equal(*weights)
 
 
+@pytest.mark.slow
 def test_the_terms_follow_from_the_plan_and_the_sites_size():
     plan = small_plan(
         rounds=10, privacy=Privacy(epsilon=4.0, delta=1e-4, steps=20), training=Training(batch_size=16)
