@@ -13,15 +13,14 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 import pytest
 from hypothesis import settings
 
-from client.compute.device import set_up_process
-from common.config import dump_yaml
-from common.plan import Plan
 from tests.helpers import warm
-from tests.helpers.cohorts import make_cohort
 
 
 def pytest_configure(config):
-    set_up_process(1)
+    if not config.getoption("numprocesses", None):  # else this process tests nothing: it needs no torch
+        from client.compute.device import set_up_process
+
+        set_up_process(1)
     warm.install()
     settings.register_profile("suite", deadline=None)  # a machine that is busy is no fault of the code
     settings.load_profile("suite")
@@ -38,8 +37,10 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def federation(tmp_path):
     """plan -> node configurations of three small sites, for a grid."""
+    from common.config import dump_yaml
+    from tests.helpers.cohorts import make_cohort
 
-    def make(plan: Plan, n_sites: int = 3, n_patients: int = 30):
+    def make(plan, n_sites: int = 3, n_patients: int = 30):
         plan_file = tmp_path / "plan.yaml"
         plan_file.write_text(dump_yaml(plan))
         return [
