@@ -173,11 +173,13 @@ def main() -> None:
             d.make_site(name)
         d.approve(*names)
         introduce_all(d, *names)
-        d.start("server")
-        for name in names:
+        server = ["-m", "pneumofed.cli", "server", "up", "--dir", str(d.server.path)]
+        agents = {name: [__file__, "--agent", str(path / name)] for name in names}
+        for name, words in {"server": server, **agents}.items():  # from nothing: a test's would hold torch
             log = (path / f"{name}.out").open("ab")
-            words = [sys.executable, __file__, "--agent", str(path / name)]
-            d.processes[name] = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
+            d.processes[name] = subprocess.Popen(
+                [sys.executable, *words], stdout=log, stderr=log, start_new_session=True
+            )
         wait_for("the agents", lambda: len(d.status()["connected"]) == args.sites)
         time.sleep(32)  # polling slows down after half a minute without work
         before, started = [cpu_seconds(d.processes[n].pid) for n in names], time.perf_counter()

@@ -47,8 +47,10 @@ log = logging.getLogger("pneumofed.agent")
 oddities = Sparing(log)
 
 APP = "client.app:app"
+WAIT_S = 2
+"""For which the server is to wait for a request before it says that there is none. A stop waits, too."""
 POLLS = ((2.0, 0.02), (30.0, 0.1), (math.inf, 1.0))
-"""Seconds since the last work, and between two questions until then: a round's next stage may come soon."""
+"""Where it does not, as one of before: seconds since the last work, and between two questions until then."""
 RETRY_S = 2.0
 REFUSED_AT_ONCE, FIRST_PAUSE_S, LONGEST_PAUSE_S = (
     5,
@@ -168,14 +170,13 @@ class Agent:
         while not self.ended.is_set() and not self._link.lost.is_set():
             self._require_disk()
             try:
+                asked = time.monotonic()
                 self._open = self._open or self._receive()
                 if self._open is None:
-                    if time.monotonic() - self._trusted > TRUST_EVERY_S:
-                        self._follow_trust()
-                    if time.monotonic() - self._looked > WAITING_EVERY_S:
-                        self._follow_queue()
-                    since = time.monotonic() - self._last_work
-                    self.ended.wait(next(pause for until, pause in POLLS if since < until))
+                    self._keep_up()
+                    if time.monotonic() - asked < WAIT_S / 2:
+                        since = time.monotonic() - self._last_work
+                        self.ended.wait(next(pause for until, pause in POLLS if since < until))
                     continue
                 self._last_work = time.monotonic()
                 self._handle(*self._open)
@@ -185,7 +186,15 @@ class Agent:
             except UnreadableError as e:
                 self._refuse_unread(e)
             self._open = None
+            self._keep_up()
             self.ended.wait(self._pause())
+
+    def _keep_up(self) -> None:
+        """Between requests: what the server has to tell beside them, when it is time to ask."""
+        if time.monotonic() - self._trusted > TRUST_EVERY_S:
+            self._follow_trust()
+        if time.monotonic() - self._looked > WAITING_EVERY_S:
+            self._follow_queue()
 
     def _refuse_unread(self, e: UnreadableError) -> None:
         """One refusal and a line in the audit log; no request of a server ends the agent."""
@@ -203,7 +212,7 @@ class Agent:
         return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**over) if over > 0 else 0.0
 
     def _receive(self) -> tuple[Message, float] | None:
-        request = self._link.receive(self._approvals.tensor_bytes)
+        request = self._link.receive(self._approvals.tensor_bytes, WAIT_S)
         # By our own clock: the server's may differ.
         return None if request is None else (request, time.monotonic() + request.metadata.ttl)
 

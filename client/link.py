@@ -62,6 +62,7 @@ from common import protocol
 from common.errors import LinkError, WireError
 from common.files import write_atomically
 from common.objects import SPARE_BYTES, most_objects, unfold, walk
+from common.protocol import WAIT_HEADER
 from common.text import printable
 from common.trust import PATH as TRUST_PATH
 from common.trust import Trust
@@ -112,7 +113,7 @@ class FleetLink:
     ) -> None:
         """`memory` is a file that keeps the session's number, so that a restarted agent can end what its
         predecessor left."""
-        self._server, self._memory = server, memory
+        self._server, self._memory, self._wait_s = server, memory, 0
         self._instance, self._start = instance_of(memory.parent), secrets.token_hex(8)
         self._public_key = public_key_to_bytes(key.public_key())
         self._client = FleetHttpClient(
@@ -136,8 +137,16 @@ class FleetLink:
         transport = BoundedTransport(tls, self._proxy)
         own = {HEADER: self._instance, START: self._start}
         headers = {"accept-encoding": "identity", **own, **protocol.headers()}
-        self._client._client = httpx.Client(transport=transport, timeout=TIMEOUT_S, headers=headers)
+        self._client._client = httpx.Client(
+            transport=transport,
+            timeout=TIMEOUT_S,
+            headers=headers,
+            event_hooks={"request": [self._ask_to_wait]},
+        )
         before.close()
+
+    def _ask_to_wait(self, request: httpx.Request) -> None:
+        request.headers[WAIT_HEADER] = str(self._wait_s)  # heeded where messages are asked for
 
     def trust(self) -> Trust:
         """What the server tells of the federation's CA. Raises LinkError; WireError if it is not readable."""
@@ -234,16 +243,18 @@ class FleetLink:
                 # To learn quickly whether the server, when it is back, still knows us.
                 pause = MISSED_HEARTBEAT_S
 
-    def receive(self, tensor_bytes: Callable[[], int]) -> Message | None:
+    def receive(self, tensor_bytes: Callable[[], int], wait_s: int = 0) -> Message | None:
         """The next request, whole; None if there is none now.
 
         Args:
             tensor_bytes: asked when there is one: the most that its tensors may have.
+            wait_s: for how long the server may wait for one; a server of before answers at once.
 
         Raises:
             UnreadableError: it is larger, or no message.
             LinkError: the server cannot be reached.
         """
+        self._wait_s = wait_s
         pulled = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
         if not pulled.messages_list:
             return None

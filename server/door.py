@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from common import protocol
 from common.credentials import public_pem, sha256_fingerprint
 from common.logs import Sparing
+from common.protocol import WAIT_HEADER
 from common.trust import PATH as TRUST_PATH
 from common.waiting import PATH as WAITING_PATH
 from server.porch import Porch
@@ -40,6 +41,8 @@ MAX_BODY_BYTES = {f"{flower_fleet.prefix}/{call}": most for call, most in CALLS.
     TRUST_PATH: 0,
     WAITING_PATH: 0,
 }
+PULL = f"{flower_fleet.prefix}/pull-messages"
+MOST_WAIT_S = 10.0
 HEAD_S = 10.0
 BODY_S, SLOWEST_BYTES_S = 20.0, 20_000.0
 """A body may take BODY_S, and a second more for each SLOWEST_BYTES_S."""
@@ -80,6 +83,8 @@ class Judge(Protocol):
     def trust_answer(self, site: str, fingerprint: str) -> dict[str, object]: ...
 
     def waiting_answer(self, site: str) -> list[dict[str, str]]: ...
+
+    async def message_for(self, certificate_key: str, seconds: float) -> None: ...
 
 
 class Door:
@@ -131,6 +136,8 @@ class Door:
             waiting = await asyncio.to_thread(self._judge.waiting_answer, site)
             await JSONResponse(waiting, headers=protocol.headers())(scope, receive, send)
         else:
+            if scope["path"] == PULL:
+                await self._judge.message_for(key, _seconds(headers.get(WAIT_HEADER, "")))
             async with self._places[site]:
                 await self._pass_on(scope, receive, send, int(length))
 
@@ -159,6 +166,10 @@ class Door:
             return
         if body is not None:
             await self._app(scope, _replay(body, receive), send)
+
+
+def _seconds(text: str) -> float:
+    return min(float(text), MOST_WAIT_S) if text.isascii() and text.isdecimal() and len(text) < 6 else 0.0
 
 
 def _node_key(headers: dict[str, str]) -> str:

@@ -38,6 +38,7 @@ from starlette.types import ASGIApp
 
 from common.errors import RunError
 from common.waiting import Waiting, to_tree
+from server.bells import Bells
 from server.door import CALLS, Door, KnowsPeer
 from server.parcels import Parcels
 from server.porch import Porch, raise_descriptors
@@ -58,7 +59,7 @@ class FleetService:
     def __init__(self, folder: ServerFolder, settings: ServerSettings) -> None:
         keep_flower_steady()
         self._folder = folder
-        self.parcels = Parcels(folder.path)
+        self.parcels, self.bells = Parcels(folder.path), Bells()
         self.admissions = Admissions(folder.sites)
         objects = ObjectStoreFactory(FLWR_IN_MEMORY_DB_NAME)
         self._states = LinkStateFactory(FLWR_IN_MEMORY_DB_NAME, NoOpFederationManager(), objects)
@@ -154,6 +155,12 @@ class FleetService:
     def waiting_answer(self, site: str) -> list[dict[str, str]]:
         """What the site is told of the runs whose turn has not come."""
         return to_tree(self.waiting(site))
+
+    async def message_for(self, certificate_key: str, seconds: float) -> None:
+        """Return once there may be a message for the site, or `seconds` are over."""
+        node = self._nodes.get(certificate_key)
+        if seconds > 0.0 and node is not None:
+            await self.bells.wait(node, seconds)
 
     def follow_certificates(self) -> None:
         """Take up renewed certificates, the server's or the CA's; open connections go on."""

@@ -31,6 +31,7 @@ from common import wire
 from common.errors import RunError, WireError
 from common.secure.messages import SEALED
 from server import steady
+from server.bells import Bells
 from server.parcels import Parcel, Parcels
 
 _HEARTBEAT_S = 15.0
@@ -43,8 +44,8 @@ _WHY = {
 class FleetGrid(Grid):
     """One run's messages. After `close` the run is over for the sites too."""
 
-    def __init__(self, state: LinkState, parcels: Parcels) -> None:
-        self._state, self._parcels = state, parcels
+    def __init__(self, state: LinkState, parcels: Parcels, bells: Bells) -> None:
+        self._state, self._parcels, self._bells = state, parcels, bells
         self._stopped, self._settled = threading.Event(), False
         self._sent: dict[str, Message] = {}  # not answered yet
         run_id = state.create_run(None, None, None, {}, NOOP_FEDERATION_ID, None, None, TaskType.SERVER_APP)
@@ -129,6 +130,8 @@ class FleetGrid(Grid):
                     self._parcels.forget([request])
             for object_id, answer in missing.items():
                 self._state.store_object(self._run.run_id, session, object_id, answer.deflate())
+        for message in messages:
+            self._bells.ring(message.metadata.dst_node_id)
         return ids
 
     def _tidy(self) -> None:

@@ -256,7 +256,7 @@ class Runner:
     def _launch(self, name: str, plan: Plan, record: RunRecord) -> None:
         self._runs.write(name, record)
         self._service.follow_admissions()
-        grid = FleetGrid(self._service.state, self._service.parcels)
+        grid = FleetGrid(self._service.state, self._service.parcels, self._service.bells)
         self._watch, self._grid = watch_of(name, plan, record.min_sites, record.without or ()), grid
         self._thread = threading.Thread(
             target=self._run, args=(name, record, self._watch, grid), name="run", daemon=True

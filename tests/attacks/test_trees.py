@@ -188,7 +188,7 @@ START = wire.get_weights(build_model(PLAN))
 
 
 def federate(place, folder, attack):
-    grid = FleetGrid(place[0].state, place[0].parcels)
+    grid = FleetGrid(place[0].state, place[0].parcels, place[0].bells)
     sites = [Hostile(place[1][n], n, attack) if n == "beta" else SiteThread(place[1][n], n) for n in NAMES]
     try:
         wait_for("the sites", lambda: len(list(grid.get_node_ids())) == len(NAMES))

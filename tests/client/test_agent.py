@@ -49,7 +49,7 @@ class OneRequest:
     def waiting(self):
         return []
 
-    def receive(self, tensor_bytes):
+    def receive(self, tensor_bytes, wait_s):
         self.patience -= 1
         if self.patience == 0:
             self.ended.set()

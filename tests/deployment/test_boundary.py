@@ -31,7 +31,7 @@ class HostileServer:
             self._opened.setitem(door.MAX_BODY_BYTES, f"/v1/fleet/{call}", most)
         self.service = FleetService(d.server, d.server.settings())
         self.service.start()
-        self.grid = FleetGrid(self.service.state, self.service.parcels)
+        self.grid = FleetGrid(self.service.state, self.service.parcels, self.service.bells)
         from flwr.supercore.fab import Fab
 
         fab_hash = self.service.state.store_fab(Fab(hash_of(bundle), bundle, {}))

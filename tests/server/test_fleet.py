@@ -4,6 +4,7 @@ import inspect
 import re
 import socket
 import ssl
+import threading
 import time
 import typing
 from base64 import b64encode
@@ -24,7 +25,7 @@ from common.credentials import client_tls, make_key, public_pem, read_key, write
 from common.errors import LinkError
 from common.waiting import PATH as WAITING_PATH
 from common.waiting import Waiting
-from server.door import CALLS, MAX_BODY_BYTES
+from server.door import CALLS, MAX_BODY_BYTES, MOST_WAIT_S, _seconds
 from server.grid import FleetGrid
 from server.provision import revoke
 from tests.helpers.deployment import wait_for
@@ -185,7 +186,7 @@ def test_a_site_that_is_revoked_in_a_run_costs_its_reply_only(federation):
     path, folder, service = federation
     names = ["west", "middle"]
     threads = [SiteThread(make_site(path, name, folder), name, lambda n, m: None) for name in names]
-    grid = FleetGrid(service.state, service.parcels)
+    grid = FleetGrid(service.state, service.parcels, service.bells)
     try:
         wait_for("both", lambda: len(grid.get_node_ids()) == 2)
         nodes = {service.site_of(n): n for n in grid.get_node_ids()}
@@ -287,3 +288,25 @@ def test_a_site_is_told_of_the_queue_that_is_for_it(federation, sites, monkeypat
         monkeypatch.setattr(federation[2], "waiting", queue.get)
         link.close()
     assert post(federation, sites["north"], WAITING_PATH, b"x").status_code == 413
+
+
+def test_a_site_that_waits_hears_of_a_message_at_once(federation, sites):
+    service, link = federation[2], link_of(sites["north"])
+    link.connect()
+    grid = FleetGrid(service.state, service.parcels, service.bells)
+    message = Message(RecordDict({"config": ConfigRecord({"n": 7})}), link.node, "query", ttl=60.0)
+    threading.Timer(0.3, grid.push_messages, ([message],)).start()
+    received = link.receive(lambda: 1000, wait_s=10)  # it would say None
+    assert received is not None
+    assert received.content["config"]["n"] == 7
+    assert link.receive(lambda: 1000, wait_s=1) is None
+    grid.close()
+    link.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("", 0), ("2", 2), ("99999", MOST_WAIT_S), ("1e9", 0), ("-1", 0), ("nan", 0), ("9" * 5000, 0), ("²", 0)],
+)
+def test_a_site_may_wait_for_so_long(text, seconds):
+    assert _seconds(text) == seconds

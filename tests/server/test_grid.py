@@ -34,7 +34,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def grid(place):
-    grid = FleetGrid(place[0].state, place[0].parcels)
+    grid = FleetGrid(place[0].state, place[0].parcels, place[0].bells)
     yield grid
     grid.close()
 
