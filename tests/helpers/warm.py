@@ -3,7 +3,8 @@
 The suite starts hundreds of servers, agents and workers, and in most of them loading torch takes longer than what is
 tested. One process a test worker loads everything once; the others are forked from it, by the standard library's
 forkserver. What is under test there is the same code in a process of its own; how a program starts from nothing is
-tested where a command of the documents is typed (test_walk.py, test_commands.py, test_procedures.py, test_faults.py).
+tested with another clock or program (test_rehearsal.py, test_faults.py), with the wheel (test_release.py) and where the
+researcher's commands are typed (test_commands.py).
 """
 
 import ctypes
