@@ -2,13 +2,16 @@
 
 `tests/frozen/VERSION.tar.xz` was made by that version: a server with a finished, a private and a half run, two sites with
 cohort, approvals, ledger and audit log, a model that was handed over, and the weights with which the half run ended
-where nobody disturbed it. Its keys are nobody's. A release adds a file; none is ever changed.
+where nobody disturbed it. Its keys are nobody's. `tests/frozen/programs/VERSION.tar.xz` is the program itself. A release adds
+both files; none is ever changed.
 """
 
 import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from tests.helpers.deployment import Deployment, free_port, wait_for
 from tests.helpers.plans import small_plan
 
 pytestmark = pytest.mark.slow
+PROGRAMS = Path(__file__).parent / "frozen" / "programs"
 RELEASES = sorted((Path(__file__).parent / "frozen").glob("*.tar.xz"), key=lambda path: path.name)
 SITES = ("north", "south")
 
@@ -85,4 +89,29 @@ def test_a_half_run_goes_on_to_the_weights_of_the_undisturbed_one(frozen):
     assert distance < 0.01 * sum(float((weight**2).sum()) for weight in expected.values())
     for name in SITES:
         assert "2 rounds, 8 steps" in d.at(name, "ledger")
+        assert "the chain is whole" in d.at(name, "audit", "verify")
+
+
+def test_an_agent_of_then_and_one_of_today_train_in_one_run(frozen, tmp_path):
+    """Its own program, not today's that claims to be it."""
+    d = frozen
+    with tarfile.open(PROGRAMS / f"{d.path.name}.tar.xz") as tar:
+        tar.extractall(tmp_path, filter="data")
+    d.ask("renew", "server")
+    d.ask("renew", "sites")
+    d.at("north", "join", str(d.server.path / "certificates" / "north.crt"))  # brought by people, as then
+    d.up("south")
+    with (d.path / "north.out").open("ab") as log:
+        d.processes["north"] = subprocess.Popen(
+            # where the root command was at that time
+            [sys.executable, "-m", "common.cli", "client", "up", "--dir", str(d.site("north").path)],
+            stdout=log, stderr=log, start_new_session=True, cwd=tmp_path,
+        )  # fmt: skip
+    wait_for("the sites", lambda: d.status()["connected"] == list(SITES), 120)
+    d.ask("resume", "long-2")
+    history = d.wait_finished("long-2")
+    assert [sorted(r["sites"]) for r in history] == [list(SITES)] * 6
+    assert "south runs pneumofed" in d.log("server")
+    assert "north runs pneumofed" not in d.log("server")  # it could not say yet
+    for name in SITES:
         assert "the chain is whole" in d.at(name, "audit", "verify")
