@@ -136,10 +136,9 @@ class Door:
             waiting = await asyncio.to_thread(self._judge.waiting_answer, site)
             await JSONResponse(waiting, headers=protocol.headers())(scope, receive, send)
         else:
-            if scope["path"] == PULL:
-                await self._judge.message_for(key, _seconds(headers.get(WAIT_HEADER, "")))
+            wait_s = _seconds(headers.get(WAIT_HEADER, "")) if scope["path"] == PULL else 0.0
             async with self._places[site]:
-                await self._pass_on(scope, receive, send, int(length))
+                await self._pass_on(scope, receive, send, int(length), wait_s)
 
     def _elsewhere(self, site: str, instance: str) -> bool:
         """Whether another machine spoke for the site a moment ago. An agent of before says nothing of its
@@ -157,15 +156,31 @@ class Door:
             self._versions[site] = version
             log.info("%s runs pneumofed %s", site, version)
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, length: int) -> None:
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, length: int, wait_s: float) -> None:
         try:
             async with asyncio.timeout(BODY_S + length / SLOWEST_BYTES_S):
                 body = await _read(receive)
         except TimeoutError:
             await _refuse(408, "the request took too long")(scope, receive, send)
             return
-        if body is not None:
+        if body is None or (wait_s > 0.0 and not await self._waited(scope["peer_key"], receive, wait_s)):
+            return
+        if (
+            self._judge.let_in(scope["peer_key"], scope["peer_key"]) is None
+        ):  # it may have been revoked meanwhile
+            await _refuse(401, "not admitted")(scope, receive, send)
+        else:
             await self._app(scope, _replay(body, receive), send)
+
+    async def _waited(self, key: str, receive: Receive, seconds: float) -> bool:
+        """Wait with a site for a message; whether it is still here to get one."""
+        message = asyncio.ensure_future(self._judge.message_for(key, seconds))
+        gone = asyncio.ensure_future(receive())  # after the body nothing comes but the end of the connection
+        await asyncio.wait({message, gone}, return_when=asyncio.FIRST_COMPLETED)
+        here = not gone.done()
+        for one in (message, gone):
+            one.cancel()
+        return here
 
 
 def _seconds(text: str) -> float:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.proto.fleet_pb2 import ActivateNodeRequest
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, PullMessagesRequest
+from flwr.proto.node_pb2 import Node
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
 from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.runtime import RuntimeHttpClient
@@ -23,9 +24,10 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from client.link import FleetLink, NotLetInError
 from common.credentials import client_tls, make_key, public_pem, read_key, write_key
 from common.errors import LinkError
+from common.protocol import WAIT_HEADER
 from common.waiting import PATH as WAITING_PATH
 from common.waiting import Waiting
-from server.door import CALLS, MAX_BODY_BYTES, MOST_WAIT_S, _seconds
+from server.door import CALLS, MAX_BODY_BYTES, MOST_WAIT_S, PULL, _seconds
 from server.grid import FleetGrid
 from server.provision import revoke
 from tests.helpers.deployment import wait_for
@@ -310,3 +312,37 @@ def test_a_site_that_waits_hears_of_a_message_at_once(federation, sites):
 )
 def test_a_site_may_wait_for_so_long(text, seconds):
     assert _seconds(text) == seconds
+
+
+def test_a_message_is_not_given_to_a_site_that_went_away_while_it_waited(federation, sites):
+    service, site = federation[2], sites["north"]
+    link = link_of(site)
+    link.connect()
+    grid = FleetGrid(service.state, service.parcels, service.bells)
+    body = PullMessagesRequest(node=Node(node_id=link.node)).SerializeToString()
+    key = b64encode(public_pem(read_key(site.key))).decode()
+    headers = {FLEET_HTTP_PUBLIC_KEY_HEADER: key, "content-type": "application/x-protobuf", WAIT_HEADER: "10"}
+    tls = client_tls(site.ca, site.certificate, site.key)
+    with httpx.Client(verify=tls, trust_env=False, timeout=0.5) as client, pytest.raises(httpx.ReadTimeout):
+        client.post(url(federation, PULL), content=body, headers=headers)
+    wait_for("nobody to wait", lambda: not service.bells._waiting, 5)
+    grid.push_messages(
+        [Message(RecordDict({"config": ConfigRecord({"n": 7})}), link.node, "query", ttl=60.0)]
+    )
+    received = link.receive(lambda: 1000)
+    assert received is not None
+    assert received.content["config"]["n"] == 7
+    grid.close()
+    link.close()
+
+
+def test_a_site_that_is_revoked_while_it_waits_gets_nothing(tmp_path):
+    folder, service = make_server(tmp_path)
+    try:
+        link = link_of(make_site(tmp_path, "north", folder))
+        link.connect()
+        threading.Timer(0.3, revoke, (folder, "north")).start()
+        with pytest.raises(LinkError):
+            link.receive(int, wait_s=1)
+    finally:
+        service.stop()
