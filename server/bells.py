@@ -29,12 +29,11 @@ class Bells:
             else:
                 future.set_result(None)
         try:
-            await asyncio.wait_for(future, seconds)
-        except TimeoutError:
-            pass
+            await asyncio.wait({future}, timeout=seconds)  # wait_for may swallow that the waiter went away
+            with self._lock:
+                self._rung.discard(node)  # one who went away leaves it to the next
         finally:
             with self._lock:
-                self._rung.discard(node)
                 self._waiting[node].discard(future)
                 if not self._waiting[node]:
                     del self._waiting[node]

@@ -163,11 +163,10 @@ class Door:
         except TimeoutError:
             await _refuse(408, "the request took too long")(scope, receive, send)
             return
-        if body is None or (wait_s > 0.0 and not await self._waited(scope["peer_key"], receive, wait_s)):
+        key = scope["peer_key"]
+        if body is None or (wait_s > 0.0 and not await self._waited(key, receive, wait_s)):
             return
-        if (
-            self._judge.let_in(scope["peer_key"], scope["peer_key"]) is None
-        ):  # it may have been revoked meanwhile
+        if self._judge.let_in(key, key) is None:  # it was revoked meanwhile
             await _refuse(401, "not admitted")(scope, receive, send)
         else:
             await self._app(scope, _replay(body, receive), send)
