@@ -166,7 +166,7 @@ class Door:
         key = scope["peer_key"]
         if body is None or (wait_s > 0.0 and not await self._waited(key, receive, wait_s)):
             return
-        if self._judge.let_in(key, key) is None:  # it was revoked meanwhile
+        if wait_s > 0.0 and self._judge.let_in(key, key) is None:  # it was revoked meanwhile
             await _refuse(401, "not admitted")(scope, receive, send)
         else:
             await self._app(scope, _replay(body, receive), send)

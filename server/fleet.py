@@ -159,7 +159,7 @@ class FleetService:
     async def message_for(self, certificate_key: str, seconds: float) -> None:
         """Return once there may be a message for the site, or `seconds` are over."""
         node = self._nodes.get(certificate_key)
-        if seconds > 0.0 and node is not None:
+        if node is not None:
             await self.bells.wait(node, seconds)
 
     def follow_certificates(self) -> None:
