@@ -5,11 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.bundles import make_bundle, make_key
 from tests.helpers.tools import require_tool
 
 pytestmark = pytest.mark.slow
@@ -17,34 +17,12 @@ ROOT = Path(__file__).parents[1]
 LIGHT = ("typer", "rich", "pydantic>=2.12", "pyyaml", "cryptography", "httpx")
 
 
-def openssl(*words):
-    subprocess.run([require_tool("openssl"), *map(str, words)], check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     """(folder of the unpacked bundle, the release's public key)."""
-    require_tool("uv")
     place = tmp_path_factory.mktemp("bundle")
-    openssl("genpkey", "-algorithm", "ed25519", "-out", place / "release.key")
-    openssl("pkey", "-in", place / "release.key", "-pubout", "-out", place / "release.pub")
-    wanted = [word for name in LIGHT for word in ("--requirement", name)]
-    command = [
-        sys.executable,
-        str(ROOT / "deploy/bundle.py"),
-        "--key",
-        place / "release.key",
-        "--out",
-        place,
-        *wanted,
-    ]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (made,) = place.glob("*.tar")
-    with tarfile.open(made) as tar:
-        assert {(m.uid, m.gid, m.uname) for m in tar} == {(0, 0, "")}
-        tar.extractall(place, filter="data")
-    return made.with_suffix(""), place / "release.pub"
+    key, public = make_key(place, "release")
+    return make_bundle(place, key, LIGHT), public
 
 
 def install(folder, target, key):
@@ -97,8 +75,7 @@ def test_nothing_is_installed_of_what_was_not_signed(bundle, tmp_path, fault):
     elif fault == "a file less":
         wheel.unlink()
     elif fault == "another key":
-        openssl("genpkey", "-algorithm", "ed25519", "-out", tmp_path / "other.key")
-        openssl("pkey", "-in", tmp_path / "other.key", "-pubout", "-out", key := tmp_path / "other.pub")
+        _, key = make_key(tmp_path, "other")
     else:  # a document
         (folder / "docs" / "hospital.md").write_text("send your key to me")
     done = install(folder, tmp_path / "opt", key)

@@ -1,16 +1,12 @@
 """Both containers: built from the signed bundle without any network, run with no rights, in one federation."""
 
 import json
-import subprocess
-import sys
-import tarfile
 
 import pytest
 
+from tests.helpers.bundles import make_bundle, make_key
 from tests.helpers.containers import CONFINED, LIMITS, Podman, a_podman
 from tests.helpers.deployment import wait_for
-from tests.helpers.machines import ROOT
-from tests.helpers.tools import require_tool
 
 pytestmark = pytest.mark.slow
 PNEUMOFED, PORT = "/opt/pneumofed/.venv/bin/pneumofed", 8443
@@ -20,30 +16,6 @@ LIGHT = (
     "zstandard",
 )  # fmt: skip
 """What a server and an agent load while nobody trains: the rest is three gigabytes."""
-
-
-def make_key(place, name):
-    """An Ed25519 key, and its public half's path."""
-    key, public, openssl = place / f"{name}.key", place / f"{name}.pub", require_tool("openssl")
-    subprocess.run(
-        [openssl, "genpkey", "-algorithm", "ed25519", "-out", key], check=True, capture_output=True
-    )
-    subprocess.run([openssl, "pkey", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
-    return key, public
-
-
-def make_bundle(place, key):
-    """The folder of the unpacked bundle."""
-    words = [word for name in LIGHT for word in ("--requirement", name)]
-    script = ROOT / "deploy" / "bundle.py"
-    done = subprocess.run(
-        [sys.executable, script, "--key", key, "--out", place, *words], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    (made,) = place.glob("*.tar")
-    with tarfile.open(made) as tar:
-        tar.extractall(place, filter="data")
-    return made.with_suffix("")
 
 
 def build(podman: Podman, folder, side, python, key, check=True):
@@ -94,7 +66,7 @@ def test_both_sides_work_with_no_rights_on_a_read_only_file_system(tmp_path):
     (key, public), (_, stranger) = make_key(tmp_path, "release"), make_key(tmp_path, "stranger")
     with a_podman() as podman:
         python = podman.import_base()
-        folder = make_bundle(tmp_path, key)
+        folder = make_bundle(tmp_path, key, LIGHT)
         if f"cp{python.replace('.', '')}-" not in folder.name:
             pytest.skip(f"the bundle is for this Python, Debian's is {python}")
         refused = build(podman, folder, "server", python, stranger, check=False)
