@@ -127,19 +127,18 @@ class Deployment:
             approvals.propose(plan.model_dump(mode="json"), plan.sha256)
             approvals.approve(plan.sha256)
 
-    def start(self, name: str, *, env: dict[str, str] | None = None) -> None:
-        """Start the server or a site's agent; an agent may have another ClientApp by the variable that tests
-        set."""
+    def start(self, name: str) -> None:
+        """Start the server or a site's agent."""
         words = ["server" if name == "server" else "client", "up", "--dir", str(self.path / name)]
         log = self.path / f"{name}.out"
         if name in self.prefix:
             with log.open("ab") as file:
                 self.processes[name] = subprocess.Popen(
                     [*self.prefix[name], *warm.command(), *words],
-                    stdout=file, stderr=file, start_new_session=True, env={**os.environ, **(env or {})},
+                    stdout=file, stderr=file, start_new_session=True,
                 )  # fmt: skip
         else:
-            self.processes[name] = warm.Program(words, log, log, env=env or {})
+            self.processes[name] = warm.Program(words, log, log)
         if name == "server":
             wait_for("the server", lambda: self.processes[name].poll() is None and self.answers(), 30)
 

@@ -7,6 +7,7 @@ tested with another clock or program (test_rehearsal.py, test_faults.py), with t
 researcher's commands are typed (test_commands.py).
 """
 
+import contextlib
 import ctypes
 import multiprocessing.context as context
 import multiprocessing.forkserver as forkserver
@@ -19,15 +20,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from multiprocessing import reduction
 from multiprocessing.connection import wait
 from pathlib import Path
-from types import MappingProxyType
 
 ROOT = Path(__file__).parents[2]
 CLONE_NEWNET = 0x40000000  # linux/sched.h
-NONE: Mapping[str, str] = MappingProxyType({})
 PATH = sys.path.copy()
 """Of the process that loads everything: a stand-in knows the standard library only, and would hand its own on."""
 PRELOAD = [__name__, "client.agent", "client.app", "common.models.pretrained", "pneumofed.cli", "server.app"]
@@ -94,6 +94,24 @@ def child_of(parent: int) -> str:
     return f"of-{parent}"
 
 
+def children_of(parent: int) -> list[int]:
+    """The numbers of those that live."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if path.read_text() == child_of(parent) + "\n":
+                found.append(int(path.parent.name))
+    return found
+
+
+def kill(process: subprocess.Popen) -> None:
+    """kill -9 who stands in (`command`); the program is gone, and its locks with it, when this returns."""
+    process.kill()
+    process.wait()
+    while children_of(process.pid):
+        time.sleep(0.01)
+
+
 def _die_with(sentinel: int) -> None:
     wait([sentinel])
     os.kill(os.getpid(), signal.SIGKILL)
@@ -107,17 +125,9 @@ def install() -> None:
 class Program:
     """`pneumofed …` in a process group of its own: what is used of subprocess.Popen."""
 
-    def __init__(
-        self,
-        words: Sequence[str],
-        out: Path,
-        err: Path,
-        *,
-        cwd: Path | None = None,
-        env: Mapping[str, str] = NONE,
-    ) -> None:
+    def __init__(self, words: Sequence[str], out: Path, err: Path, cwd: Path | None = None) -> None:
         """What it says is appended to `out` and `err`, which may be one file."""
-        self._process = _Process(target=_run, args=(list(words), out, err, cwd or Path.cwd(), dict(env)))
+        self._process = _Process(target=_run, args=(list(words), out, err, cwd or Path.cwd()))
         self._process.start()
         self.pid = self._process.pid
 
@@ -138,7 +148,7 @@ def run(words: Sequence[str], cwd: Path, timeout: float) -> subprocess.Completed
     """As `subprocess.run` with captured text."""
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        program = Program(words, out, err, cwd=cwd)
+        program = Program(words, out, err, cwd)
         try:
             code = program.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -149,18 +159,17 @@ def run(words: Sequence[str], cwd: Path, timeout: float) -> subprocess.Completed
         )
 
 
-def _run(words: list[str], out: Path, err: Path, cwd: Path, env: dict[str, str]) -> None:
+def _run(words: list[str], out: Path, err: Path, cwd: Path) -> None:
     os.setsid()
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), number)
-    _main(words, cwd, env)
+    _main(words, cwd)
 
 
-def _main(words: list[str], cwd: Path, env: dict[str, str]) -> None:
+def _main(words: list[str], cwd: Path) -> None:
     install()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(cwd)
-    os.environ.update(env)
     sys.argv = ["pneumofed", *words]
     from pneumofed.cli import main
 
@@ -216,5 +225,6 @@ def _take_over(words: list[str], cwd: Path, env: dict[str, str], streams: list[i
         os.dup2(stream, number)
         os.close(stream)
     os.environ.clear()
+    os.environ.update(env)
     sys.path[:] = PATH
-    _main(words, cwd, env)
+    _main(words, cwd)

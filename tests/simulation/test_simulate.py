@@ -100,8 +100,7 @@ def test_killed_in_every_phase_and_resumed_it_ends_with_the_same_weights(finishe
             time.sleep(0.002)
         time.sleep(rng.uniform(0.0, 0.25))
         assert process.poll() is None, f"finished before {phase}"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        warm.kill(process)
     resumed = json.loads(here("simulate", "--out", str(out), "--resume", "--json").stdout)
     assert without_times(resumed) == without_times(result)
     expected, found = load_file(run / "model.safetensors"), load_file(out / "model.safetensors")

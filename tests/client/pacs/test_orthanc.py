@@ -8,6 +8,7 @@ import pytest
 from pydicom import dcmread
 
 from client.imaging.cohort import Cohort
+from tests.helpers import warm
 from tests.helpers.command import run_here
 from tests.helpers.pacs import DICOM, OURS, STORESCU, WEB
 
@@ -94,8 +95,7 @@ def test_a_pull_killed_in_the_middle_is_gone_on_with(house, images):
     site = house.site("site", images, **{**WAYS["dicomweb"], "images_per_second": 25.0})
     pull = house.pneumofed("client", "pull", "plan.yaml", "--dir", site.path)
     house.wait_until("a third is there", lambda: files_in(site.images) > 30)
-    pull.kill()
-    pull.wait()
+    warm.kill(pull)
     kept = files_in(site.images)
     said = ended(house.pneumofed("client", "pull", "plan.yaml", "--dir", site.path))
     n = len(list(images.glob("*.dcm")))

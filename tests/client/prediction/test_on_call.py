@@ -12,6 +12,7 @@ from client.prediction import on_call
 from client.prediction.on_call import OnCall
 from client.prediction.reading import End, Reading
 from common.errors import LinkError
+from tests.helpers import warm
 from tests.helpers.pacs import DICOM, OURS, WEB, a_house
 
 
@@ -152,8 +153,7 @@ def test_a_study_that_arrives_in_the_pacs_is_answered_there(tmp_path, exported, 
         # Killed after it was told of a study: the next one reads it.
         house.push(second["ID"])
         house.wait_until("it is on the disk", lambda: list(site.arrived.glob("*/study")))
-        duty.kill()
-        duty.wait()
+        warm.kill(duty)
         again = house.pneumofed("client", "read", "--model", exported, "--dir", site.path)
         lines = [again.stdout.readline() for _ in range(3)]
         assert ": read and filed" in lines[-1]
