@@ -9,11 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
 from common.config import dump_yaml
-from tests.helpers.machines import commands
+from tests.helpers.machines import audit_privacy, commands
 from tests.helpers.plans import small_scenario
+from tests.helpers.studies import SMALL as SMALL_STUDY_FILE
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -29,8 +32,7 @@ TESTS_ONLY = ("pytest", "hypothesis", "tests", "torchmetrics", "sklearn", "Simpl
 
 
 def type_in(folder, line):
-    """As a shell does, in `folder`; `uv run` is the environment that this test runs in."""
-    line = re.sub(r"^uv run ", "", line)
+    """As a shell does, in `folder`; what `uv run` makes is the environment that this test runs in."""
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", line], cwd=folder, capture_output=True, text=True, timeout=120,
@@ -40,26 +42,106 @@ def type_in(folder, line):
     return done.stdout + done.stderr
 
 
+def researchers_commands():
+    """What a researcher is told to type anywhere, placeholders (NAME, `…`) apart."""
+    lines = dict.fromkeys(line for document in DOCUMENTS for line in commands(document))
+    ours = re.compile(r"pneumofed (simulate|study|tune|audit-privacy) (?!NAME)[^|]*|pneumofed simulate")
+    return {line for line in (line.removeprefix("uv run ") for line in lines) if ours.fullmatch(line)}
+
+
+def small(values):
+    return "".join(f" --set {key}={json.dumps(value)}" for key, value in values.items())
+
+
+def npz(path, patients=120):
+    """A file of the shape of PneumoniaMNIST's, of noise; a positive is brighter."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, size=(patients, 1)).astype(np.uint8)
+    images = rng.integers(0, 120, size=(patients, 28, 28)).astype(np.uint8) + 100 * labels[..., None]
+    parts = {
+        "train": slice(0, patients - 40),
+        "val": slice(patients - 40, patients - 20),
+        "test": slice(patients - 20, None),
+    }
+    arrays = {f"{part}_{kind}": values[where] for part, where in parts.items()
+              for kind, values in (("images", images.astype(np.uint8)), ("labels", labels))}  # fmt: skip
+    np.savez(path, **arrays)
+
+
+ONE_IMAGE = {"rounds": 1, "model.width": 4, "min_patients": 2, "data.partition.alpha": None}
+SMALL_STUDY = {**SMALL, "data.patients": 20, "min_patients": 2}
+SIMULATIONS = {
+    "pneumofed simulate": small(SMALL),
+    "pneumofed simulate --set rounds=20 --set seed=3": small(SMALL),
+    "pneumofed simulate my-plan.yaml --out runs/mine --json > result.json": "",
+    "pneumofed simulate --out runs/mine --resume": "",
+}
+OF_FILES = {
+    "pneumofed simulate configs/pneumoniamnist.yaml --set data.path=pneumoniamnist.npz --set seed=SEED": small(
+        ONE_IMAGE
+    ),
+    "pneumofed simulate configs/kermany.yaml --set data.path=kermany64_train.npz": small(ONE_IMAGE),
+    "pneumofed simulate configs/pneumoniamnist-private.yaml --set data.path=pneumoniamnist.npz --set seed=SEED": small(
+        {"rounds": 1, "model.width": 4, "privacy.steps": 2}
+    ),
+}
+STUDIES = {
+    "pneumofed study sequences": small({**SMALL_STUDY, "data.sites": 2}),
+    "pneumofed study strategies": small(SMALL_STUDY),
+    "pneumofed study hostile": small(
+        {"rounds": 1, "training.epochs": 1, "model.width": 4, "min_patients": 2}
+    ),
+    "pneumofed study mine.yaml": "",
+    "pneumofed tune configs/tuning.yaml": "",
+}
+ATTACKS = {" ".join(("pneumofed", *audit_privacy(where))) for where in ("runs/NAME", "DIR")}
+"""Typed in tests/simulation/attacks, where the runs are."""
+
+
+def test_what_a_researcher_is_told_to_type_is_typed_here():
+    assert researchers_commands() == {*SIMULATIONS, *OF_FILES, *STUDIES, *ATTACKS}
+
+
 @pytest.mark.slow
 def test_the_simulations_of_the_documents_run_as_they_stand(tmp_path):
-    known = {
-        c for name in ("researcher.md",) for c in commands(ROOT / "docs" / name) if "pneumofed simulate" in c
-    }
-    small = " ".join(f"--set {key}={value}" for key, value in SMALL.items())
     data = {"source": "phantom", "sites": 2, "patients": 24}
     (tmp_path / "my-plan.yaml").write_text(dump_yaml(small_scenario(data=data, rounds=1)))
-    typed = {
-        "uv run pneumofed simulate": f" {small}",
-        "uv run pneumofed simulate --set rounds=20 --set seed=3": f" {small}",
-        "uv run pneumofed simulate my-plan.yaml --out runs/mine --json > result.json": "",
-        "uv run pneumofed simulate --out runs/mine --resume": "",
-    }
-    assert known == typed.keys()
-    for line, more in typed.items():
+    for line, more in SIMULATIONS.items():
         command, arrow, file = line.partition(" > ")
         type_in(tmp_path, f"{command}{more}{arrow}{file}")
-    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["mine", "quickstart", "quickstart-2"]
+    runs = sorted(p.name for p in (tmp_path / "runs").iterdir())
+    assert runs == ["mine", "quickstart", "quickstart-2"]
     assert json.loads((tmp_path / "result.json").read_text())["name"] == "small"
+
+
+@pytest.mark.slow
+def test_the_studies_of_the_documents_run_on_small_values(here, tmp_path):
+    npz(tmp_path / "pneumoniamnist.npz")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(SMALL_STUDY_FILE))
+    (tmp_path / "configs").mkdir()
+    search = yaml.safe_load((ROOT / "configs/tuning.yaml").read_text())
+    search |= {"scenario": {**SMALL_STUDY_FILE["scenario"]}, "candidates": 2, "rounds": 1, "keep": 2}
+    (tmp_path / "configs/tuning.yaml").write_text(yaml.safe_dump(search))
+    for line, more in STUDIES.items():
+        done = here(*shlex.split(line + more)[1:])
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        name = line.split()[-1].removeprefix("configs/").removesuffix(".yaml")
+        folder = tmp_path / "runs" / f"{'tune' if ' tune ' in line else 'study'}-{name}"
+        assert list(folder.glob("table.json")) or list(folder.glob("search.json"))
+
+
+@pytest.mark.slow
+def test_the_simulations_of_files_run_on_files_of_noise(tmp_path):
+    npz(tmp_path / "pneumoniamnist.npz")
+    npz(tmp_path / "kermany64_train.npz")
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for line, more in OF_FILES.items():
+        type_in(tmp_path, line.replace("SEED", "1") + more)
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == [
+        "kermany",
+        "pneumoniamnist",
+        "pneumoniamnist-private",
+    ]
 
 
 def test_the_phantom_of_the_documents_is_written_as_they_say(tmp_path):

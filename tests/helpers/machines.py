@@ -46,6 +46,16 @@ def commands(document: Path) -> list[str]:
     return list(dict.fromkeys(line for line in ours if not re.search(r"[…\[\]]|\w\|\w", line)))
 
 
+def audit_privacy(where: str, **named: str) -> list[str]:
+    """The command that docs/privacy.md gives for `where`, as words, each placeholder replaced by what is `named` so."""
+    (line,) = (
+        c for c in commands(ROOT / "docs/privacy.md") if c.startswith(f"pneumofed audit-privacy {where} ")
+    )
+    for placeholder, value in named.items():
+        line = line.replace(placeholder, value)
+    return shlex.split(line)[1:]
+
+
 def sections(document: Path) -> dict[str, list[tuple[str, str]]]:
     """Title -> its blocks, as (place, script)."""
     found: dict[str, list[tuple[str, str]]] = {}

@@ -6,12 +6,18 @@ import subprocess
 
 import pytest
 
+from tests.helpers.machines import audit_privacy
 from tests.helpers.tools import require_tool
 
 
 @pytest.mark.slow
 def test_a_private_run_is_audited_and_shown(run, here, tmp_path):
-    done = here("audit-privacy", "run", "--site", "hospital-b", "--canaries", "20", "--json")
+    done = here(
+        *audit_privacy("runs/NAME", **{"runs/NAME": "run", "hospital-a": "hospital-b"}),
+        "--canaries",
+        "20",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["site"] == "hospital-b"

@@ -8,6 +8,7 @@ from client.governance.ledger import Ledger, Purpose
 from client.settings import SiteFolder
 from common.config import load_yaml
 from simulation.scenario import Scenario
+from tests.helpers.machines import audit_privacy
 from tests.helpers.plans import PRIVATE
 
 
@@ -21,10 +22,13 @@ def test_a_hospital_audits_a_plan_that_it_knows(run, here, tmp_path):
     folder.cohorts.mkdir()
     (run / "cohorts" / "hospital-a").rename(folder.cohort(plan))
     Ledger(folder.ledger).reserve(["p"], Purpose(plan.sha256, "r", 1), (1.0, 0.1, 10), None)
-    done = here("audit-privacy", "site", "--plan", plan.sha256[:8], "--canaries", "20", "--out", "found")
+    typed = audit_privacy(
+        "DIR", DIR="site", HASH=plan.sha256[:8], **{"model.safetensors": "run/model.safetensors"}
+    )
+    done = here(*typed, "--canaries", "20", "--out", "found")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "found" / "audit.json").read_text())
-    assert found["membership"] is None
+    assert 0.0 <= found["membership"]["auroc"]["value"] <= 1.0
     assert 0.0 < found["epsilon_in_ledger"] < found["epsilon_of_run"]
     assert len(Ledger(folder.ledger).history()) == 1  # what was trained here did not leave, and costs nothing
     assert "at most" in done.stdout
