@@ -2,18 +2,15 @@
 do."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.arrays import Reals
+from common.arrays import BLOCK, Reals, blocks
 from common.errors import WireError
 from common.wire import Weights
 
-BLOCK = 2**15
-"""Numbers that are rounded and added at once: they stay in the processor's cache, and need no memory of a
-tensor's size."""
 WEIGHT_BITS = 26
 """All weights together stay below 2**26: more patients than any federation has."""
 
@@ -23,10 +20,21 @@ def units_of(max_norm: float) -> float:
     return float(2.0 ** (62 - WEIGHT_BITS - math.ceil(math.log2(max_norm))))
 
 
-def to_integers(numbers: Reals, factor: float) -> NDArray[np.int64]:
-    """Numbers times a factor (a weight times the units), rounded."""
-    terms = np.multiply(numbers, factor, dtype=np.float64)
-    return np.rint(terms, out=terms).astype(np.int64)
+class Rounding:
+    """Numbers times a factor (a weight times the units), rounded, a block at a time in memory of its own:
+    memory that is new for each block takes as long as the sum."""
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+        self._terms, self._integers = np.empty(BLOCK, np.float64), np.empty(BLOCK, np.int64)
+
+    def of(self, numbers: Reals) -> NDArray[np.int64]:
+        """Of at most BLOCK numbers; what it gave before is overwritten."""
+        terms, integers = self._terms[: len(numbers)], self._integers[: len(numbers)]
+        np.copyto(terms, numbers)
+        np.rint(np.multiply(terms, self._factor, out=terms), out=terms)
+        np.copyto(integers, terms, casting="unsafe")
+        return integers
 
 
 class WeightedMean:
@@ -51,13 +59,14 @@ class WeightedMean:
         """Fold in one update whose entries are at most `max_norm`. Raises WireError if all weights exceed
         2**26."""
         self._count(weight)
+        rounding = Rounding(weight * self._units)
         for name, total in self._sums.items():
             sums, terms = total.reshape(-1), update[name].reshape(-1)
             for block in blocks(len(sums)):
-                sums[block] += to_integers(terms[block], weight * self._units)
+                sums[block] += rounding.of(terms[block])
 
     def add_sum(self, sums: Mapping[str, NDArray[np.int64]], weight: float) -> None:
-        """Fold in what `to_integers` made of several updates and somebody else summed, of `weight` together.
+        """Fold in what `Rounding` made of several updates and somebody else summed, of `weight` together.
         Raises WireError as `add` does."""
         self._count(weight)
         for name, total in self._sums.items():
@@ -90,8 +99,3 @@ def _added(weight: Reals, more: Numbers, scale: float) -> NDArray[np.float32]:
     for block in blocks(len(flat)):
         flat[block] = np.add(sums[block], terms[block] * np.float64(scale), dtype=np.float64)
     return result
-
-
-def blocks(n: int) -> "Iterator[slice[int, int, None]]":
-    """Of n numbers, a BLOCK at a time."""
-    return (slice(start, start + BLOCK) for start in range(0, n, BLOCK))

@@ -23,6 +23,7 @@ from common.errors import WireError
 PIECE_BYTES = 5 * 2**20  # Flower cuts an array into pieces of this size
 SPARE_BYTES = 2**20  # for what a message holds beside its tensors
 SPARE_OBJECTS = 16  # the message, its records, one array; and a few more
+HEAD_BYTES = 1024  # a piece's own head, which names no others, is shorter
 DEPTH = 5  # message, records, record, array, piece
 
 
@@ -104,8 +105,14 @@ def _fill(
         if len(numbers) > most_objects(most_bytes):
             raise WireError(f"it unfolds to more than the agreed {most_bytes} bytes")
         for number in numbers:
-            data += get_object_body(contents[pieces[number]], ArrayChunk)
+            data += _body_of_piece(contents[pieces[number]])
             if len(data) > left:
                 raise WireError(f"it unfolds to more than the agreed {most_bytes} bytes")
         left -= len(data)
         array.data = cast(bytes, data)  # as bytes it would be a second copy
+
+
+def _body_of_piece(content: bytes) -> memoryview:
+    """What `get_object_body` gives, not copied."""
+    start = content[:HEAD_BYTES]
+    return memoryview(content)[len(start) - len(get_object_body(start, ArrayChunk)) :]

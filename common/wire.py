@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from common import calibration
-from common.arrays import Reals
+from common.arrays import BLOCK, Reals, blocks
 from common.errors import WireError
 from common.plan import Plan
 from common.tensors import read_float32
@@ -190,7 +190,14 @@ def control_part(weights: Mapping[str, NDArray[np.float32]]) -> Weights:
 
 def l2_norm(weights: Mapping[str, NDArray[np.float32]]) -> float:
     """L2 norm over all tensors together, in float64."""
-    return float(np.sqrt(sum(float(np.square(w, dtype=np.float64).sum()) for w in weights.values())))
+    squares, flat = np.empty(BLOCK, np.float64), [w.reshape(-1) for w in weights.values()]
+    return math.sqrt(
+        sum(
+            float(np.square(w[b], dtype=np.float64, out=squares[: len(w[b])]).sum())
+            for w in flat
+            for b in blocks(len(w))
+        )
+    )
 
 
 def pack(weights: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:

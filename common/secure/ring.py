@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from common.aggregate import blocks, to_integers, units_of
+from common.aggregate import Rounding, units_of
+from common.arrays import blocks
 from common.errors import WireError
 from common.secure.masks import Ring
 from common.wire import Weights
@@ -26,13 +27,12 @@ def length(shapes: Shapes) -> int:
 
 def to_ring(update: Weights, weight: float, max_norm: float) -> Ring:
     """(length,): an update times its weight. No entry may exceed `max_norm`."""
-    factor, vector, start = weight * units_of(max_norm), np.empty(_size(update), np.int64), 0
+    rounding, vector, start = Rounding(weight * units_of(max_norm)), np.empty(_size(update), np.int64), 0
     for name in sorted(update):
         numbers = update[name].reshape(-1)
         for block in blocks(len(numbers)):
-            vector[start + block.start : start + min(block.stop, len(numbers))] = to_integers(
-                numbers[block], factor
-            )
+            end = start + min(block.stop, len(numbers))
+            vector[start + block.start : end] = rounding.of(numbers[block])
         start += len(numbers)
     return vector.view(np.uint64)
 

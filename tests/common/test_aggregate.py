@@ -61,7 +61,7 @@ def test_blocks_change_no_bit(monkeypatch):
         return {**total.updated(start), **{f"{k}!": w for k, w in apply_update(start, several[0]).items()}}
 
     whole = found()
-    monkeypatch.setattr("common.aggregate.BLOCK", 4)
+    monkeypatch.setattr("common.arrays.BLOCK", 4)
     for name, weights in found().items():
         assert weights.shape == whole[name].shape
         assert np.array_equal(weights, whole[name])
