@@ -19,7 +19,8 @@ from client.curves import OwnCurves
 from client.governance.approval import Approvals
 from client.governance.gate import Admitted, Gate
 from client.governance.ledger import Budget
-from client.link import FleetLink, OverError, UnreadableError
+from client.link import FleetLink
+from client.link_errors import OverError, UnreadableError
 from client.pieces import clear_pieces
 from client.provision import take_in
 from client.settings import Hospital, SiteFolder

@@ -10,8 +10,9 @@ import httpx
 from client.governance.approval import Approvals
 from client.governance.ledger import Ledger
 from client.governance.witness import require_known, seen_by
-from client.link import MAX_SKEW_S, clock_skew, describe_skew, explain
+from client.link_errors import explain
 from client.settings import Hospital, Pacs, SiteFolder
+from client.skew import MAX_SKEW_S, clock_skew, describe_skew
 from common.audit import verify
 from common.checkup import Finding, Outcome, check_disk, check_mode
 from common.credentials import (

@@ -5,7 +5,6 @@ internals (Fleet client, inflatable objects, node authentication): held to one v
 by tests/server/test_fleet.py.
 """
 
-import email.utils
 import functools
 import json
 import logging
@@ -58,12 +57,13 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from client.bounded import BoundedTransport
 from client.instance import HEADER, START, instance_of
+from client.link_errors import NotLetInError, OverError, UnreadableError, explain
+from client.skew import MAX_SKEW_S, clock_skew, describe_skew
 from common import protocol
 from common.errors import LinkError, WireError
 from common.files import write_atomically
 from common.objects import SPARE_BYTES, most_objects, unfold, walk
 from common.protocol import WAIT_HEADER
-from common.text import printable
 from common.trust import PATH as TRUST_PATH
 from common.trust import Trust
 from common.waiting import PATH as WAITING_PATH
@@ -75,28 +75,12 @@ log = logging.getLogger("pneumofed.link")
 HEARTBEAT_S = 15.0  # the server takes a site for gone after 60 s without one
 MISSED_HEARTBEAT_S = 2.0
 TIMEOUT_S = 30.0
-MAX_SKEW_S = 5.0
-"""How far our clock may be from the server's before it is called wrong. No round fails by it, but the ends of
-certificates, the policy's hours and the times in the audit log rest on it."""
 T = TypeVar("T")
 
 # Flower waits 1 s, then twice as long and so on, for an object that is on its way.
 _pull = functools.partial(
     pull_objects, initial_backoff=0.05, backoff_cap=0.5, max_time=120.0, max_tries_per_object=None
 )
-
-
-class OverError(LinkError):
-    """The run is over, or the server does not wait for this answer any more."""
-
-
-class UnreadableError(LinkError):
-    """What the server sent is no message, or a larger one than was agreed."""
-
-    def __init__(self, why: str, head: Message | None) -> None:
-        super().__init__(f"a request could not be read: {why}")
-        self.why, self.head = why, head
-        """Whom to answer; None if not even that can be read."""
 
 
 class FleetLink:
@@ -356,68 +340,3 @@ class FleetLink:
             raise LinkError(explain(e, self._server)) from None
         except Exception as e:  # what a hostile server may make the decoders raise is not known
             raise UnreadableError(type(e).__name__, None) from None
-
-
-class NotLetInError(LinkError):
-    """The server does not take us for an admitted site, or has forgotten our session."""
-
-
-def explain(error: Exception, server: str) -> str:
-    """What went wrong between us and the server, in words that a hospital's IT can act on."""
-    if isinstance(error, httpx.HTTPStatusError):
-        return _explain_status(error.response, server)
-    text = str(error)
-    if isinstance(error, httpx.ProxyError):
-        return f"the proxy does not let us through to {server}: {text[:120]}; ask for outbound CONNECT to it"
-    if isinstance(error, httpx.TimeoutException):
-        advice = "is outbound traffic to it allowed, or is a proxy needed (proxy in hospital.yaml)?"
-        return f"{server}: no answer in time; {advice}"
-    if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
-        reason = _after(text, "failed: ")
-        return f"{server}: its certificate is not from our CA (ca.crt), or not for this name: {reason}"
-    if "alert" in text.lower() or "SSL" in text:
-        reason = _after(text, "] ")
-        return (
-            f"{server}: does not accept our certificate ({reason}); has the coordinator admitted this site?"
-        )
-    if "Name or service not known" in text or "getaddrinfo" in text or "name resolution" in text:
-        return f"{server}: its name cannot be resolved; check server in hospital.yaml and the DNS"
-    if "refused" in text:
-        return f"{server}: refuses connections; is the server running, and is the port right?"
-    return f"{server}: cannot be reached ({type(error).__name__}: {text[:120]})"
-
-
-def _explain_status(response: httpx.Response, server: str) -> str:
-    if response.status_code == httpx.codes.UNAUTHORIZED:
-        return f"{server}: does not admit this site; was it admitted with this key, or revoked?"
-    try:
-        code = response.json().get("code")
-    except (ValueError, AttributeError):
-        code = None
-    if response.status_code == httpx.codes.CONFLICT:
-        return (
-            f"{server}: another machine, or a copy of this folder, uses this site's keys; stop one of "
-            "the two (a site that has moved is let in within a minute)"
-        )
-    if response.status_code == httpx.codes.UPGRADE_REQUIRED:
-        return f"{server}: {printable(response.text, 300)}"
-    if code == 2004:
-        return f"{server}: still takes this site's last session for alive; it ends within a minute"
-    return f"{server}: answered {response.status_code} {response.reason_phrase}"
-
-
-def describe_skew(skew: float) -> str:
-    """In words."""
-    return f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the server's"
-
-
-def clock_skew(response: httpx.Response) -> float | None:
-    """Seconds that our clock is ahead of the server's (its Date header); None if it does not say."""
-    try:
-        return time.time() - email.utils.parsedate_to_datetime(response.headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError):
-        return None
-
-
-def _after(text: str, mark: str) -> str:
-    return text.split(mark, 1)[-1].split(" (_ssl", 1)[0][:120]

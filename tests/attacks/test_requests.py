@@ -14,7 +14,7 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, 
 from flwr.supercore.task_identity import TaskIdentity
 
 from client.agent import Agent
-from client.link import UnreadableError
+from client.link_errors import UnreadableError
 from common.audit import read_entries
 from common.monitoring import Monitoring
 from tests.helpers.local_sites import link_of, make_server, make_site

@@ -4,11 +4,9 @@ tests/server/test_fleet.py, test_grid.py."""
 from importlib.metadata import version
 from types import SimpleNamespace
 
-import httpx
 import pytest
 
 from client import link as module
-from client.link import clock_skew, explain
 from common.errors import LinkError
 from common.protocol import PROTOCOL, PROTOCOL_HEADER, VERSION_HEADER, objection, version_of
 from server import door
@@ -63,20 +61,6 @@ def test_a_server_under_another_name_is_not_ours(site, tmp_path):
             link_of(site).connect()
     finally:
         service.stop()
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "said"),
-    [(500, b"", "answered 500"), (400, b'{"code": 2004}', "within a minute"), (502, b"[]", "502")],
-)
-def test_other_answers_are_named(status, body, said):
-    response = httpx.Response(status, content=body, request=httpx.Request("POST", "https://x"))
-    assert said in explain(httpx.HTTPStatusError("x", request=response.request, response=response), "x:443")
-
-
-def test_a_missing_or_odd_date_is_no_clock():
-    for headers in ({}, {"date": "yesterday"}):
-        assert clock_skew(httpx.Response(200, headers=headers)) is None
 
 
 @pytest.mark.parametrize(

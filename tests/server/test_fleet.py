@@ -21,7 +21,8 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from client.link import FleetLink, NotLetInError
+from client.link import FleetLink
+from client.link_errors import NotLetInError
 from common.credentials import client_tls, make_key, public_pem, read_key, write_key
 from common.errors import LinkError
 from common.protocol import WAIT_HEADER
