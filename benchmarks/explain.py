@@ -44,7 +44,7 @@ from common.handover import ONNX, Handed, read_model
 from common.models import CNNLSTM
 from common.plan import Augmentation, Input, Training
 from server.export import export_run
-from server.rounds import Silent
+from server.observer import Silent
 from simulation import runs
 from simulation.phantom import SCANNERS, Kind, Opacity, acquire, draw_chest
 from simulation.scenario import Machine, PhantomData, Scenario

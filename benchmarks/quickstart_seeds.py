@@ -12,7 +12,7 @@ from pathlib import Path
 
 from client.compute.device import set_up_process
 from common.config import load_yaml
-from server.rounds import Silent
+from server.observer import Silent
 from simulation import runs
 from simulation.cli import QUICKSTART
 from simulation.scenario import Machine, Scenario

@@ -34,7 +34,8 @@ from common.plan import Plan
 from common.results.rounds import RoundReport
 from common.seeds import torch_generator
 from server.checkpoint import load_checkpoint
-from server.rounds import RoundLoop, Silent
+from server.observer import Silent
+from server.rounds import RoundLoop
 from simulation.cli import QUICKSTART
 from simulation.grid import SequentialGrid
 from simulation.scenario import Scenario

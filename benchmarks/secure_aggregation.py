@@ -25,7 +25,8 @@ from common.models import build_model
 from common.plan import Aggregation
 from common.secure.messages import STAGES
 from server.checkpoint import Checkpoint
-from server.rounds import RoundLoop, Silent
+from server.observer import Silent
+from server.rounds import RoundLoop
 from simulation.grid import SequentialGrid
 from simulation.identities import introduce
 

@@ -29,7 +29,8 @@ from common.config import dump_yaml, load_yaml
 from common.models import build_model
 from common.plan import Plan
 from common.seeds import numpy_generator
-from server.rounds import RoundLoop, Silent
+from server.observer import Silent
+from server.rounds import RoundLoop
 from simulation.cli import QUICKSTART
 from simulation.grid import SequentialGrid
 from simulation.phantom import optima_of, write_phantom

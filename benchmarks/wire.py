@@ -17,7 +17,7 @@ import numpy as np
 from client.compute.device import set_up_process
 from common.config import load_yaml
 from common.results.run import RunResult
-from server.rounds import Silent
+from server.observer import Silent
 from simulation import runs
 from simulation.scenario import Scenario
 from simulation.simulate import simulate

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
@@ -478,28 +477,3 @@ def evaluates(plan: Plan, number: int) -> bool:
 def canonical_json(tree: object) -> str:
     """JSON that depends on the values alone, not on key order or spacing."""
     return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def diff_plans(before: Plan, after: Plan) -> list[str]:
-    """What changed, one line a value: `training.learning_rate: 0.05 -> 0.1`. Empty if the plans are equal."""
-    old, new = dict(_leaves(before.model_dump(mode="json"))), dict(_leaves(after.model_dump(mode="json")))
-    lines = []
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key, _ABSENT) != new.get(key, _ABSENT):
-            lines.append(f"{key}: {_show(old.get(key, _ABSENT))} -> {_show(new.get(key, _ABSENT))}")
-    return lines
-
-
-_ABSENT = object()
-
-
-def _show(value: object) -> str:
-    return "(absent)" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
-
-
-def _leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

@@ -188,6 +188,6 @@ def simulate(
 
 
 def _silently(_arm: str) -> Any:
-    from server.rounds import Silent
+    from server.observer import Silent
 
     return Silent()

@@ -13,8 +13,9 @@ from common import wire
 from common.config import load_yaml
 from common.plan import Plan
 from server.beginning import read_first
+from server.observer import Observer, Silent
 from server.roster import Deployment
-from server.rounds import Observer, RoundLoop, Silent
+from server.rounds import RoundLoop
 
 
 def build_app(observer: Observer, deployment: Deployment | None = None) -> ServerApp:

@@ -8,7 +8,7 @@ from pathlib import Path
 from common import wire
 from common.files import write_atomically
 from common.results.rounds import UPDATE_NORM, History, RoundReport
-from server.rounds import Observer, PassingOn
+from server.observer import Observer, PassingOn
 
 FILE = "history.csv"
 COLUMNS = (

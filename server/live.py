@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from common import wire
 from common.boards import Board
 from common.results.rounds import UPDATE_NORM, RoundReport
-from server.rounds import Observer, PassingOn, weighted_mean
+from server.observer import Observer, PassingOn
+from server.pooling import weighted_mean
 
 
 class Live(PassingOn):

@@ -4,18 +4,16 @@ evaluate."""
 import math
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
-import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common import wire
-from common.calibration import NUMBERS, fit_temperature
 from common.errors import RunError, WireError
 from common.plan import Plan, evaluates
 from common.results.rounds import UPDATE_NORM, Evaluation, RoundReport
@@ -25,6 +23,8 @@ from common.seeds import derive_seed
 from common.selection import chosen_round, goes_on, verdicts_of
 from server.broadcast import Broadcast
 from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from server.observer import Observer
+from server.pooling import pool_numbers
 from server.replies import Replies
 from server.roster import POLL_S, Deployment, Members, Roster, collect, objection
 from server.secure import Exchange, SecureReplies
@@ -36,66 +36,11 @@ from server.strategies import (
     snapshot_state,
     to_flower,
 )
-from server.weighing import JUDGES, Scale, unlike
+from server.weighing import Scale, unlike
 
 GRACE_S = 5.0
 """How long a round waits for a site that failed in the round before: one that was restarted is back by
 then."""
-
-
-class Observer(Protocol):
-    """Somebody who watches a run: a progress display, a log."""
-
-    def gathering(self, here: list[str], needed: int, refused: dict[str, str]) -> None: ...
-
-    def started(self, sites: list[str], done: int, rounds: int) -> None: ...
-
-    def asked(self, sites: list[str], what: str) -> None: ...
-
-    def replied(self, site: str, what: str) -> None: ...
-
-    def finished_round(self, report: RoundReport) -> None: ...
-
-
-class PassingOn:
-    """Tells another one all that it is told: for who adds something to one of these."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-
-    def gathering(self, here: list[str], needed: int, refused: dict[str, str]) -> None:
-        self._observer.gathering(here, needed, refused)
-
-    def started(self, sites: list[str], done: int, rounds: int) -> None:
-        self._observer.started(sites, done, rounds)
-
-    def asked(self, sites: list[str], what: str) -> None:
-        self._observer.asked(sites, what)
-
-    def replied(self, site: str, what: str) -> None:
-        self._observer.replied(site, what)
-
-    def finished_round(self, report: RoundReport) -> None:
-        self._observer.finished_round(report)
-
-
-class Silent:
-    """Watches nothing."""
-
-    def gathering(self, here: list[str], needed: int, refused: dict[str, str]) -> None:
-        return
-
-    def started(self, sites: list[str], done: int, rounds: int) -> None:
-        return
-
-    def asked(self, sites: list[str], what: str) -> None:
-        return
-
-    def replied(self, site: str, what: str) -> None:
-        return
-
-    def finished_round(self, report: RoundReport) -> None:
-        return
 
 
 class RoundLoop:
@@ -307,37 +252,3 @@ class RoundLoop:
                 self.broadcast.took(site)
             self.observer.replied(site, "evaluate")
         return pool_numbers(dict(sorted(sites.items())), failed), bytes_down
-
-
-def pool_numbers(sites: Mapping[str, wire.Numbers], failed: Mapping[str, str]) -> Evaluation:
-    """Means over sites, weighted by patients; sites where a number is undefined do not count.
-
-    The AUROC's error is that of a weighted mean of independent estimates: sqrt(sum (w_i se_i)^2) / sum w_i.
-    """
-    known = [s for s in sites.values() if np.isfinite(s[wire.AUROC_SE])]
-    total = sum(s[wire.N_EXAMPLES] for s in known)
-    spread = math.sqrt(sum((s[wire.N_EXAMPLES] * s[wire.AUROC_SE]) ** 2 for s in known))
-    return Evaluation(
-        loss=weighted_mean(sites.values(), wire.LOSS),
-        auroc=weighted_mean(sites.values(), wire.AUROC),
-        brier=weighted_mean(sites.values(), wire.BRIER),
-        temperature=_temperature(sites.values()),
-        auroc_se=spread / total if total else math.nan,
-        sites=sites,
-        failed=failed,
-    )
-
-
-def _temperature(sites: Iterable[wire.Numbers]) -> float:
-    """That of all validation patients together, within what all sites but the two farthest say of their own:
-    one that lies about its losses moves it no farther."""
-    pooled = fit_temperature({name: weighted_mean(sites, name) for name in NUMBERS})
-    own = sorted(t for t in (fit_temperature({name: s[name] for name in NUMBERS}) for s in sites) if t == t)
-    return min(max(pooled, own[1]), own[-2]) if len(own) >= JUDGES else pooled
-
-
-def weighted_mean(sites: Iterable[wire.Numbers], name: str) -> float:
-    """Of a number over the sites that have it, by their patients; NaN if none has."""
-    known = [(s[wire.N_EXAMPLES], s[name]) for s in sites if np.isfinite(s[name])]
-    total = sum(n for n, _ in known)
-    return sum(n * value for n, value in known) / total if total else float("nan")

@@ -16,7 +16,7 @@ from common.config import load_yaml
 from common.errors import ConfigError
 from common.files import write_atomically
 from server.app import build_app
-from server.rounds import Silent
+from server.observer import Silent
 from simulation.arms import FEDERATED
 from simulation.ray_backend import bound
 from simulation.runs import start

@@ -28,7 +28,7 @@ from server.app import build_app
 from server.checkpoint import Checkpoint, load_checkpoint
 from server.curves import Recorded
 from server.live import Live
-from server.rounds import Observer
+from server.observer import Observer
 from server.strategies import require_enough_sites
 from simulation.arms import CENTRALISED, FEDERATED, arm_plan, local_arm, memory_folder
 from simulation.assess import assess

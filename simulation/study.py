@@ -18,7 +18,7 @@ from common.config import Settings, load_yaml
 from common.errors import ConfigError
 from common.files import without_nan, write_atomically
 from common.results.run import RunResult
-from server.rounds import Observer
+from server.observer import Observer
 from simulation import runs
 from simulation.arms import CENTRALISED
 from simulation.scenario import Scenario, scenario_with

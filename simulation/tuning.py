@@ -20,7 +20,7 @@ from common.config import Settings
 from common.errors import ConfigError
 from common.files import without_nan, write_atomically
 from common.seeds import numpy_generator
-from server.rounds import Observer
+from server.observer import Observer
 from simulation import runs
 from simulation.arms import FEDERATED
 from simulation.scenario import Scenario, scenario_with

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from common.config import load_yaml
 from common.results.rounds import RoundReport
-from server.rounds import Silent
+from server.observer import Silent
 from simulation import runs
 from simulation.scenario import Scenario
 from simulation.simulate import simulate

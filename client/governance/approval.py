@@ -18,7 +18,8 @@ from client.governance.calendar import Calendar
 from common.config import dump_yaml, load_yaml, validate
 from common.errors import ConfigError, RefusedError
 from common.files import write_atomically
-from common.plan import Plan, diff_plans
+from common.plan import Plan
+from common.plan_diff import diff_plans
 from common.wire import Schema
 
 ASKED = "asked"  # file with the run that was asked for and not allowed, last

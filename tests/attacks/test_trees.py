@@ -20,8 +20,9 @@ from common import wire
 from common.models import build_model
 from common.plan import Federation
 from server.grid import FleetGrid
+from server.observer import Silent
 from server.roster import Deployment
-from server.rounds import RoundLoop, Silent
+from server.rounds import RoundLoop
 from tests.helpers.deployment import wait_for
 from tests.helpers.local_sites import SiteThread, honest, make_server, make_site, train_numbers, update_of
 from tests.helpers.plans import small_plan

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from common import wire
 from common.plan import Federation
-from server.rounds import RoundLoop, Silent
+from server.observer import Silent
+from server.rounds import RoundLoop
 from tests.helpers.grids import SCHEMA, START, ScriptedGrid, reply, update
 from tests.helpers.plans import small_plan
 

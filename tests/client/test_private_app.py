@@ -107,7 +107,8 @@ def test_a_ledger_that_cannot_be_read_stops_training(site):
 @pytest.mark.slow
 def test_the_federation_goes_on_without_a_site_whose_budget_is_spent(federation, tmp_path):
     from common.plan import Federation
-    from server.rounds import RoundLoop, Silent
+    from server.observer import Silent
+    from server.rounds import RoundLoop
     from simulation.grid import SequentialGrid
 
     plan = small_plan(
@@ -134,7 +135,8 @@ def test_the_federation_goes_on_without_a_site_whose_budget_is_spent(federation,
 
 
 def test_under_a_codec_the_noise_comes_first_and_the_account_is_the_same(federation, tmp_path):
-    from server.rounds import RoundLoop, Silent
+    from server.observer import Silent
+    from server.rounds import RoundLoop
     from simulation.grid import SequentialGrid
 
     spent, norms = [], []

@@ -12,7 +12,7 @@ from common import wire
 from common.config import dump_yaml
 from common.models import build_model
 from common.plan import Plan
-from server.rounds import Silent
+from server.observer import Silent
 from simulation import runs
 from simulation.arms import FEDERATED, local_arm
 from simulation.assess import assess

@@ -10,7 +10,7 @@ from client.app import app
 from client.worker import answer, make_context
 from common import wire
 from common.models import build_model
-from server.rounds import Silent
+from server.observer import Silent
 from simulation import runs
 from simulation.grid import SequentialGrid
 from simulation.scenario import Machine, PhantomData

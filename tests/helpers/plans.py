@@ -1,5 +1,7 @@
 """Plans and scenarios whose rounds take a fraction of a second."""
 
+from hypothesis import strategies as st
+
 from common.plan import Federation, Input, Model, Plan, Training
 from simulation.scenario import Machine, Scenario
 
@@ -35,3 +37,22 @@ PRIVATE = {
     "privacy": {"epsilon": 8.0, "delta": 1e-3, "steps": 4}, "data": {"source": "phantom", "sites": 2, "patients": 60},
     "simulation": {"arms": ["local_only"], "threads": 1},
 }  # fmt: skip
+
+PLANS = st.builds(
+    Plan,
+    name=st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True),
+    seed=st.integers(0, 2**32 - 1),
+    rounds=st.integers(1, 1000),
+    training=st.builds(
+        Training,
+        learning_rate=st.floats(1e-9, 1e3),
+        clip_norm=st.none() | st.floats(1e-3, 1e3),
+        optimizer=st.sampled_from(["sgd", "adam", "adamw"]),
+    ),
+    model=st.builds(
+        Model,
+        width=st.integers(4, 512),
+        bidirectional=st.booleans(),
+        pooling=st.sampled_from(["last", "mean"]),
+    ),
+)

@@ -11,7 +11,8 @@ from common.models import build_model
 from common.results.rounds import Evaluation, RoundReport, write_history
 from common.results.status import RunRecord, write_record
 from common.results.survey import Survey, write_survey
-from server.rounds import RoundLoop, Silent
+from server.observer import Silent
+from server.rounds import RoundLoop
 from simulation.grid import SequentialGrid
 from tests.helpers.plans import small_plan
 

@@ -1,7 +1,7 @@
 """Whole runs in this process."""
 
 from common.plan import Strategy, Training
-from server.rounds import Silent
+from server.observer import Silent
 from simulation import runs
 from simulation.scenario import Machine, PhantomData
 from simulation.simulate import simulate

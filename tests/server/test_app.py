@@ -11,7 +11,7 @@ from common.models import build_model
 from common.plan import Strategy, Training
 from server.app import build_app
 from server.checkpoint import load_checkpoint
-from server.rounds import Silent
+from server.observer import Silent
 from tests.helpers.grids import ScriptedGrid, reply
 from tests.helpers.plans import small_plan
 

@@ -16,7 +16,8 @@ from common.errors import RunError
 from common.models.pretrained import starting_weights
 from server.broadcast import Broadcast
 from server.checkpoint import load_checkpoint
-from server.rounds import RoundLoop, Silent
+from server.observer import Silent
+from server.rounds import RoundLoop
 from simulation.grid import SequentialGrid
 from tests.helpers.plans import small_plan
 

@@ -10,7 +10,8 @@ from common.errors import RunError
 from common.plan import Federation
 from server.checkpoint import load_checkpoint
 from server.curves import FILE, Recorded, history_csv
-from server.rounds import RoundLoop, Silent
+from server.observer import Silent
+from server.rounds import RoundLoop
 from tests.helpers.grids import SCHEMA, START, ScriptedGrid, reply, update
 from tests.helpers.plans import small_plan
 

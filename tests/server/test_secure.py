@@ -15,7 +15,8 @@ from common.models import build_model
 from common.results.rounds import UPDATE_NORM
 from common.secure import messages as secure
 from common.secure.keys import Advert, fingerprint_of, identity_of
-from server.rounds import RoundLoop, Silent
+from server.observer import Silent
+from server.rounds import RoundLoop
 from simulation.grid import SequentialGrid
 from tests.helpers.plans import small_plan
 from tests.helpers.secure import Between, secure_plan, with_identities

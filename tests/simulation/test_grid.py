@@ -9,7 +9,8 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from client.app import app as site_app
 from common import wire
 from common.models import build_model
-from server.rounds import RoundLoop, Silent
+from server.observer import Silent
+from server.rounds import RoundLoop
 from simulation.grid import PoolGrid, SequentialGrid
 from tests.helpers.apps import fake_app
 from tests.helpers.plans import small_plan

@@ -13,7 +13,7 @@ from common.models.personal import personal_names
 from common.results.form import to_text
 from common.results.run import Timing
 from server.checkpoint import load_checkpoint
-from server.rounds import Silent
+from server.observer import Silent
 from simulation import runs
 from simulation.arms import FEDERATED
 from tests.helpers.simulated import run, scenario_of

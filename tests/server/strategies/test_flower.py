@@ -8,7 +8,8 @@ from common import wire
 from common.errors import ConfigError
 from common.models import build_model
 from common.plan import Federation, Strategy
-from server.rounds import RoundLoop, Silent
+from server.observer import Silent
+from server.rounds import RoundLoop
 from server.strategies import build_strategy, require_enough_sites
 from tests.helpers.grids import ScriptedGrid, reply
 from tests.helpers.plans import small_plan

@@ -4,7 +4,8 @@ import pytest
 from common import wire
 from common.models import build_model
 from common.plan import Federation, Strategy, Training
-from server.rounds import RoundLoop, Silent
+from server.observer import Silent
+from server.rounds import RoundLoop
 from tests.helpers.grids import ScriptedGrid, reply
 from tests.helpers.plans import small_plan
 
