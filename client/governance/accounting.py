@@ -13,7 +13,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -29,6 +29,15 @@ def merged(history: History) -> tuple[tuple[float, float, int], ...]:
     for noise, rate, n in history:
         steps[noise, rate] = steps.get((noise, rate), 0) + n
     return tuple((noise, rate, n) for (noise, rate), n in sorted(steps.items()) if n > 0)
+
+
+@cache
+def _remember() -> None:
+    """Opacus works out the divergence of the same step three times for one ε, and again in each round, at a
+    hundred orders: once is enough."""
+    from opacus.accountants.analysis import rdp
+
+    rdp._compute_rdp = lru_cache(maxsize=2**15)(rdp._compute_rdp)
 
 
 def epsilon_rdp(history: History, delta: float) -> float:
@@ -52,6 +61,7 @@ def epsilon_prv(history: History, delta: float) -> float:
 def _epsilon(accountant: object, delta: float) -> float:
     if not accountant.history:  # type: ignore[attr-defined]
         return 0.0
+    _remember()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the range of orders: the bound stays valid
         epsilon = float(accountant.get_epsilon(delta=delta))  # type: ignore[attr-defined]
@@ -83,6 +93,7 @@ def epsilon_of_many(history: History, delta: float) -> float:
     different steps."""
     from opacus.accountants.analysis import rdp
 
+    _remember()
     spent = sum(
         (
             rdp.compute_rdp(q=rate, noise_multiplier=noise, steps=n, orders=ORDERS)
@@ -122,6 +133,7 @@ def solve_noise(privacy: Privacy, sample_rate: float, steps: int) -> float:
         return privacy.noise_multiplier
     from opacus.accountants.utils import get_noise_multiplier
 
+    _remember()
     assert privacy.epsilon is not None
     try:
         with warnings.catch_warnings():

@@ -35,7 +35,8 @@ def curves(federated: Series, centralised: Series, local: Series, label: str) ->
         axes.set_xlabel("round")
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False, loc="lower right")
+        if axes.lines:
+            axes.legend(frameon=False, loc="lower right")
         return _svg(figure, f"{label} by round")
 
 
