@@ -150,13 +150,6 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=2)
-def _plan_of(file: Path, stamp: tuple[int, int]) -> Plan:
-    """Sites of one process that train under one plan read it once; `stamp` is another when it was
-    replaced."""
-    return load_yaml(file, Plan)
-
-
-@lru_cache(maxsize=2)
 def _model_of(plan: str, device: torch.device) -> tuple[CNNLSTM, wire.Schema]:
     """A model to load weights into, and what crosses of it; `plan` is canonical JSON. Sites of one process
     that train under one plan share it: every message brings its weights."""
@@ -168,7 +161,7 @@ def _model_of(plan: str, device: torch.device) -> tuple[CNNLSTM, wire.Schema]:
 @lru_cache(maxsize=1024)
 def _open_site(config: SiteConfig, stamps: tuple[tuple[int, int], ...]) -> Site:
     """A warm site is one for as long as its configuration and its cohorts on disk (`stamps`) are the same."""
-    plan = _plan_of(config.plan, _stamp(config.plan))
+    plan = load_yaml(config.plan, Plan)
     cohort = Cohort.open(*config.cohorts)
     if cohort.contract != plan.input or cohort.findings != plan.findings:
         raise DataError(

@@ -3,8 +3,9 @@
 import difflib
 import re
 from collections.abc import Hashable, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -89,15 +90,22 @@ def load_yaml(path: Path, model: type[S], overrides: Iterable[str] = ()) -> S:
     except (OSError, UnicodeDecodeError) as e:
         reason = e.strerror if isinstance(e, OSError) else "not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {reason}") from None
-    tree = parse_yaml(text, str(path))
+    return cast(S, _load(text, model, str(path), tuple(overrides)))
+
+
+@lru_cache(maxsize=32)
+def _load(text: str, model: type[Settings], where: str, overrides: tuple[str, ...]) -> Settings:
+    """What a file says; a service reads its settings and its plans anew for each message, and they seldom
+    change."""
+    tree = parse_yaml(text, where)
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: found {_kind(tree)} at the top, expected `key: value` lines")
+        raise ConfigError(f"{where}: found {_kind(tree)} at the top, expected `key: value` lines")
     given = parse_overrides(overrides)
     for key in sorted(
         given, key=lambda key: key.rpartition(".")[2] != KIND
     ):  # first what the others are keys of
         set_value(tree, key, given[key], "--set")
-    return validate(tree, model, str(path))
+    return validate(tree, model, where)
 
 
 def validate(tree: Mapping[str, object], model: type[S], where: str) -> S:

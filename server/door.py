@@ -11,7 +11,6 @@ from typing import Protocol, cast
 
 from cryptography import x509
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
-from flwr.superlink.routers.fleet.router import router as flower_fleet
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -22,26 +21,19 @@ from common.logs import Sparing
 from common.protocol import WAIT_HEADER
 from common.trust import PATH as TRUST_PATH
 from common.waiting import PATH as WAITING_PATH
+from server.calls import CALLS, PREFIX
 from server.porch import Porch
 
 log = logging.getLogger("pneumofed.server")
 refusals = Sparing(log)
 
 MAX_HEAD_BYTES = 16 * 2**10
-CALLS = {
-    "push-object": 8 * 2**20,  # Flower cuts arrays into pieces of 5 MiB
-    "push-messages": 2**20,  # the names of the pieces of a model of 20 GB
-    **dict.fromkeys(
-        ("activate-node", "deactivate-node", "send-node-heartbeat", "pull-messages", "pull-object",
-         "confirm-message-received"), 16 * 2**10,
-    ),
-}  # fmt: skip
-"""What a site may call, and the most bytes of its request."""
-MAX_BODY_BYTES = {f"{flower_fleet.prefix}/{call}": most for call, most in CALLS.items()} | {
+MAX_BODY_BYTES = {f"{PREFIX}/{name}": call.most_bytes for name, call in CALLS.items()} | {
     TRUST_PATH: 0,
     WAITING_PATH: 0,
 }
-PULL = f"{flower_fleet.prefix}/pull-messages"
+"""What a site may call, and the most bytes of its request."""
+PULL = f"{PREFIX}/pull-messages"
 MOST_WAIT_S = 10.0
 HEAD_S = 10.0
 BODY_S, SLOWEST_BYTES_S = 20.0, 20_000.0

@@ -4,42 +4,31 @@ No Control API, no Runtime API, no registration, no bundles: those paths are not
 only if the certificate of its connection, its node key and `sites.json` name the same site (server/door.py),
 and speaks for that site's node alone. What it brings goes into our own parcels (server/parcels.py).
 
-Uses Flower's internals (Fleet router, middleware, link state): held to one version by pyproject.toml and by
+Uses Flower's internals (link state): held to one version by pyproject.toml and by
 tests/server/test_fleet.py.
 """
 
-import gc
 import logging
 import ssl
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated
 
 import uvicorn
-from fastapi import APIRouter, FastAPI
 from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, NOOP_ACCOUNT_NAME, NOOP_FLWR_AID
-from flwr.proto.fleet_pb2 import ActivateNodeRequest, PushMessagesRequest, PushMessagesResponse
-from flwr.proto.message_pb2 import PushObjectRequest, PushObjectResponse
+from flwr.proto.fleet_pb2 import ActivateNodeRequest
 from flwr.server.superlink.linkstate import LinkState, LinkStateFactory
 from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME
-from flwr.supercore.error import http_error_translator
 from flwr.supercore.object_store import ObjectStoreFactory
-from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_DEPENDENCY, ProtobufTranslationMiddleware
 from flwr.superlink.federation import NoOpFederationManager
-from flwr.superlink.routers.fleet.router import router as flower_fleet
 from google.protobuf.message import Message as ProtobufMessage
-from starlette.middleware import Middleware
-from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp
 
 from common.errors import RunError
 from common.waiting import Waiting, to_tree
 from server.bells import Bells
-from server.door import CALLS, Door, KnowsPeer
+from server.calls import Calls
+from server.door import Door, KnowsPeer
 from server.parcels import Parcels
 from server.porch import Porch, raise_descriptors
 from server.provision import Admissions
@@ -48,8 +37,6 @@ from server.settings import ServerFolder, ServerSettings
 from server.steady import keep_flower_steady
 
 log = logging.getLogger("pneumofed.server")
-
-OURS = ("push-messages", "push-object")  # what a site sends is ours to judge, not Flower's
 
 
 class FleetService:
@@ -70,7 +57,7 @@ class FleetService:
         self.waiting: Callable[[str], list[Waiting]] = lambda site: []
         """Site -> the queued runs that it is to take part in; set by whoever keeps the queue."""
         self._lock = threading.Lock()
-        self._door = Door(self._make_app(), self)
+        self._door = Door(Calls(self), self)
         config = uvicorn.Config(
             self._door, http=KnowsPeer, ws="none", lifespan="off",
             loop="asyncio",  # whose listening sockets may be ours
@@ -84,24 +71,6 @@ class FleetService:
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_3
         self._server = uvicorn.Server(config)
         self._listen = (settings.listen, settings.port)
-
-    def _make_app(self) -> FastAPI:
-        router = APIRouter(route_class=flower_fleet.route_class)
-        wanted = {f"{flower_fleet.prefix}/{path}" for path in CALLS if path not in OURS}
-        router.routes = [route for route in flower_fleet.routes if getattr(route, "path", "") in wanted]
-        assert len(router.routes) + len(OURS) == len(CALLS), "Flower's Fleet API has changed"
-        app = FastAPI(
-            docs_url=None, redoc_url=None, openapi_url=None,
-            middleware=[
-                Middleware(BaseHTTPMiddleware, dispatch=http_error_translator),
-                Middleware(ProtobufTranslationMiddleware),
-                Middleware(_OwnNode, service=self),
-            ],
-        )  # fmt: skip
-        app.state.linkstate_factory, app.state.enable_supernode_auth = self._states, True
-        app.include_router(router)
-        app.include_router(_take_replies(self.parcels))
-        return app
 
     def start(self) -> None:
         """Listen. Raises RunError if the address cannot be used."""
@@ -190,64 +159,12 @@ class FleetService:
         return entry.name
 
     def own_node(self, certificate_key: str, request: ProtobufMessage) -> bool:
-        """Whether a request names the node, or the key, of the site whose certificate it came with."""
+        """Whether a request names the node, or the key, of the site whose certificate it came with.
+
+        Takes the place of Flower's node authentication, a signature over the time of day with the key of the
+        certificate that TLS has proved already: it says nothing more, and fails where clocks differ.
+        """
         if isinstance(request, ActivateNodeRequest):
             return request.public_key == certificate_key.encode()
         node: object = getattr(getattr(request, "node", request), "node_id", None)
         return node is not None and self._nodes.get(certificate_key) == node
-
-
-class _OwnNode(BaseHTTPMiddleware):
-    """A site speaks for its own node alone.
-
-    Takes the place of Flower's node authentication, a signature over the time of day with the key of the
-    certificate that TLS has proved already: it says nothing more, and fails where clocks differ.
-    """
-
-    def __init__(self, app: ASGIApp, service: FleetService) -> None:
-        super().__init__(app)
-        self._service = service
-
-    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
-        asked = getattr(request.state, "protobuf_request", None)
-        if asked is not None and not self._service.own_node(request.scope["peer_key"], asked):
-            return JSONResponse({"detail": "not this site's node"}, 401)
-        return await call_next(request)
-
-
-def _take_replies(parcels: Parcels) -> APIRouter:
-    """The two calls by which a site answers, into our parcels instead of Flower's object store."""
-    router = APIRouter(prefix=flower_fleet.prefix, route_class=flower_fleet.route_class)
-    answered = _Answered()
-
-    @router.post("/push-messages")
-    def push_messages(
-        request: Annotated[PushMessagesRequest, PROTOBUF_REQUEST_DEPENDENCY],
-    ) -> PushMessagesResponse:
-        return parcels.announce(request)
-
-    @router.post("/push-object")
-    def push_object(
-        request: Annotated[PushObjectRequest, PROTOBUF_REQUEST_DEPENDENCY],
-    ) -> PushObjectResponse:
-        answered.note(len(request.object_content))
-        return PushObjectResponse(stored=parcels.put(request))
-
-    return router
-
-
-class _Answered:
-    """Requests that were answered hold themselves, with all that came in them, until Python looks for that:
-    which it does by the number of objects, not by their size."""
-
-    MOST_BYTES = 32 * 2**20
-
-    def __init__(self) -> None:
-        self._n_bytes = 0
-
-    def note(self, n_bytes: int) -> None:
-        """So many more came; once there are many, those of before are let go."""
-        self._n_bytes += n_bytes
-        if self._n_bytes > self.MOST_BYTES:
-            self._n_bytes = 0
-            gc.collect()

@@ -153,6 +153,10 @@ class FleetGrid(Grid):
             self._state.object_store.delete(error.metadata.message_id)
         return replies + [self._error(e.metadata.reply_to_message_id, e.error) for e in lost]
 
+    def wait(self, message_ids: Sequence[str], seconds: float) -> None:
+        """Return when there is a reply to one of these, or when `seconds` are over."""
+        self._parcels.wait(message_ids, seconds)
+
     def _open(self, parcel: Parcel) -> Message:
         try:
             reply = parcel.open()
@@ -195,7 +199,7 @@ class FleetGrid(Grid):
             replies += arrived
             waiting -= {reply.metadata.reply_to_message_id for reply in arrived}
             if not arrived:
-                time.sleep(0.05)
+                self.wait(list(waiting), 0.05)
         return replies
 
 

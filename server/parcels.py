@@ -56,14 +56,14 @@ class Parcel:
         elif not self.objection:
             self.reply, self.missing = reply, objects
 
-    def put(self, object_id: str, content: bytes) -> bool:
-        """Keep an object; False if it is not taken."""
+    def put(self, object_id: str, content: bytes, digest: str) -> bool:
+        """Keep an object, whose SHA-256 is `digest`; False if it is not taken."""
         if object_id in self.contents:
             return True
         if object_id not in self.missing:
             return False
         self.n_bytes += len(content)
-        if hashlib.sha256(content).hexdigest() != object_id:
+        if digest != object_id:
             self.refuse("an object is not what its name says")
         elif self.n_bytes > self.tensor_bytes + SPARE_BYTES:
             self.refuse(f"it is larger than the agreed {self.tensor_bytes} bytes")
@@ -105,6 +105,7 @@ class Parcels:
         self._folder = folder
         self._parcels: dict[str, Parcel] = {}
         self._lock = threading.Lock()
+        self._came = threading.Condition(self._lock)
 
     def expect(self, request: str, node: int, run: int, tensor_bytes: int) -> None:
         """Take a reply to `request` from `node`, with at most `tensor_bytes` of tensors."""
@@ -121,9 +122,16 @@ class Parcels:
     def take(self, requests: Iterable[str]) -> Parcel | None:
         """One that is done, taken out: opened one by one, they need the memory of one."""
         with self._lock:
-            done = (r for r in requests if r in self._parcels and self._parcels[r].done)
-            request = next(done, None)
+            request = self._done(requests)
             return None if request is None else self._parcels.pop(request)
+
+    def wait(self, requests: Iterable[str], seconds: float) -> None:
+        """Return when one of these may be taken, or when `seconds` are over."""
+        with self._came:
+            self._came.wait_for(lambda: self._done(requests) is not None, seconds)
+
+    def _done(self, requests: Iterable[str]) -> str | None:
+        return next((r for r in requests if r in self._parcels and self._parcels[r].done), None)
 
     def announce(self, request: PushMessagesRequest) -> PushMessagesResponse:
         """A site's `push-messages`: which objects of its reply are still to come; none if nobody waits."""
@@ -137,12 +145,26 @@ class Parcels:
                 parcel.announce(head.message_id, request.message_object_trees[0])
                 answer.objects_to_push.extend(sorted(parcel.missing))
                 answer.session_id = parcel.request
+                self._tell(parcel)
         return answer
 
     def put(self, request: PushObjectRequest) -> bool:
         """A site's `push-object`, of the reply that its session names; False if it is not taken."""
         with self._lock:
-            parcel = self._parcels.get(request.session_id)
-            if parcel is None or parcel.node != request.node.node_id:
+            if self._parcel_for(request) is None:
                 return False
-            return parcel.put(request.object_id, request.object_content)
+        digest = hashlib.sha256(request.object_content).hexdigest()  # others need not wait for it
+        with self._lock:
+            if (parcel := self._parcel_for(request)) is None:
+                return False
+            taken = parcel.put(request.object_id, request.object_content, digest)
+            self._tell(parcel)
+            return taken
+
+    def _parcel_for(self, request: PushObjectRequest) -> Parcel | None:
+        parcel = self._parcels.get(request.session_id)
+        return parcel if parcel is not None and parcel.node == request.node.node_id else None
+
+    def _tell(self, parcel: Parcel) -> None:
+        if parcel.done:
+            self._came.notify_all()

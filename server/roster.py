@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -17,8 +18,14 @@ from common.text import printable
 log = logging.getLogger("pneumofed.run")
 
 POLL_S = 0.05
-FIRST_POLL_S = 0.005
 ASK_AGAIN_S = (2.0, 60.0)  # a site that refused is asked again after the first, doubling up to the second
+
+
+@runtime_checkable
+class Waits(Protocol):
+    """A grid that knows when a reply is there, and need not be asked again and again."""
+
+    def wait(self, message_ids: Sequence[str], seconds: float) -> None: ...
 
 
 def collect(grid: Grid, messages: Sequence[Message], deadline_s: float) -> Iterator[tuple[int, Message]]:
@@ -35,16 +42,17 @@ def collect(grid: Grid, messages: Sequence[Message], deadline_s: float) -> Itera
         for message_id, message in zip(grid.push_messages(messages), messages, strict=True)
         if message_id  # Flower returns None for a message that it could not send
     }
-    end, pause = time.monotonic() + deadline_s, FIRST_POLL_S
+    end = time.monotonic() + deadline_s
     while nodes and time.monotonic() < end:
         arrived = list(grid.pull_messages(list(nodes)))
         for reply in arrived:
             node = nodes.pop(reply.metadata.reply_to_message_id, None)
             if node is not None:  # what nobody asked for, or was answered already, is passed over
                 yield node, reply
-        pause = FIRST_POLL_S if arrived else min(2 * pause, POLL_S)
-        if not arrived:
-            time.sleep(pause)
+        if not arrived and isinstance(grid, Waits):
+            grid.wait(list(nodes), POLL_S)
+        elif not arrived:
+            time.sleep(POLL_S)
 
 
 def objection(site: str, error: Exception) -> str:

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,3 +109,18 @@ def test_any_text_parses_or_is_refused_in_words(text):
         parse_yaml(text, "here")
     except ConfigError as e:
         assert str(e).startswith("here")
+
+
+def test_what_a_file_says_now_counts_whatever_was_read_of_it_before(tmp_path):
+    """Same length, and the same times: what is kept of a file hangs on its text alone."""
+    path = tmp_path / "plan.yaml"
+    for text, rounds in (("rounds: 11\n", 11), ("rounds: 12\n", 12), ("rounds: 11\n", 11)):
+        path.write_text(f"name: a\n{text}")
+        os.utime(path, (1, 1))
+        assert load_yaml(path, Plan).rounds == rounds
+        assert load_yaml(path, Plan, ["rounds=7"]).rounds == 7
+        assert isinstance(load_yaml(path, Scenario), Scenario)  # of another kind, from the same text
+    path.write_text("name: a\nrounds: x\n")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="rounds: found 'x'"):
+            load_yaml(path, Plan)

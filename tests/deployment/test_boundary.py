@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.proto.fab_pb2 import GetFabRequest
+from flwr.proto.fleet_pb2 import RegisterNodeFleetRequest, UnregisterNodeFleetRequest
+from flwr.proto.run_pb2 import GetRunRequest
+from flwr.superlink.servicer.fleet import fleet_handlers
 
 from common import wire
 from common.models import build_model
+from server.calls import CALLS, _call
+from server.door import MAX_BODY_BYTES
 from server.fleet import FleetService
 from server.grid import FleetGrid
 from tests.helpers.deployment import Deployment, wait_for
@@ -22,13 +28,20 @@ class HostileServer:
     own names."""
 
     def __init__(self, d: Deployment, bundle: bytes) -> None:
-        from server import door
-
-        more = dict.fromkeys(("get-run", "get-fab", "register-node", "unregister-node"), 2**20)
+        more = {
+            "get-run": _call(GetRunRequest, lambda r, f: fleet_handlers.get_run(r, f.state)),
+            "get-fab": _call(GetFabRequest, lambda r, f: fleet_handlers.get_fab(r, f.state)),
+            "register-node": _call(
+                RegisterNodeFleetRequest, lambda r, f: fleet_handlers.register_node(r, f.state, True)
+            ),
+            "unregister-node": _call(
+                UnregisterNodeFleetRequest, lambda r, f: fleet_handlers.unregister_node(r, f.state, True)
+            ),
+        }
         self._opened = pytest.MonkeyPatch()
-        for call, most in more.items():
-            self._opened.setitem(door.CALLS, call, most)
-            self._opened.setitem(door.MAX_BODY_BYTES, f"/v1/fleet/{call}", most)
+        for name, call in more.items():
+            self._opened.setitem(CALLS, name, call)
+            self._opened.setitem(MAX_BODY_BYTES, f"/v1/fleet/{name}", call.most_bytes)
         self.service = FleetService(d.server, d.server.settings())
         self.service.start()
         self.grid = FleetGrid(self.service.state, self.service.parcels, self.service.bells)

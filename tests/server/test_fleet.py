@@ -28,7 +28,8 @@ from common.errors import LinkError
 from common.protocol import WAIT_HEADER
 from common.waiting import PATH as WAITING_PATH
 from common.waiting import Waiting
-from server.door import CALLS, MAX_BODY_BYTES, MOST_WAIT_S, PULL, _seconds
+from server.calls import CALLS
+from server.door import MAX_BODY_BYTES, MOST_WAIT_S, PULL, _seconds
 from server.grid import FleetGrid
 from server.provision import revoke
 from tests.helpers.deployment import wait_for
@@ -241,7 +242,7 @@ def test_a_clock_an_hour_off_costs_nothing_and_is_named(federation, sites, monke
         def time(self):
             return time.time() - 3600
 
-    monkeypatch.setattr("client.link.time", Behind())
+    monkeypatch.setattr("client.skew.time", Behind())
     link = link_of(sites["south"])
     link.connect()
     assert link.receive(int) is None

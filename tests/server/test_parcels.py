@@ -1,6 +1,8 @@
 """Replies are taken whole, once, from the site that was asked, and no larger than agreed."""
 
 import hashlib
+import threading
+import time
 
 import pytest
 from flwr.proto.fleet_pb2 import PushMessagesRequest
@@ -129,3 +131,23 @@ def test_what_the_server_cannot_keep_costs_its_site_alone(parcels, monkeypatch):
     assert not put(parcels, b"one")
     with pytest.raises(WireError, match="the server cannot keep it: No space left on device"):
         parcels.take(["r"]).open()
+
+
+def test_who_waits_for_a_reply_hears_of_its_last_piece_and_of_no_other(parcels):
+    """A piece that is not the last wakes nobody up; a reply to somebody else's request does not either."""
+    parcels.expect("other", 1, 9, 100)
+    announce(parcels)
+    heard = threading.Event()
+    waiter = threading.Thread(target=lambda: (parcels.wait(["r"], 60.0), heard.set()), daemon=True)
+    waiter.start()
+    put(parcels, b"one")
+    announce(parcels, request="other", node=2)  # not its own: nothing becomes of it
+    announce(parcels, request="other", tree=ObjectTree(object_id="no hash"))  # refused: done
+    assert not heard.wait(0.2)
+    for content in (b"two", b"root"):
+        put(parcels, content)
+    assert heard.wait(30)
+    parcels.wait(["r", "other"], 60.0)  # at once
+    began = time.monotonic()
+    parcels.wait(["nobody's"], 0.05)
+    assert time.monotonic() - began >= 0.05

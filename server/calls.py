@@ -1,0 +1,142 @@
+"""What a site may call, and who answers: Flower's own handlers of its Fleet API, and ours for what a site
+sends.
+
+Flower puts a web framework around its handlers, whose layers take longer than what passes through them; here
+there is nothing between the door and the handler. Uses Flower's internals (handlers, link state, errors):
+held to one version by pyproject.toml and by tests/server/test_fleet.py.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PushMessagesRequest,
+)
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    PullObjectRequest,
+    PushObjectRequest,
+    PushObjectResponse,
+)
+from flwr.server.superlink.linkstate import LinkState
+from flwr.supercore.error import FlowerError
+from flwr.supercore.error.catalog import API_ERROR_MAP
+from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
+from flwr.superlink.servicer.fleet import fleet_handlers
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as ProtobufMessage
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from server.parcels import Parcels
+
+log = logging.getLogger("pneumofed.server")
+
+PREFIX = "/v1/fleet"
+SMALL = 16 * 2**10
+"""Bytes of a request that names things alone."""
+
+
+class Fleet(Protocol):
+    """What answers rest on."""
+
+    state: LinkState
+    parcels: Parcels
+
+    def own_node(self, certificate_key: str, request: ProtobufMessage) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Call:
+    """One of those that a site may make."""
+
+    most_bytes: int  # of a request
+    answer: Callable[[bytes, str, Fleet], ProtobufMessage | None]
+    """(request, key of the site's certificate, fleet) -> what is answered; None: the request is about another
+    site's node. Raises DecodeError, FlowerError, or whatever a site may make a handler raise."""
+
+
+R = TypeVar("R", bound=ProtobufMessage)
+
+
+def _call(kind: type[R], handle: Callable[[R, Fleet], ProtobufMessage], most_bytes: int = SMALL) -> Call:
+    def answer(body: bytes, certificate_key: str, fleet: Fleet) -> ProtobufMessage | None:
+        request = kind.FromString(body)
+        return handle(request, fleet) if fleet.own_node(certificate_key, request) else None
+
+    return Call(most_bytes, answer)
+
+
+def _push(request: PushObjectRequest, fleet: Fleet) -> PushObjectResponse:
+    return PushObjectResponse(stored=fleet.parcels.put(request))
+
+
+CALLS = {
+    "activate-node": _call(ActivateNodeRequest, lambda r, f: fleet_handlers.activate_node(r, f.state)),
+    "deactivate-node": _call(DeactivateNodeRequest, lambda r, f: fleet_handlers.deactivate_node(r, f.state)),
+    "send-node-heartbeat": _call(
+        SendNodeHeartbeatRequest, lambda r, f: fleet_handlers.send_node_heartbeat(r, f.state)
+    ),
+    "pull-messages": _call(
+        PullMessagesRequest, lambda r, f: fleet_handlers.pull_messages(r, f.state, f.state.object_store)
+    ),
+    "pull-object": _call(PullObjectRequest, lambda r, f: fleet_handlers.pull_object(r, f.state)),
+    "confirm-message-received": _call(
+        ConfirmMessageReceivedRequest,
+        lambda r, f: fleet_handlers.confirm_message_received(r, f.state, f.state.object_store),
+    ),
+    # What a site sends is ours to judge, not Flower's.
+    "push-messages": _call(
+        PushMessagesRequest,
+        lambda r, f: f.parcels.announce(r),
+        2**20,  # the names of the pieces of a model of 20 GB
+    ),
+    "push-object": _call(PushObjectRequest, _push, 8 * 2**20),  # Flower cuts arrays into pieces of 5 MiB
+}
+
+
+class Calls:
+    """An ASGI application that answers what the door lets in (server/door.py): POST PREFIX/call, whose body,
+    whole in one part, is the call's request."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = (await receive()).get("body", b"")
+        response = await asyncio.to_thread(self._answer, scope["path"], scope["peer_key"], body)
+        await response(scope, receive, send)
+
+    def _answer(self, path: str, certificate_key: str, body: bytes) -> Response:
+        try:
+            answer = CALLS[path.removeprefix(f"{PREFIX}/")].answer(body, certificate_key, self._fleet)
+        except DecodeError:
+            return _told("not a readable request", 400)
+        except FlowerError as e:
+            return _refused(e)
+        except Exception as e:  # what a site may make Flower's handlers raise is not known
+            log.warning("%s: cannot be answered: %s", path, type(e).__name__)
+            return _told("cannot be answered", 500)
+        if answer is None:
+            return _told("not this site's node", 401)
+        return Response(answer.SerializeToString(), media_type=PROTOBUF_MEDIA_TYPE)
+
+
+def _told(detail: str, status: int) -> Response:
+    return JSONResponse({"detail": detail}, status)
+
+
+def _refused(error: FlowerError) -> Response:
+    """With the number by which Flower's programs know the reason."""
+    try:
+        about = API_ERROR_MAP[error.code]
+    except (ValueError, KeyError):
+        return _told("cannot be answered", 500)
+    return JSONResponse(error.to_json(about.public_message), about.http_status_code)
