@@ -35,11 +35,7 @@ from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
-from flwr.supercore.inflatable.inflatable_object import (
-    get_all_nested_objects,
-    get_object_tree,
-    no_object_id_recompute,
-)
+from flwr.supercore.inflatable.inflatable_object import no_object_id_recompute
 from flwr.supercore.inflatable.inflatable_protobuf_utils import (
     make_pull_object_fn_protobuf,
     make_push_object_fn_protobuf,
@@ -62,7 +58,7 @@ from client.skew import MAX_SKEW_S, clock_skew, describe_skew
 from common import protocol
 from common.errors import LinkError, WireError
 from common.files import write_atomically
-from common.objects import SPARE_BYTES, most_objects, unfold, walk
+from common.objects import SPARE_BYTES, fold, most_objects, unfold, walk
 from common.protocol import WAIT_HEADER
 from common.trust import PATH as TRUST_PATH
 from common.trust import Trust
@@ -291,7 +287,7 @@ class FleetLink:
         run_id = reply.metadata.run_id
         reply.metadata.__dict__["_message_id"] = reply.object_id
         with no_object_id_recompute():
-            tree, objects = get_object_tree(reply), get_all_nested_objects(reply)
+            tree, objects = fold(reply)
             head = message_to_proto(remove_content_from_message(reply) if reply.has_content() else reply)
             request = PushMessagesRequest(
                 node=self._node,

@@ -46,6 +46,23 @@ def walk(tree: ObjectTree, most: int) -> Iterator[str]:
         branches += [(child, depth + 1) for child in node.children]
 
 
+def fold(message: Message) -> tuple[ObjectTree, dict[str, InflatableObject]]:
+    """A message's tree, and its objects by their names, those that others name first. The pieces of an array
+    were hashed when it was cut: Flower would hash them once more for each."""
+    objects: dict[str, InflatableObject] = {}
+
+    def branch(one: InflatableObject) -> ObjectTree:
+        if isinstance(one, Array):
+            objects.update(one.slice_array())
+            children = [ObjectTree(object_id=piece) for piece, _ in one.children.items()]
+        else:
+            children = [branch(child) for child in (one.children or {}).values()]
+        objects[one.object_id] = one
+        return ObjectTree(object_id=one.object_id, children=children)
+
+    return branch(message), objects
+
+
 def unfold(root: str, contents: MutableMapping[str, bytes], most_bytes: int) -> Message:
     """The message whose objects are `contents` by id, with `root` as its own. They are taken out of it.
 
