@@ -22,6 +22,7 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Message
 from flwr.app.message import remove_content_from_message
+from flwr.app.message.arraychunk import ArrayChunk
 from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import (
@@ -30,12 +31,13 @@ from flwr.proto.fleet_pb2 import (
     PullMessagesRequest,
     PullMessagesResponse,
     PushMessagesRequest,
+    PushMessagesResponse,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
-from flwr.supercore.inflatable.inflatable_object import no_object_id_recompute
+from flwr.supercore.inflatable.inflatable_object import InflatableObject, no_object_id_recompute
 from flwr.supercore.inflatable.inflatable_protobuf_utils import (
     make_pull_object_fn_protobuf,
     make_push_object_fn_protobuf,
@@ -48,6 +50,7 @@ from flwr.supercore.inflatable.inflatable_utils import (
 )
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
@@ -55,7 +58,7 @@ from client.bounded import BoundedTransport
 from client.instance import HEADER, START, instance_of
 from client.link_errors import NotLetInError, OverError, UnreadableError, explain
 from client.skew import MAX_SKEW_S, clock_skew, describe_skew
-from common import protocol
+from common import packets, protocol
 from common.errors import LinkError, WireError
 from common.files import write_atomically
 from common.objects import SPARE_BYTES, fold, most_objects, unfold, walk
@@ -68,6 +71,7 @@ from common.waiting import parse as parse_waiting
 
 log = logging.getLogger("pneumofed.link")
 
+FLEET, PACKED = "/v1/fleet", {packets.HEADER: "1"}
 HEARTBEAT_S = 15.0  # the server takes a site for gone after 60 s without one
 MISSED_HEARTBEAT_S = 2.0
 TIMEOUT_S = 30.0
@@ -94,6 +98,7 @@ class FleetLink:
         """`memory` is a file that keeps the session's number, so that a restarted agent can end what its
         predecessor left."""
         self._server, self._memory, self._wait_s = server, memory, 0
+        self._packets = False  # whether the server takes them
         self._instance, self._start = instance_of(memory.parent), secrets.token_hex(8)
         self._public_key = public_key_to_bytes(key.public_key())
         self._client = FleetHttpClient(
@@ -158,8 +163,21 @@ class FleetLink:
             raise WireError("what the server told of its queue is not readable") from None
 
     def _ask(self, path: str) -> httpx.Response:
-        header = {FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(self._public_key).decode()}
-        return self._client._client.post(f"https://{self._server}{path}", content=b"", headers=header)
+        """Raises httpx.HTTPError if there is no answer; a refusal is one."""
+        return self._send_to(path, b"", {})
+
+    def _post(self, path: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
+        """As Flower's program calls it. Raises httpx.HTTPError, for a refusal too."""
+        protobuf = {"content-type": PROTOBUF_MEDIA_TYPE, "accept": PROTOBUF_MEDIA_TYPE}
+        response = self._send_to(path, content, {**protobuf, **headers})
+        response.raise_for_status()
+        return response
+
+    def _send_to(self, path: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
+        own = {FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(self._public_key).decode()}
+        return self._client._client.post(
+            f"https://{self._server}{path}", content=content, headers={**own, **headers}
+        )
 
     @property
     def node(self) -> int:
@@ -235,13 +253,13 @@ class FleetLink:
             LinkError: the server cannot be reached.
         """
         self._wait_s = wait_s
-        pulled = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
+        pulled, objects = self._call(self._pull, PullMessagesRequest(node=self._node))
         if not pulled.messages_list:
             return None
         head = None
         try:
             head = message_from_proto(pulled.messages_list[0])
-            return self._fetch(pulled, tensor_bytes())
+            return self._fetch(pulled, objects, tensor_bytes())
         except UnreadableError as e:
             raise UnreadableError(e.why, head) from None
         except LinkError:
@@ -253,14 +271,22 @@ class FleetLink:
         except Exception as e:  # what a hostile server may make the decoders raise is not known
             raise UnreadableError(type(e).__name__, head) from None
 
-    def _fetch(self, pulled: PullMessagesResponse, tensor_bytes: int) -> Message:
-        """Pull the objects of a request, tell the server that they are here, and put them together."""
+    def _pull(self, request: PullMessagesRequest) -> tuple[PullMessagesResponse, dict[str, bytes]]:
+        """A message, if there is one, and those of its objects that came with it."""
+        response = self._post(f"{FLEET}/pull-messages", request.SerializeToString(), PACKED)
+        self._packets = response.headers.get("content-type") == packets.MEDIA_TYPE
+        first, objects = packets.unpack(response.content) if self._packets else (response.content, {})
+        return PullMessagesResponse.FromString(first), objects
+
+    def _fetch(self, pulled: PullMessagesResponse, objects: dict[str, bytes], tensor_bytes: int) -> Message:
+        """Pull the other objects of a request, tell the server that they are here, and put them together."""
         run_id, tree = pulled.messages_list[0].metadata.run_id, pulled.message_object_trees[0]
         ids, most = list(dict.fromkeys(walk(tree, most_objects(tensor_bytes)))), tensor_bytes + SPARE_BYTES
         pull_one = make_pull_object_fn_protobuf(
             lambda r: self._call(self._client.PullObject, r), cast(Node, self._node), run_id
         )
-        n_bytes = 0
+        contents = {name: objects[name] for name in ids if name in objects}
+        n_bytes = sum(map(len, contents.values()))
 
         def pull_bounded(object_id: str) -> bytes:
             nonlocal n_bytes
@@ -270,7 +296,7 @@ class FleetLink:
                 raise WireError(f"it is larger than the {tensor_bytes} bytes of the largest approved model")
             return content
 
-        contents = _pull(ids, pull_bounded)
+        contents |= _pull([name for name in ids if name not in contents], pull_bounded)
         confirm = ConfirmMessageReceivedRequest(
             node=self._node, run_id=run_id, message_object_id=tree.object_id
         )
@@ -295,8 +321,8 @@ class FleetLink:
                 message_object_trees=[tree],
                 clientapp_runtime_list=[0.0],
             )
-            answer = self._call(self._client.PushMessages, request)
-            if not answer.objects_to_push:
+            answer = self._call(self._announce, request, objects)
+            if not (answer.session_id if self._packets else answer.objects_to_push):
                 raise OverError("the server does not wait for this answer any more")
             push_one = make_push_object_fn_protobuf(
                 lambda r: self._call(self._client.PushObject, r),
@@ -309,6 +335,22 @@ class FleetLink:
             except ObjectPushError:
                 raise OverError("the server does not take this answer any more") from None
 
+    def _announce(
+        self, request: PushMessagesRequest, objects: dict[str, InflatableObject]
+    ) -> PushMessagesResponse:
+        """Which objects of a reply are still to be sent: small ones go with it where the server takes them
+        so."""
+        if not self._packets:
+            return self._client.PushMessages(request)
+        small = (
+            one.deflate()
+            for one in objects.values()
+            if not isinstance(one, ArrayChunk) or len(one.data) < packets.SMALL_BYTES
+        )
+        packet = packets.pack(request.SerializeToString(), small)
+        response = self._post(f"{FLEET}/push-messages", packet, PACKED)
+        return PushMessagesResponse.FromString(response.content)
+
     def close(self) -> None:
         """Say goodbye, so that the server does not wait."""
         self._ended.set()
@@ -320,9 +362,9 @@ class FleetLink:
                 log.info("could not say goodbye: %s", e)
         self._client._client.close()
 
-    def _call(self, function: Callable[[Any], T], request: Any) -> T:
+    def _call(self, function: Callable[..., T], *request: Any) -> T:
         try:
-            return function(request)
+            return function(*request)
         except httpx.HTTPStatusError as e:
             if e.response.status_code == httpx.codes.FORBIDDEN:
                 raise OverError("the run is over") from None
@@ -330,6 +372,8 @@ class FleetLink:
                 self.lost.set()
                 raise NotLetInError(explain(e, self._server)) from None
             raise LinkError(explain(e, self._server)) from None
+        except WireError as e:
+            raise UnreadableError(str(e), None) from None
         except RecursionError:
             raise UnreadableError("RecursionError", None) from None
         except (httpx.HTTPError, ssl.SSLError, ValueError, RuntimeError) as e:

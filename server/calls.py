@@ -8,7 +8,7 @@ held to one version by pyproject.toml and by tests/server/test_fleet.py.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -16,7 +16,9 @@ from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
     DeactivateNodeRequest,
     PullMessagesRequest,
+    PullMessagesResponse,
     PushMessagesRequest,
+    PushMessagesResponse,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import (
@@ -28,6 +30,7 @@ from flwr.proto.message_pb2 import (
 from flwr.server.superlink.linkstate import LinkState
 from flwr.supercore.error import FlowerError
 from flwr.supercore.error.catalog import API_ERROR_MAP
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.superlink.servicer.fleet import fleet_handlers
 from google.protobuf.message import DecodeError
@@ -35,11 +38,13 @@ from google.protobuf.message import Message as ProtobufMessage
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from common import packets
+from common.errors import WireError
 from server.parcels import Parcels
 
 log = logging.getLogger("pneumofed.server")
 
-PREFIX = "/v1/fleet"
+PREFIX, PUSH = "/v1/fleet", "push-messages"
 SMALL = 16 * 2**10
 """Bytes of a request that names things alone."""
 
@@ -93,10 +98,10 @@ CALLS = {
         lambda r, f: fleet_handlers.confirm_message_received(r, f.state, f.state.object_store),
     ),
     # What a site sends is ours to judge, not Flower's.
-    "push-messages": _call(
+    PUSH: _call(
         PushMessagesRequest,
         lambda r, f: f.parcels.announce(r),
-        2**20,  # the names of the pieces of a model of 20 GB
+        2**20 + packets.MOST_BYTES,  # the names of the pieces of a model of 20 GB
     ),
     "push-object": _call(PushObjectRequest, _push, 8 * 2**20),  # Flower cuts arrays into pieces of 5 MiB
 }
@@ -104,29 +109,59 @@ CALLS = {
 
 class Calls:
     """An ASGI application that answers what the door lets in (server/door.py): POST PREFIX/call, whose body,
-    whole in one part, is the call's request."""
+    whole in one part, is the call's request; or a packet with it, where the site says so."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = (await receive()).get("body", b"")
-        response = await asyncio.to_thread(self._answer, scope["path"], scope["peer_key"], body)
+        body, name = (await receive()).get("body", b""), scope["path"].removeprefix(f"{PREFIX}/")
+        packed = packets.HEADER.encode() in dict(scope["headers"])
+        response = await asyncio.to_thread(self._answer, name, scope["peer_key"], body, packed)
         await response(scope, receive, send)
 
-    def _answer(self, path: str, certificate_key: str, body: bytes) -> Response:
+    def _answer(self, name: str, certificate_key: str, body: bytes, packed: bool) -> Response:
         try:
-            answer = CALLS[path.removeprefix(f"{PREFIX}/")].answer(body, certificate_key, self._fleet)
-        except DecodeError:
+            if packed and name == PUSH:
+                answer = self._take_packet(certificate_key, body)
+            else:
+                answer = CALLS[name].answer(body, certificate_key, self._fleet)
+        except (DecodeError, WireError):
             return _told("not a readable request", 400)
         except FlowerError as e:
             return _refused(e)
         except Exception as e:  # what a site may make Flower's handlers raise is not known
-            log.warning("%s: cannot be answered: %s", path, type(e).__name__)
+            log.warning("%s: cannot be answered: %s", name, type(e).__name__)
             return _told("cannot be answered", 500)
         if answer is None:
             return _told("not this site's node", 401)
+        if packed and isinstance(answer, PullMessagesResponse):
+            packet = packets.pack(answer.SerializeToString(), self._objects(answer))
+            return Response(packet, media_type=packets.MEDIA_TYPE)
         return Response(answer.SerializeToString(), media_type=PROTOBUF_MEDIA_TYPE)
+
+    def _objects(self, answer: PullMessagesResponse) -> Iterator[bytes]:
+        """Those of the message that are there already."""
+        for tree in answer.message_object_trees:
+            for branch in iterate_object_tree(tree):
+                if content := self._fleet.state.object_store.get(branch.object_id):
+                    yield content
+
+    def _take_packet(self, certificate_key: str, body: bytes) -> ProtobufMessage | None:
+        """A reply's announcement and its small objects. The answer names those that are still to come;
+        without a session, nobody waits for the reply."""
+        first, objects = packets.unpack(body)
+        announced = CALLS[PUSH].answer(first, certificate_key, self._fleet)
+        if not isinstance(announced, PushMessagesResponse) or not announced.objects_to_push:
+            return announced and PushMessagesResponse()
+        node, session, left = PushMessagesRequest.FromString(first).node, announced.session_id, []
+        for name in announced.objects_to_push:
+            one = PushObjectRequest(
+                node=node, session_id=session, object_id=name, object_content=objects.get(name, b"")
+            )
+            if name not in objects or not self._fleet.parcels.put(one):
+                left.append(name)
+        return PushMessagesResponse(session_id=session, objects_to_push=left)
 
 
 def _told(detail: str, status: int) -> Response:

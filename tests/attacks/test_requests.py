@@ -3,6 +3,7 @@ log."""
 
 import hashlib
 
+import httpx
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.app.message import remove_content_from_message
@@ -15,6 +16,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from client.agent import Agent
 from client.link_errors import UnreadableError
+from common import packets
 from common.audit import read_entries
 from common.monitoring import Monitoring
 from tests.helpers.local_sites import link_of, make_server, make_site
@@ -27,15 +29,22 @@ def name_of(text):
 class HostileClient:
     """Flower's client, as a hostile server would answer it."""
 
-    def __init__(self, head, tree, contents):
+    def __init__(self, head, tree, contents, packed=False):
         trees = [] if tree is None else [tree]
         self._pulled, self._contents = (
             [PullMessagesResponse(messages_list=head, message_object_trees=trees)],
             contents,
         )
+        self._packed, self._client = packed, self
 
-    def PullMessages(self, request):
-        return self._pulled.pop() if self._pulled else PullMessagesResponse()
+    def post(self, url, content, headers):
+        pulled = (self._pulled.pop() if self._pulled else PullMessagesResponse()).SerializeToString()
+        if not self._packed:
+            return httpx.Response(200, content=pulled, request=httpx.Request("POST", url))
+        objects = [content for content in self._contents.values() if isinstance(content, bytes)]
+        kind = {"content-type": packets.MEDIA_TYPE}
+        packet = packets.pack(pulled, objects)
+        return httpx.Response(200, content=packet, headers=kind, request=httpx.Request("POST", url))
 
     def PullObject(self, request):
         content = self._contents.get(request.object_id)
@@ -113,11 +122,12 @@ def site(tmp_path):
     return make_site(tmp_path, "north", folder)
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["object by object", "in a packet"])
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_it_is_refused_and_written_down_and_the_agent_goes_on(site, attack, monkeypatch):
+def test_it_is_refused_and_written_down_and_the_agent_goes_on(site, attack, packed, monkeypatch):
     link = link_of(site)
     link._node = Node(node_id=1)
-    link._client = HostileClient(*ATTACKS[attack]())
+    link._client = HostileClient(*ATTACKS[attack](), packed)
     agent = Agent(site, link, Monitoring("test", None, None))
     sent = []
     monkeypatch.setattr(link, "send", sent.append)
@@ -138,11 +148,12 @@ def test_what_nobody_can_be_answered_for_is_written_down(site, monkeypatch):
     ]
 
 
-def test_an_honest_request_is_read(site):
+@pytest.mark.parametrize("packed", [False, True], ids=["object by object", "in a packet"])
+def test_an_honest_request_is_read(site, packed):
     message = honest_request()
     link = link_of(site)
     link._node = Node(node_id=1)
-    link._client = HostileClient(*parts(message))
+    link._client = HostileClient(*parts(message), packed)
     assert link.receive(int).content == message.content
 
 

@@ -1,26 +1,37 @@
 """The calls themselves, without TLS and without the door: those are in test_fleet.py."""
 
 import asyncio
+import hashlib
 import json
 from types import SimpleNamespace
 
 import pytest
-from flwr.proto.fleet_pb2 import ActivateNodeRequest, PullMessagesRequest, PullMessagesResponse
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    PullMessagesRequest,
+    PullMessagesResponse,
+    PushMessagesRequest,
+    PushMessagesResponse,
+)
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.proto.message_pb2 import Metadata, ObjectTree, PushObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
 from flwr.superlink.servicer.fleet import fleet_handlers
 
+from common import packets
 from server.calls import CALLS, PREFIX, Calls
+from server.parcels import Parcels
 
 PULL = PullMessagesRequest(node=Node(node_id=7)).SerializeToString()
 
 
-def ask(name, body, own=True):
+def ask(name, body, own=True, *, packed=False, store=None, parcels=None):
     """(status, content type, body) of an answer."""
     fleet = SimpleNamespace(
-        state=SimpleNamespace(object_store=None), parcels=None, own_node=lambda key, request: own
+        state=SimpleNamespace(object_store=store), parcels=parcels, own_node=lambda key, request: own
     )
     sent = []
 
@@ -30,7 +41,9 @@ def ask(name, body, own=True):
     async def send(message):
         sent.append(message)
 
-    asyncio.run(Calls(fleet)({"type": "http", "path": f"{PREFIX}/{name}", "peer_key": "k"}, receive, send))
+    headers = [(packets.HEADER.encode(), b"1")] if packed else []
+    scope = {"type": "http", "path": f"{PREFIX}/{name}", "peer_key": "k", "headers": headers}
+    asyncio.run(Calls(fleet)(scope, receive, send))
     start, *parts = sent
     return (
         start["status"],
@@ -80,3 +93,63 @@ def test_what_a_handler_raises_is_an_answer_without_its_text(monkeypatch, caplog
     assert told in body.decode()
     assert "4711" not in body.decode() + caplog.text
     assert "inner" not in body.decode()
+
+
+def name(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_a_message_brings_those_of_its_objects_that_are_there_and_small(monkeypatch):
+    large = bytes(packets.SMALL_BYTES + 1)
+    store = {name(b"root"): b"root", name(b"leaf"): b"leaf", name(large): large, name(b"late"): b""}
+    tree = ObjectTree(object_id=name(b"root"), children=[ObjectTree(object_id=key) for key in [*store][1:]])
+    answer = PullMessagesResponse(message_object_trees=[tree])
+    monkeypatch.setattr(fleet_handlers, "pull_messages", lambda request, state, store: answer)
+    status, kind, body = ask("pull-messages", PULL, packed=True, store=store)
+    assert (status, kind) == (200, packets.MEDIA_TYPE)
+    assert packets.unpack(body) == (
+        answer.SerializeToString(), {name(b"root"): b"root", name(b"leaf"): b"leaf"},
+    )  # fmt: skip
+
+
+LARGE = b"large" * packets.SMALL_BYTES
+ANNOUNCED = PushMessagesRequest(
+    node=Node(node_id=7),
+    messages_list=[
+        ProtoMessage(metadata=Metadata(run_id=9, message_id=name(b"root"), reply_to_message_id="r"))
+    ],
+    message_object_trees=[ObjectTree(object_id=name(b"root"), children=[ObjectTree(object_id=name(LARGE))])],
+).SerializeToString()
+
+
+def test_a_reply_s_small_objects_come_with_it_and_the_others_are_asked_for():
+    parcels = Parcels()
+    parcels.expect("r", 7, 9, len(LARGE))
+    packet = packets.pack(ANNOUNCED, [b"root", b"of another tree"])
+    status, _, body = ask("push-messages", packet, packed=True, parcels=parcels)
+    answer = PushMessagesResponse.FromString(body)
+    assert (status, answer.session_id, answer.objects_to_push) == (200, "r", [name(LARGE)])
+    _, _, body = ask("push-messages", packet, packed=True, parcels=parcels)  # once more: the answer was lost
+    assert PushMessagesResponse.FromString(body) == answer
+    put = PushObjectRequest(
+        node=Node(node_id=7), session_id="r", object_id=name(LARGE), object_content=LARGE
+    ).SerializeToString()
+    assert ask("push-object", put, parcels=parcels)[0] == 200
+    assert set(parcels.take(["r"]).contents.values()) == {b"root", LARGE}
+    _, _, body = ask("push-messages", packet, packed=True, parcels=parcels)
+    assert PushMessagesResponse.FromString(body) == PushMessagesResponse()  # nobody waits for it any more
+
+
+@pytest.mark.parametrize(
+    "packet", [b"", b"\xff" * 50, ANNOUNCED, packets.pack(b"\xff" * 50, [b"root"])], ids=range(4)
+)
+def test_a_packet_of_rubbish_is_refused_and_leaves_nothing(packet):
+    parcels = Parcels()
+    parcels.expect("r", 7, 9, 100)
+    status, _, body = ask("push-messages", packet, packed=True, parcels=parcels)
+    assert (status, json.loads(body)) == (400, {"detail": "not a readable request"})
+    assert (
+        ask("push-messages", packets.pack(ANNOUNCED, []), own=False, packed=True, parcels=parcels)[0] == 401
+    )
+    assert parcels.take(["r"]) is None
+    assert not parcels._parcels["r"].reply

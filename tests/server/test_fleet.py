@@ -9,10 +9,12 @@ import time
 import typing
 from base64 import b64encode
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import httpx
+import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.proto.fleet_pb2 import ActivateNodeRequest, PullMessagesRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
@@ -20,11 +22,14 @@ from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+from starlette.responses import Response
 
 from client.link import FleetLink
-from client.link_errors import NotLetInError
+from client.link_errors import NotLetInError, OverError, UnreadableError
+from common import packets, wire
 from common.credentials import client_tls, make_key, public_pem, read_key, write_key
 from common.errors import LinkError
+from common.objects import PIECE_BYTES
 from common.protocol import WAIT_HEADER
 from common.waiting import PATH as WAITING_PATH
 from common.waiting import Waiting
@@ -348,3 +353,51 @@ def test_a_site_that_is_revoked_while_it_waits_gets_nothing(tmp_path):
             link.receive(int, wait_s=1)
     finally:
         service.stop()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["packets", "a server of before"])
+@pytest.mark.parametrize("n_numbers", [10, 3_000_000])
+def test_an_exchange_is_the_same_in_packets_and_object_by_object(
+    federation, sites, monkeypatch, known, n_numbers
+):
+    if not known:
+        monkeypatch.setattr("server.calls.packets", SimpleNamespace(HEADER="of-the-next-version"))
+    service, link = federation[2], link_of(sites["north"])
+    link.connect()
+    grid = FleetGrid(service.state, service.parcels, service.bells)
+    weights = {"w": np.arange(n_numbers, dtype=np.float32)}
+    asked = RecordDict({"arrays": wire.pack(weights), "config": ConfigRecord({"n": 7})})
+    ids = grid.push_messages([Message(asked, link.node, "train", ttl=60.0)])
+    requests = []
+    send = link._client._client.send
+    monkeypatch.setattr(
+        link._client._client, "send", lambda r, **more: requests.append(r.url.path) or send(r, **more)
+    )
+    received = link.receive(lambda: 20_000_000)
+    assert received.content["config"]["n"] == 7
+    assert received.content["arrays"][wire.PACKED].data == asked["arrays"][wire.PACKED].data
+    answer = RecordDict({"arrays": wire.pack({"w": -weights["w"]}), "metrics": MetricRecord({"loss": 0.5})})
+    link.send(Message(answer, reply_to=received))
+    (reply,) = grid.pull_messages(ids)
+    assert reply.content["metrics"]["loss"] == 0.5
+    assert reply.content["arrays"][wire.PACKED].data == answer["arrays"][wire.PACKED].data
+    pieces = 2 * -(-len(answer["arrays"][wire.PACKED].data) // PIECE_BYTES) if n_numbers > 10 else 0
+    assert len(requests) == (3 + pieces if known else 15 if n_numbers == 10 else 19)
+    with pytest.raises(OverError):
+        link.send(Message(answer, reply_to=received))
+    grid.close()
+    link.close()
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff" * 50, b"\0\0\0\3abc", packets.pack(b"\xff" * 9, [b"x"] * 60)])
+def test_a_packet_of_rubbish_from_a_server_is_one_refusal(federation, sites, monkeypatch, body):
+    link = link_of(sites["north"])
+    link.connect()
+    answer = Response(body, media_type=packets.MEDIA_TYPE)
+    monkeypatch.setattr("server.calls.Calls._answer", lambda *_: answer)
+    with pytest.raises(LinkError) as refused:
+        link.receive(int)
+    assert isinstance(refused.value, UnreadableError)
+    monkeypatch.undo()
+    assert link.receive(int) is None
+    link.close()
