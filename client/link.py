@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Message
 from flwr.app.message import remove_content_from_message
 from flwr.app.message.arraychunk import ArrayChunk
-from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, TIMESTAMP_HEADER
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
@@ -36,7 +36,8 @@ from flwr.proto.fleet_pb2 import (
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.node_pb2 import Node
-from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
+from flwr.supercore.date import now
 from flwr.supercore.inflatable.inflatable_object import InflatableObject, no_object_id_recompute
 from flwr.supercore.inflatable.inflatable_protobuf_utils import (
     make_pull_object_fn_protobuf,
@@ -49,10 +50,9 @@ from flwr.supercore.inflatable.inflatable_utils import (
     push_objects,
 )
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.supernode.fleet_http_client import FleetHttpClient
-from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from client.bounded import BoundedTransport
 from client.instance import HEADER, START, instance_of
@@ -100,14 +100,9 @@ class FleetLink:
         self._server, self._memory, self._wait_s = server, memory, 0
         self._packets = False  # whether the server takes them
         self._instance, self._start = instance_of(memory.parent), secrets.token_hex(8)
-        self._public_key = public_key_to_bytes(key.public_key())
-        self._client = FleetHttpClient(
-            f"https://{server}",
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-                NodeAuthHttpInterceptor(key, key.public_key()),
-            ],
-        )
+        self._key, self._public_key = key, public_key_to_bytes(key.public_key())
+        version = RuntimeVersionHttpInterceptor(component_name="SuperNode")
+        self._client = FleetHttpClient(f"https://{server}", interceptors=[version])
         self._proxy = proxy
         self.use_tls(tls)
         self._node: Node | None = None
@@ -120,15 +115,25 @@ class FleetLink:
         """From the next request on, connect with these certificates."""
         before = self._client._client
         transport = BoundedTransport(tls, self._proxy)
-        own = {HEADER: self._instance, START: self._start}
+        node_key = b64encode(self._public_key).decode()  # it is the certificate's: TLS proves that it is ours
+        own = {HEADER: self._instance, START: self._start, FLEET_HTTP_PUBLIC_KEY_HEADER: node_key}
         headers = {"accept-encoding": "identity", **own, **protocol.headers()}
         self._client._client = httpx.Client(
             transport=transport,
             timeout=TIMEOUT_S,
             headers=headers,
-            event_hooks={"request": [self._ask_to_wait]},
+            event_hooks={"request": [self._sign, self._ask_to_wait]},
         )
         before.close()
+
+    def _sign(self, request: httpx.Request) -> None:
+        """The time of day, signed with our key: a server of version 0.1 asks for it. A later one knows by TLS
+        who we are."""
+        if not self._packets:
+            time_of_day = now().isoformat()
+            signature = sign_message(self._key, time_of_day.encode("ascii"))
+            request.headers[TIMESTAMP_HEADER] = time_of_day
+            request.headers[FLEET_HTTP_SIGNATURE_HEADER] = b64encode(signature).decode("ascii")
 
     def _ask_to_wait(self, request: httpx.Request) -> None:
         request.headers[WAIT_HEADER] = str(self._wait_s)  # heeded where messages are asked for
@@ -174,10 +179,7 @@ class FleetLink:
         return response
 
     def _send_to(self, path: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
-        own = {FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(self._public_key).decode()}
-        return self._client._client.post(
-            f"https://{self._server}{path}", content=content, headers={**own, **headers}
-        )
+        return self._client._client.post(f"https://{self._server}{path}", content=content, headers=headers)
 
     @property
     def node(self) -> int:

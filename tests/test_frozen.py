@@ -92,21 +92,55 @@ def test_a_half_run_goes_on_to_the_weights_of_the_undisturbed_one(frozen):
         assert "the chain is whole" in d.at(name, "audit", "verify")
 
 
-def test_an_agent_of_then_and_one_of_today_train_in_one_run(frozen, tmp_path):
-    """Its own program, not today's that claims to be it."""
-    d = frozen
+def of_then(d, folder):
+    """The release's own program, not today's that claims to be it: what it is asked -> a process that begins with
+    it, its folder, and what is written to whose log."""
     with tarfile.open(PROGRAMS / f"{d.path.name}.tar.xz") as tar:
-        tar.extractall(tmp_path, filter="data")
+        tar.extractall(folder, filter="data")
+
+    def start(name, *words):
+        with (d.path / f"{name}.out").open("ab") as log:
+            # where the root command was at that time
+            return subprocess.Popen(
+                [sys.executable, "-m", "common.cli", *words],
+                stdout=log, stderr=log, start_new_session=True, cwd=folder,
+            )  # fmt: skip
+
+    return start
+
+
+def test_a_server_of_then_ends_a_run_with_agents_of_today(frozen, tmp_path):
+    d = frozen
+    d.ask("renew", "server")
+    d.ask("renew", "sites")
+    for name in SITES:
+        d.at(name, "join", str(d.server.path / "certificates" / f"{name}.crt"))  # brought by people, as then
+    start = of_then(d, tmp_path)
+    d.processes["server"] = start("server", "server", "up", "--dir", str(d.server.path))
+    wait_for("the server", lambda: (d.server.path / "control.sock").exists(), 60)
+    for name in SITES:
+        d.start(name)
+    wait_for("the sites", lambda: "long-2" in d.log("server") or resumed(d, start), 120)
+    history = d.server.runs / "long-2" / "history.json"
+    wait_for("the end of the run", history.is_file, 300)  # as it was then
+    assert [sorted(r["sites"]) for r in json.loads(history.read_text())] == [list(SITES)] * 6
+    for name in SITES:
+        assert "the chain is whole" in d.at(name, "audit", "verify")
+
+
+def resumed(d, start):
+    """Whether the server took it: it does once enough sites are there."""
+    return start("then", "server", "resume", "long-2", "--dir", str(d.server.path)).wait(60) == 0
+
+
+def test_an_agent_of_then_and_one_of_today_train_in_one_run(frozen, tmp_path):
+    d = frozen
     d.ask("renew", "server")
     d.ask("renew", "sites")
     d.at("north", "join", str(d.server.path / "certificates" / "north.crt"))  # brought by people, as then
     d.up("south")
-    with (d.path / "north.out").open("ab") as log:
-        d.processes["north"] = subprocess.Popen(
-            # where the root command was at that time
-            [sys.executable, "-m", "common.cli", "client", "up", "--dir", str(d.site("north").path)],
-            stdout=log, stderr=log, start_new_session=True, cwd=tmp_path,
-        )  # fmt: skip
+    start = of_then(d, tmp_path)
+    d.processes["north"] = start("north", "client", "up", "--dir", str(d.site("north").path))
     wait_for("the sites", lambda: d.status()["connected"] == list(SITES), 120)
     d.ask("resume", "long-2")
     history = d.wait_finished("long-2")
