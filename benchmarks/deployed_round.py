@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.governance.peers import Peers
@@ -39,7 +39,7 @@ sent: dict[str, wire.Weights] = {}
 
 
 @app.query()
-def query(message: Message, context: object) -> Message:
+def query(message: Message, context: Context) -> Message:
     """A site of 100 patients."""
     about = ConfigRecord({wire.SITE: str(context.node_config["site"]), wire.DEVICE: "echo"})
     counts = MetricRecord({wire.N_EXAMPLES: 100, **dict.fromkeys(wire.query_numbers(("pneumonia",)), 100)})
@@ -47,7 +47,7 @@ def query(message: Message, context: object) -> Message:
 
 
 @app.train()
-def train(message: Message, context: object) -> Message:
+def train(message: Message, context: Context) -> Message:
     """An update of random numbers, new in every round, as training would give."""
     from safetensors.numpy import load
 
@@ -70,12 +70,12 @@ def train(message: Message, context: object) -> Message:
 
 def moment_of(message: Message) -> Moment:
     """Which round a request is about."""
-    texts = (wire.get_text(message.content, key) for key in (wire.PLAN_SHA256, wire.RUN))
-    return Moment(*texts, wire.get_round(message.content))
+    plan, run = (wire.get_text(message.content, key) for key in (wire.PLAN_SHA256, wire.RUN))
+    return Moment(plan, run, wire.get_round(message.content))
 
 
 @app.train("keys")
-def show_keys(message: Message, context: object) -> Message:
+def show_keys(message: Message, context: Context) -> Message:
     """As client/app.py does; the threshold is most of the peers and this site."""
     node = context.node_config
     peers, key = Peers(Path(str(node["peers"]))), read_key(Path(str(node["identity"])))
@@ -90,7 +90,7 @@ def stage(action: str, key: str, kind: type, answered: str, method: str, *more: 
     """Another stage of secure aggregation."""
 
     @app.train(action)
-    def handle(message: Message, context: object) -> Message:
+    def handle(message: Message, context: Context) -> Message:
         begun = _rounds.current(str(context.node_config["site"]), moment_of(message))
         content = RecordDict()
         told = getattr(begun, method)(secure.take(message.content, key, kind), *more)

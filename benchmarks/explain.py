@@ -215,7 +215,7 @@ def main() -> None:
         run.mkdir(parents=True, exist_ok=True)
         if not (run / runs.SCENARIO).exists():
             runs.start(run, SCENARIO)
-        if not (run / runs.RESULT).exists():
+        if not runs.is_finished(run):
             simulate(SCENARIO, run, lambda arm: Silent())
         folder = export_run(run, Path(temporary) / "model", None)
         handed = read_model(folder)

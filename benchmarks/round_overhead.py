@@ -24,6 +24,7 @@ from client.app import app
 from client.compute.batches import in_batches
 from client.compute.device import set_up_process
 from client.imaging.cohort import Cohort
+from client.site_config import SiteConfig
 from client.training.local import masked_loss
 from client.training.optimizer import Optimizer
 from client.training.schedule import rate_factor
@@ -119,10 +120,7 @@ def measure(rounds: int) -> dict[str, float]:
         out, scenario = Path(folder), make_scenario(rounds)
         sites, plan = prepare_sites(scenario, out), scenario.plan
         (out / "plan.yaml").write_text(dump_yaml(plan))
-        nodes = [
-            {"site": s.name, "cohorts": s.paths, "plan": str(out / "plan.yaml"), "device": "cpu"}
-            for s in sites
-        ]
+        nodes = [SiteConfig(s.name, s.folders, out / "plan.yaml", device="cpu").to_node() for s in sites]
         model = build_model(plan)
         turns = TakesTurns(PlainLoop(plan, sites), out)
         RoundLoop(SequentialGrid(app, nodes), plan, wire.Schema.of(model), out, turns).run(

@@ -152,6 +152,27 @@ def test_the_phantom_of_the_documents_is_written_as_they_say(tmp_path):
     assert list((tmp_path / "hospitals").iterdir())
 
 
+SHORT = {
+    "server_memory.py": "--parameters 100000 --replies 3",
+    "secure_aggregation.py": "--sites 3 --rounds 2 --parameters 1000",
+    "quickstart_seeds.py": small({**SMALL, "min_patients": 2, "data.sites": 2}),
+}
+"""Benchmark -> options that make it short."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHORT)
+def test_a_short_benchmark_prints_what_its_head_says(name, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", [name, "--json", *shlex.split(SHORT[name])])
+    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "benchmarks" / name), run_name="__main__")
+    told = json.loads(capsys.readouterr().out)
+    head = (ROOT / "benchmarks" / name).read_text().split('"""')[1]
+    (keys,) = re.findall(r"->\s+\{(.*?)\}", head, re.DOTALL)
+    assert told.keys() >= {*re.findall(r'"(\w+)"', keys)} != set()
+
+
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_starts_without_what_only_tests_need(name, monkeypatch, capsys):
     for module in TESTS_ONLY:
