@@ -372,6 +372,7 @@ class FleetLink:
                 raise OverError("the run is over") from None
             if e.response.status_code == httpx.codes.UNAUTHORIZED:
                 self.lost.set()
+                self._packets = False  # it may have been put back to a version that knows of none
                 raise NotLetInError(explain(e, self._server)) from None
             raise LinkError(explain(e, self._server)) from None
         except WireError as e:

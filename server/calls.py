@@ -156,9 +156,8 @@ class Calls:
             return announced and PushMessagesResponse()
         node, session, left = PushMessagesRequest.FromString(first).node, announced.session_id, []
         for name in announced.objects_to_push:
-            one = PushObjectRequest(
-                node=node, session_id=session, object_id=name, object_content=objects.get(name, b"")
-            )
+            one = PushObjectRequest(node=node, session_id=session, object_id=name)
+            one.object_content = objects.get(name, b"")
             if name not in objects or not self._fleet.parcels.put(one):
                 left.append(name)
         return PushMessagesResponse(session_id=session, objects_to_push=left)

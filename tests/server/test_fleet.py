@@ -17,12 +17,12 @@ import pytest
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.proto.fleet_pb2 import ActivateNodeRequest, PullMessagesRequest
 from flwr.proto.node_pb2 import Node
-from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
 from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from client.link import FleetLink
 from client.link_errors import NotLetInError, OverError, UnreadableError
@@ -379,6 +379,29 @@ def test_an_exchange_is_the_same_in_packets_and_object_by_object(
     with pytest.raises(OverError):
         link.send(Message(answer, reply_to=received))
     grid.close()
+    link.close()
+
+
+def test_a_server_that_was_put_back_to_an_older_version_is_signed_for_again(federation, sites, monkeypatch):
+    """It turns away who does not sign the time of day, and knows of no packets."""
+    link, seen = link_of(sites["north"]), []
+
+    def of_before(self, name, key, body, packed):
+        return JSONResponse({}, 401)
+
+    link.connect()
+    assert link.receive(int) is None  # now it knows that the server takes packets
+    inner = link._client._client._transport.handle_request
+    monkeypatch.setattr(
+        link._client._client._transport, "handle_request", lambda r: seen.append(r.headers) or inner(r)
+    )
+    link.receive(int)
+    monkeypatch.setattr("server.calls.Calls._answer", of_before)
+    for _ in range(2):
+        with pytest.raises(NotLetInError):
+            link.receive(int)
+    assert [FLEET_HTTP_SIGNATURE_HEADER in headers for headers in seen] == [False, False, True]
+    monkeypatch.undo()
     link.close()
 
 
