@@ -70,10 +70,10 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"hospitals": names, **means}))
         return
-    print(f"{"left out":<22}", *(f"{measure:>12}" for measure in MEASURES))
+    print(f"{'left out':<22}", *(f"{measure:>12}" for measure in MEASURES))
     for k, name in enumerate(names):
         print(f"{name:<22}", *(f"{means[measure][k]:>12.3f}" for measure in MEASURES))
-    print(f"{"mean":<22}", *(f"{statistics.mean(means[measure]):>12.3f}" for measure in MEASURES))
+    print(f"{'mean':<22}", *(f"{statistics.mean(means[measure]):>12.3f}" for measure in MEASURES))
 
 
 if __name__ == "__main__":

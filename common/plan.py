@@ -446,10 +446,15 @@ class Plan(Settings):
     """Keys that a plan's extension writes out, whatever they say."""
 
     @property
-    def sha256(self) -> str:
-        """Hex SHA-256 of the plan's canonical JSON: sorted keys, no spaces, defaults written out (but for
+    def canonical(self) -> str:
+        """The plan's JSON, the same for the same plan: sorted keys, no spaces, defaults written out (but for
         keys that came after version 0.1: common/first_plan.py)."""
-        return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
+        return canonical_json(self.model_dump(mode="json"))
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()
 
 
 def _without_later(

@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 
 from common import wire
 from common.errors import RunError, WireError
-from common.plan import Plan, canonical_json
+from common.plan import Plan
 from common.text import printable
 
 log = logging.getLogger("pneumofed.run")
@@ -112,7 +112,7 @@ class Roster:
             {
                 wire.PLAN_SHA256: plan.sha256,
                 wire.RUN: self.deployment.run,
-                wire.PLAN: canonical_json(plan.model_dump(mode="json")),
+                wire.PLAN: plan.canonical,
             }
         )
         requests = [Message(RecordDict({wire.CONFIG: config}), node, MessageType.QUERY) for node in strangers]

@@ -2,10 +2,11 @@
 
 import contextlib
 import datetime
+import itertools
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from common.errors import PneumofedError, RunError
 from common.files import next_free, write_atomically
 from common.handover import MODEL, sha256_of
 from common.monitoring import Monitoring
-from common.plan import Plan, canonical_json
+from common.plan import Plan
 from common.results.status import RunRecord, Status
 from common.results.survey import FILE as SURVEY
 from common.results.survey import SiteNumbers, read_survey
@@ -239,14 +240,15 @@ class Runner:
 
     def waiting(self, site: str) -> list[Waiting]:
         """The queued runs that `site` is to take part in, in the order in which they begin."""
-        found = []
-        for name in self._runs.queued()[:MOST]:
+        return list(itertools.islice(self._waiting(site), MOST))
+
+    def _waiting(self, site: str) -> Iterator[Waiting]:
+        for name in self._runs.queued():
             with contextlib.suppress(PneumofedError):  # it began, or is broken: said when its turn comes
                 record = self._runs.record(name)
-                plan = load_yaml(self._runs / name / "plan.yaml", Plan)
                 if site not in (record.without or ()):
-                    found.append(_waiting(record, plan))
-        return found
+                    plan = load_yaml(self._runs / name / "plan.yaml", Plan)
+                    yield Waiting(record.run, plan.sha256, plan.canonical)
 
     def _declared(self, watch: Watch | None) -> Mapping[str, SiteNumbers]:
         if watch is None or not (self._runs / watch.now.name / SURVEY).is_file():
@@ -321,10 +323,6 @@ class Runner:
             log.exception("run %s failed", folder.name)
             problem = f"{type(e).__name__}; the server's log has the place"
             return replace(record, state="failed", problem=problem)
-
-
-def _waiting(record: RunRecord, plan: Plan) -> Waiting:
-    return Waiting(record.run, plan.sha256, canonical_json(plan.model_dump(mode="json")))
 
 
 def _now() -> str:

@@ -1,0 +1,27 @@
+"""What a site is told of the queue. Runs themselves: tests/deployment/test_queue.py."""
+
+from common.config import dump_yaml
+from common.monitoring import Monitoring
+from common.results.status import RunRecord
+from common.waiting import MOST
+from server.runner import Runner
+from tests.helpers.plans import small_plan
+
+
+def test_a_site_is_told_of_its_own_runs_however_many_of_others_begin_before(place):
+    server, service, _ = place
+    runner = Runner(server, service, Monitoring("test", None, None))
+    for k in range(MOST + 6):
+        folder = server.runs / f"run-{k}"
+        folder.mkdir(parents=True)
+        (folder / "plan.yaml").write_text(dump_yaml(small_plan(name=f"run-{k}")))
+        without = ("north",) if k < MOST + 3 else ()
+        runner._runs.queue(
+            folder.name, RunRecord(run=f"r{k}", min_sites=1, started="", without=without), ahead=False
+        )
+    (server.runs / f"run-{MOST + 4}" / "plan.yaml").write_text("rubbish")  # said when its turn comes
+    assert [one.run for one in runner.waiting("north")] == [f"r{MOST + 3}", f"r{MOST + 5}"]
+    told = runner.waiting("south")
+    assert [one.run for one in told] == [f"r{k}" for k in range(MOST)]
+    assert told[0].sha256 == small_plan(name="run-0").sha256
+    assert told[0].plan == small_plan(name="run-0").canonical
