@@ -58,25 +58,29 @@ class Fleet(Protocol):
     def own_node(self, certificate_key: str, request: ProtobufMessage) -> bool: ...
 
 
+Asked = Callable[[str, Fleet], ProtobufMessage | None]
+"""A request that was read: (key of the site's certificate, fleet) -> what is answered, or None where it is
+about another site's node. Raises FlowerError, or whatever a site may make a handler raise."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One of those that a site may make."""
 
     most_bytes: int  # of a request
-    answer: Callable[[bytes, str, Fleet], ProtobufMessage | None]
-    """(request, key of the site's certificate, fleet) -> what is answered; None: the request is about another
-    site's node. Raises DecodeError, FlowerError, or whatever a site may make a handler raise."""
+    read: Callable[[bytes], Asked]
+    """Raises DecodeError."""
 
 
 R = TypeVar("R", bound=ProtobufMessage)
 
 
 def _call(kind: type[R], handle: Callable[[R, Fleet], ProtobufMessage], most_bytes: int = SMALL) -> Call:
-    def answer(body: bytes, certificate_key: str, fleet: Fleet) -> ProtobufMessage | None:
+    def read(body: bytes) -> Asked:
         request = kind.FromString(body)
-        return handle(request, fleet) if fleet.own_node(certificate_key, request) else None
+        return lambda key, fleet: handle(request, fleet) if fleet.own_node(key, request) else None
 
-    return Call(most_bytes, answer)
+    return Call(most_bytes, read)
 
 
 def _push(request: PushObjectRequest, fleet: Fleet) -> PushObjectResponse:
@@ -115,17 +119,21 @@ class Calls:
         self._fleet = fleet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body, name = (await receive()).get("body", b""), scope["path"].removeprefix(f"{PREFIX}/")
-        packed = packets.HEADER.encode() in dict(scope["headers"])
+        name, packed = (
+            scope["path"].removeprefix(f"{PREFIX}/"),
+            packets.HEADER.encode() in dict(scope["headers"]),
+        )
+        body = [(await receive()).get("body", b"")]
         response = await asyncio.to_thread(self._answer, name, scope["peer_key"], body, packed)
         await response(scope, receive, send)
 
-    def _answer(self, name: str, certificate_key: str, body: bytes, packed: bool) -> Response:
+    def _answer(self, name: str, certificate_key: str, body: list[bytes], packed: bool) -> Response:
+        """`body` is taken out of its list: it is let go when it was read, before what came in it is kept."""
         try:
             if packed and name == PUSH:
-                answer = self._take_packet(certificate_key, body)
+                answer = self._take_packet(certificate_key, body.pop())
             else:
-                answer = CALLS[name].answer(body, certificate_key, self._fleet)
+                answer = CALLS[name].read(body.pop())(certificate_key, self._fleet)
         except (DecodeError, WireError):
             return _told("not a readable request", 400)
         except FlowerError as e:
@@ -151,7 +159,7 @@ class Calls:
         """A reply's announcement and its small objects. The answer names those that are still to come;
         without a session, nobody waits for the reply."""
         first, objects = packets.unpack(body)
-        announced = CALLS[PUSH].answer(first, certificate_key, self._fleet)
+        announced = CALLS[PUSH].read(first)(certificate_key, self._fleet)
         if not isinstance(announced, PushMessagesResponse) or not announced.objects_to_push:
             return announced and PushMessagesResponse()
         node, session, left = PushMessagesRequest.FromString(first).node, announced.session_id, []

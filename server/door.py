@@ -161,7 +161,9 @@ class Door:
         if wait_s > 0.0 and self._judge.let_in(key, key) is None:  # it was revoked meanwhile
             await _refuse(401, "not admitted")(scope, receive, send)
         else:
-            await self._app(scope, _replay(body, receive), send)
+            again = _replay(body, receive)
+            del body  # the one that is replayed is let go when it was read
+            await self._app(scope, again, send)
 
     async def _waited(self, key: str, receive: Receive, seconds: float) -> bool:
         """Wait with a site for a message; whether it is still here to get one."""

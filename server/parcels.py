@@ -153,11 +153,12 @@ class Parcels:
         with self._lock:
             if self._parcel_for(request) is None:
                 return False
-        digest = hashlib.sha256(request.object_content).hexdigest()  # others need not wait for it
+        content = request.object_content  # each look at it makes another copy
+        digest = hashlib.sha256(content).hexdigest()  # others need not wait for it
         with self._lock:
             if (parcel := self._parcel_for(request)) is None:
                 return False
-            taken = parcel.put(request.object_id, request.object_content, digest)
+            taken = parcel.put(request.object_id, content, digest)
             self._tell(parcel)
             return taken
 

@@ -72,7 +72,7 @@ def test_each_call_takes_what_flower_s_program_sends(monkeypatch):
         kind = PROTOBUF_REQUEST_TYPES["POST", f"{PREFIX}/{name}"]
         seen = []
         fleet = SimpleNamespace(own_node=lambda key, request, seen=seen: bool(seen.append(request)))
-        assert call.answer(kind().SerializeToString(), "k", fleet) is None
+        assert call.read(kind().SerializeToString())("k", fleet) is None
         assert [type(request) for request in seen] == [kind]
 
 
