@@ -18,6 +18,7 @@ from common.text import printable
 log = logging.getLogger("pneumofed.run")
 
 POLL_S = 0.05
+FIRST_POLL_S = 0.005
 ASK_AGAIN_S = (2.0, 60.0)  # a site that refused is asked again after the first, doubling up to the second
 
 
@@ -42,17 +43,20 @@ def collect(grid: Grid, messages: Sequence[Message], deadline_s: float) -> Itera
         for message_id, message in zip(grid.push_messages(messages), messages, strict=True)
         if message_id  # Flower returns None for a message that it could not send
     }
-    end = time.monotonic() + deadline_s
+    end, pause = time.monotonic() + deadline_s, FIRST_POLL_S
     while nodes and time.monotonic() < end:
         arrived = list(grid.pull_messages(list(nodes)))
         for reply in arrived:
             node = nodes.pop(reply.metadata.reply_to_message_id, None)
             if node is not None:  # what nobody asked for, or was answered already, is passed over
                 yield node, reply
-        if not arrived and isinstance(grid, Waits):
+        pause = FIRST_POLL_S if arrived else min(2 * pause, POLL_S)
+        if arrived:
+            continue
+        if isinstance(grid, Waits):
             grid.wait(list(nodes), POLL_S)
-        elif not arrived:
-            time.sleep(POLL_S)
+        else:
+            time.sleep(pause)
 
 
 def objection(site: str, error: Exception) -> str:

@@ -123,9 +123,12 @@ class PoolGrid(SimulationGrid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         wanted = set(message_ids)
-        wait([worker.pipe for worker in self._workers if worker.held], timeout=0.05)
         replies = [reply for worker in self._workers for reply in worker.take()]
         return [reply for reply in replies if reply.metadata.reply_to_message_id in wanted]
+
+    def wait(self, message_ids: Sequence[str], seconds: float) -> None:
+        """Return when a worker has an answer, or when `seconds` are over."""
+        wait([worker.pipe for worker in self._workers if worker.held], timeout=seconds)
 
     def close(self) -> None:
         """End the workers."""
