@@ -25,6 +25,7 @@ from common.credentials import (
 )
 from common.errors import PneumofedError
 from common.plan import Plan
+from common.protocol import FLEET
 
 if TYPE_CHECKING:
     from client.imaging.cohort import Cohort
@@ -102,7 +103,7 @@ def _check_network(folder: SiteFolder, settings: Hospital) -> Iterator[Finding]:
     try:
         tls = client_tls(folder.ca, folder.certificate, folder.key)
         with httpx.Client(verify=tls, timeout=10, proxy=settings.proxy, trust_env=False) as client:
-            response = client.post(f"https://{settings.server}/v1/fleet/pull-messages", content=b"")
+            response = client.post(f"https://{settings.server}{FLEET}/pull-messages", content=b"")
     except PneumofedError:
         return  # said already
     except (httpx.HTTPError, OSError) as e:
@@ -143,7 +144,7 @@ def _check_admission(folder: SiteFolder, settings: Hospital) -> Finding:
     tls, key = client_tls(folder.ca, folder.certificate, folder.key), read_key(folder.key)
     header = {FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(public_pem(key)).decode()}
     with httpx.Client(verify=tls, timeout=10, proxy=settings.proxy, trust_env=False) as client:
-        response = client.post(f"https://{settings.server}/v1/fleet/", content=b"", headers=header)
+        response = client.post(f"https://{settings.server}{FLEET}/", content=b"", headers=header)
     if response.status_code == httpx.codes.UNAUTHORIZED:
         return Finding(
             "fails",

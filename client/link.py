@@ -62,7 +62,7 @@ from common import packets, protocol
 from common.errors import LinkError, WireError
 from common.files import write_atomically
 from common.objects import SPARE_BYTES, fold, most_objects, unfold, walk
-from common.protocol import WAIT_HEADER
+from common.protocol import FLEET, WAIT_HEADER
 from common.trust import PATH as TRUST_PATH
 from common.trust import Trust
 from common.waiting import PATH as WAITING_PATH
@@ -71,7 +71,7 @@ from common.waiting import parse as parse_waiting
 
 log = logging.getLogger("pneumofed.link")
 
-FLEET, PACKED = "/v1/fleet", {packets.HEADER: "1"}
+PACKED = {packets.HEADER: "1"}
 HEARTBEAT_S = 15.0  # the server takes a site for gone after 60 s without one
 MISSED_HEARTBEAT_S = 2.0
 TIMEOUT_S = 30.0

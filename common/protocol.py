@@ -13,6 +13,8 @@ from common.text import printable
 
 PROTOCOL = 2
 """Ours. 2: `evaluate.final`."""
+FLEET = "/v1/fleet"
+"""Under which the calls of Flower's Fleet API lie."""
 VERSION_HEADER, PROTOCOL_HEADER = "pneumofed-version", "pneumofed-protocol"
 WAIT_HEADER = "pneumofed-wait"
 """For how many seconds a site would have the server wait for a message before it says that there is none."""

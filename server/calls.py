@@ -40,11 +40,12 @@ from starlette.types import Receive, Scope, Send
 
 from common import packets
 from common.errors import WireError
+from common.protocol import FLEET
 from server.parcels import Parcels
 
 log = logging.getLogger("pneumofed.server")
 
-PREFIX, PUSH = "/v1/fleet", "push-messages"
+PUSH = "push-messages"
 SMALL = 16 * 2**10
 """Bytes of a request that names things alone."""
 
@@ -112,7 +113,7 @@ CALLS = {
 
 
 class Calls:
-    """An ASGI application that answers what the door lets in (server/door.py): POST PREFIX/call, whose body,
+    """An ASGI application that answers what the door lets in (server/door.py): POST FLEET/call, whose body,
     whole in one part, is the call's request; or a packet with it, where the site says so."""
 
     def __init__(self, fleet: Fleet) -> None:
@@ -120,7 +121,7 @@ class Calls:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name, packed = (
-            scope["path"].removeprefix(f"{PREFIX}/"),
+            scope["path"].removeprefix(f"{FLEET}/"),
             packets.HEADER.encode() in dict(scope["headers"]),
         )
         body = [(await receive()).get("body", b"")]
@@ -159,16 +160,18 @@ class Calls:
         """A reply's announcement and its small objects. The answer names those that are still to come;
         without a session, nobody waits for the reply."""
         first, objects = packets.unpack(body)
-        announced = CALLS[PUSH].read(first)(certificate_key, self._fleet)
-        if not isinstance(announced, PushMessagesResponse) or not announced.objects_to_push:
-            return announced and PushMessagesResponse()
-        node, session, left = PushMessagesRequest.FromString(first).node, announced.session_id, []
+        request = PushMessagesRequest.FromString(first)
+        if not self._fleet.own_node(certificate_key, request):
+            return None
+        announced, left = self._fleet.parcels.announce(request), []
+        if not announced.objects_to_push:
+            return PushMessagesResponse()
         for name in announced.objects_to_push:
-            one = PushObjectRequest(node=node, session_id=session, object_id=name)
+            one = PushObjectRequest(node=request.node, session_id=announced.session_id, object_id=name)
             one.object_content = objects.get(name, b"")
             if name not in objects or not self._fleet.parcels.put(one):
                 left.append(name)
-        return PushMessagesResponse(session_id=session, objects_to_push=left)
+        return PushMessagesResponse(session_id=announced.session_id, objects_to_push=left)
 
 
 def _told(detail: str, status: int) -> Response:

@@ -18,22 +18,22 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from common import protocol
 from common.credentials import public_pem, sha256_fingerprint
 from common.logs import Sparing
-from common.protocol import WAIT_HEADER
+from common.protocol import FLEET, WAIT_HEADER
 from common.trust import PATH as TRUST_PATH
 from common.waiting import PATH as WAITING_PATH
-from server.calls import CALLS, PREFIX
+from server.calls import CALLS
 from server.porch import Porch
 
 log = logging.getLogger("pneumofed.server")
 refusals = Sparing(log)
 
 MAX_HEAD_BYTES = 16 * 2**10
-MAX_BODY_BYTES = {f"{PREFIX}/{name}": call.most_bytes for name, call in CALLS.items()} | {
+MAX_BODY_BYTES = {f"{FLEET}/{name}": call.most_bytes for name, call in CALLS.items()} | {
     TRUST_PATH: 0,
     WAITING_PATH: 0,
 }
 """What a site may call, and the most bytes of its request."""
-PULL = f"{PREFIX}/pull-messages"
+PULL = f"{FLEET}/pull-messages"
 MOST_WAIT_S = 10.0
 HEAD_S = 10.0
 BODY_S, SLOWEST_BYTES_S = 20.0, 20_000.0

@@ -20,8 +20,6 @@ from flwr.serverapp import Grid
 from flwr.supercore.constant import NOOP_FEDERATION_ID, TaskType
 from flwr.supercore.inflatable.inflatable_object import (
     InflatableObject,
-    get_all_nested_objects,
-    get_object_tree,
     no_object_id_recompute,
 )
 from flwr.supercore.run import Run
@@ -29,6 +27,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from common import wire
 from common.errors import RunError, WireError
+from common.objects import fold
 from common.secure.messages import SEALED
 from server import steady
 from server.bells import Bells
@@ -118,13 +117,11 @@ class FleetGrid(Grid):
                 self._parcels.expect(
                     request, message.metadata.dst_node_id, self._run.run_id, _answer_bytes(message)
                 )
-                stored, new = self._state.store_message_and_object_tree(
-                    bare, get_object_tree(message), session
-                )
+                tree, objects = fold(message)
+                stored, new = self._state.store_message_and_object_tree(bare, tree, session)
                 ids.append(request if stored else "")  # not, if the site was revoked a moment ago
                 if stored:
                     self._sent[request] = message
-                    objects = get_all_nested_objects(message)
                     missing |= {object_id: objects[object_id] for object_id in new}
                 else:
                     self._parcels.forget([request])

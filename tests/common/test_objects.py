@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import WireError
-from common.objects import DEPTH, PIECE_BYTES, most_objects, unfold, walk
+from common.objects import DEPTH, PIECE_BYTES, fold, most_objects, unfold, walk
 
 NAMES = st.integers(0, 5).map(lambda n: f"{n:064x}")
 TREES = st.recursive(
@@ -73,6 +73,20 @@ def test_what_flower_takes_apart_is_put_together_and_small_enough(n_bytes):
     got = unfold(sent.object_id, contents_of(sent), n_bytes)
     assert got.content == sent.content
     assert got.metadata.message_id == sent.object_id
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"one", bytes(2 * PIECE_BYTES + 1), bytes(PIECE_BYTES) + b"x" * PIECE_BYTES]
+)
+def test_a_message_is_folded_as_flower_takes_it_apart(data):
+    """Of an array whose pieces are alike (zeros), each is named once."""
+    arrays = ArrayRecord({"packed": Array("uint8", (len(data),), "packed", data)})
+    made = Message(RecordDict({"arrays": arrays, "config": ConfigRecord({"a": 1})}), 7, "train")
+    made.metadata.__dict__["_created_at"] = 1.8e9
+    tree, objects = fold(made)
+    assert tree == get_object_tree(made)
+    assert {name: one.deflate() for name, one in objects.items()} == contents_of(made)
+    assert unfold(tree.object_id, contents_of(made), len(data)).content == made.content
 
 
 def test_a_piece_that_is_named_again_and_again_does_not_unfold():

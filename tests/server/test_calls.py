@@ -22,7 +22,8 @@ from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
 from flwr.superlink.servicer.fleet import fleet_handlers
 
 from common import packets
-from server.calls import CALLS, PREFIX, Calls
+from common.protocol import FLEET
+from server.calls import CALLS, Calls
 from server.parcels import Parcels
 
 PULL = PullMessagesRequest(node=Node(node_id=7)).SerializeToString()
@@ -42,7 +43,7 @@ def ask(name, body, own=True, *, packed=False, store=None, parcels=None):
         sent.append(message)
 
     headers = [(packets.HEADER.encode(), b"1")] if packed else []
-    scope = {"type": "http", "path": f"{PREFIX}/{name}", "peer_key": "k", "headers": headers}
+    scope = {"type": "http", "path": f"{FLEET}/{name}", "peer_key": "k", "headers": headers}
     asyncio.run(Calls(fleet)(scope, receive, send))
     start, *parts = sent
     return (
@@ -69,7 +70,7 @@ def test_an_answer_is_the_handler_s_and_flower_s_programs_read_it(monkeypatch):
 def test_each_call_takes_what_flower_s_program_sends(monkeypatch):
     """Of the same type as in Flower's own table: a request of it is read as what it is."""
     for name, call in CALLS.items():
-        kind = PROTOBUF_REQUEST_TYPES["POST", f"{PREFIX}/{name}"]
+        kind = PROTOBUF_REQUEST_TYPES["POST", f"{FLEET}/{name}"]
         seen = []
         fleet = SimpleNamespace(own_node=lambda key, request, seen=seen: bool(seen.append(request)))
         assert call.read(kind().SerializeToString())("k", fleet) is None
