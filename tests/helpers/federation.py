@@ -8,7 +8,6 @@ from pathlib import Path
 import yaml
 
 from client.governance.approval import Approvals
-from client.governance.ledger import Ledger
 from client.imaging.cohort import build_cohort
 from client.imaging.outcome import Tally
 from client.imaging.sequence import Collection
@@ -165,10 +164,6 @@ class Federation:
         )
         assert state["state"] == "finished", state
         return json.loads((self.server.runs / run / "history.json").read_text())
-
-    def spent(self, name: str) -> list[str]:
-        """The entries of a site's privacy ledger, by their hashes."""
-        return Ledger(SiteFolder(self[name].path / "site").ledger).entries()
 
     def weights(self, run: str) -> dict:
         from safetensors.numpy import load_file

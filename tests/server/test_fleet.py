@@ -1,5 +1,6 @@
 """Contract with the pinned Flower, and attacks on the one open port."""
 
+import datetime
 import inspect
 import re
 import socket
@@ -231,7 +232,9 @@ def test_a_request_too_large_is_refused_unread(federation, sites):
 
 
 def test_a_clock_an_hour_off_costs_nothing_and_is_named(federation, sites, monkeypatch, caplog):
-    """Flower's own node authentication, which this is without, would turn the site away."""
+    """Flower's own node authentication would turn the site away."""
+    hour = datetime.timedelta(hours=1)
+    monkeypatch.setattr("client.link.now", lambda: datetime.datetime.now(datetime.UTC) - hour)
 
     class Behind:  # the site's clock alone: the server, in this process too, has the right time
         def __getattr__(self, name):

@@ -29,6 +29,8 @@ def test_a_hospital_audits_a_plan_that_it_knows(run, here, tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "found" / "audit.json").read_text())
     assert 0.0 <= found["membership"]["auroc"]["value"] <= 1.0
+    without = here(*typed[: typed.index("--model")], "--canaries", "20", "--json")
+    assert json.loads(without.stdout)["membership"] is None
     assert 0.0 < found["epsilon_in_ledger"] < found["epsilon_of_run"]
     assert len(Ledger(folder.ledger).history()) == 1  # what was trained here did not leave, and costs nothing
     assert "at most" in done.stdout
