@@ -1,5 +1,5 @@
-"""The Flower ClientApp: `query` (who is there), `train`, `evaluate` and at the end `evaluate.final`, under
-the one plan that the site approved.
+"""The Flower ClientApp: `query` (who is there), `train`, `evaluate` and at the end `evaluate.final`, `.own`
+and `.other`, under the one plan that the site approved.
 
 What it knows of its site is a `SiteConfig`.
 """
@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from client.alone import Alone
 from client.coded import CodedRun
 from client.compute.device import choose_device, describe
-from client.final import answer_finally
+from client.final import answer_finally, auroc_told
 from client.governance.accounting import RoundCost
 from client.governance.ledger import Ledger, Purpose
 from client.governance.peers import Peers
@@ -325,6 +325,30 @@ def _as_used(site: Site, content: RecordDict, weights: wire.Weights, number: int
     wire.set_weights(site.model, {**weights, **own})
 
 
+@app.evaluate("own")
+def show_own_model(message: Message, context: Context) -> Message:
+    """The model that the site trained alone, and how many patients it was trained on."""
+    site = Site.of(context)
+    site.require_plan(message.content)
+    numbers = MetricRecord({wire.N_EXAMPLES: site.n_examples})
+    arrays = wire.pack(site.schema.of_model.check(_own_weights(site)))
+    return Message(RecordDict({wire.ARRAYS: arrays, wire.METRICS: numbers}), reply_to=message)
+
+
+@app.evaluate("other")
+def judge_other_model(message: Message, context: Context) -> Message:
+    """The AUROC on the site's test patients of a model that another site trained alone."""
+    site = Site.of(context)
+    site.require_plan(message.content)
+    wire.set_weights(site.model, site.schema.of_model.unpack(wire.get_arrays(message.content)))
+    test = _predicted(site, "test")
+    numbers = {wire.AUROC: auroc_told(site.plan, test, site.config.min_patients)}
+    n_examples = len(set(test.patients.tolist()))
+    return Message(
+        RecordDict({wire.METRICS: MetricRecord({wire.N_EXAMPLES: n_examples, **numbers})}), reply_to=message
+    )
+
+
 @app.evaluate("final")
 def evaluate_finally(message: Message, context: Context) -> Message:
     """Judge the last weights on the site's test patients, and the model that the site trains alone beside
@@ -341,14 +365,19 @@ def evaluate_finally(message: Message, context: Context) -> Message:
 
 
 def _alone(site: Site) -> Predictions:
-    """The test patients by the model that the site trains by itself, now if it has not."""
+    """The test patients by the model that the site trains by itself."""
+    wire.set_weights(site.model, _own_weights(site))
+    return _predicted(site, "test")
+
+
+def _own_weights(site: Site) -> wire.Weights:
+    """Of that model; it is trained now if it has not been."""
     if site.config.alone is None:
         raise DataError(
             "the plan asks for a model trained alone, and the node configuration names no folder for it"
         )
     folder = Alone(site.config.site, site.cohort, site.config.alone, site.device).train(site.plan)
-    wire.set_weights(site.model, load_file(folder / MODEL))
-    return _predicted(site, "test")
+    return load_file(folder / MODEL)
 
 
 def _predicted(site: Site, part: str) -> Predictions:

@@ -1,4 +1,5 @@
-"""What a hospital tells of a run's last model at the end (common/results/final.py)."""
+"""What a hospital tells of a run's last model at the end (common/results/final.py), and of models that other
+hospitals trained alone."""
 
 import numpy as np
 
@@ -6,7 +7,7 @@ from common.attributes import GROUPS
 from common.errors import RefusedError
 from common.plan import Plan
 from common.results.final import FinalAnswer
-from common.scores import Predictions, choose_threshold, gain, judge
+from common.scores import Predictions, choose_threshold, gain, judge, macro_auroc
 from common.spread import MOST, Spread
 
 Spreads = dict[str, Spread]
@@ -41,6 +42,14 @@ def answer_finally(
         test=told,
         subgroups={name: groups for name in GROUPS if (groups := _groups(plan, test, name, least))},
     )
+
+
+def auroc_told(plan: Plan, test: Predictions, least: int) -> float:
+    """Of another hospital's model: the mean over findings. Raises RefusedError where a class has fewer than
+    `least` patients."""
+    if _spreads(plan, test, least) is None:
+        raise RefusedError(f"fewer than {least} test patients are of a class: no model is judged on them")
+    return macro_auroc(test)
 
 
 def _spreads(plan: Plan, predictions: Predictions, least: int) -> Spreads | None:

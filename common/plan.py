@@ -292,6 +292,12 @@ class Evaluation(Settings):
         default=False,
         description="with final: each site trains by itself too, and tells what the federation gained it",
     )
+    cross: int = Field(
+        default=0,
+        ge=0,
+        le=50,
+        description="with alone: sites that allow it show their own model, and judge so many others'",
+    )
     select: Literal["last", "best"] = Field(
         default="last",
         description="whose weights are the result: the last round's, or those of lowest validation loss",
@@ -306,6 +312,8 @@ class Evaluation(Settings):
     def _alone_is_told_at_the_end(self) -> "Evaluation":
         if self.alone and not self.final:
             raise ValueError("alone is told with the final scores: set final too")
+        if self.cross and not self.alone:
+            raise ValueError("cross shows the models that sites train alone: set alone too")
         return self
 
     @model_validator(mode="after")
@@ -434,6 +442,11 @@ class Plan(Settings):
             raise ValueError(
                 f"codec {self.codec.name} makes updates short, under aggregation.secure all are random bits; "
                 "leave one of them out"
+            )
+        if self.aggregation.secure and self.evaluation.cross:
+            raise ValueError(
+                "evaluation.cross shows each site's own model, aggregation.secure hides it; leave one "
+                "of them out"
             )
         return self
 

@@ -42,6 +42,14 @@ class Predictions:
         return Predictions(self.probabilities[chosen], self.labels[chosen], self.patients[chosen], rest)
 
 
+def macro_auroc(predictions: Predictions) -> float:
+    """The mean over findings, without an interval; NaN where only one class is there."""
+    no_draws = np.zeros((0, len(predictions.patients)))
+    return metrics.macro_estimate(
+        metrics.auroc, predictions.probabilities, predictions.labels, no_draws
+    ).value
+
+
 def judge(predictions: Predictions, plan: Plan, threshold: float) -> Verdict:
     """Metrics with 95 % intervals: the mean over findings, and each finding by itself where there are
     several.

@@ -6,12 +6,17 @@ server -> site, `train` and `evaluate`:  ARRAYS   the global weights (SCAFFOLD: 
                                          with a codec: WEIGHTS, and in ARRAYS nothing (the site holds them),
                                          their coded difference to those that it holds (BASE), or all of them
 server -> site, `evaluate.final`:        the same, of the last round
+server -> site, `evaluate.own`:          CONFIG   as before, and TENSOR_BYTES
+server -> site, `evaluate.other`:        ARRAYS   the model that another site trained alone; CONFIG as before
 server -> site, `query`:                 CONFIG   PLAN_SHA256, RUN, PLAN (for somebody there to approve)
 site -> server, `train`:                 ARRAYS   the update: local - global, one float32 tensor a weight;
                                                   of what stays, zeros; with a codec, coded
                                          METRICS  N_EXAMPLES and TRAIN_NUMBERS
 site -> server, `evaluate`:              METRICS  N_EXAMPLES and EVALUATE_NUMBERS
 site -> server, `evaluate.final`:        CONFIG   FINAL: JSON, common/results/final.py
+site -> server, `evaluate.own`:          ARRAYS   the model that it trained alone
+                                         METRICS  N_EXAMPLES
+site -> server, `evaluate.other`:        METRICS  N_EXAMPLES (test patients), AUROC
 site -> server, `query`:                 CONFIG   SITE, DEVICE, with a codec HOLDS
                                          METRICS  query_numbers(the plan's findings)
 """
@@ -50,6 +55,10 @@ BASE = "base-sha256"  # identity of those that a coded difference is to
 HOLDS = "holds-sha256"  # identity of the weights that lie at the site; empty: none
 FINAL = "final"  # a site's final answer
 EVALUATE_FINAL = "evaluate.final"  # the message type
+EVALUATE_OWN, EVALUATE_OTHER = "evaluate.own", "evaluate.other"
+CROSSING = frozenset({EVALUATE_OWN, EVALUATE_OTHER})  # of a plan with evaluation.cross
+AT_END = CROSSING | {EVALUATE_FINAL}
+TENSOR_BYTES = "tensor-bytes"  # the most that the answer to `evaluate.own` may have
 SITE = "site"  # the hospital's name
 DEVICE = "device"  # what the site trains on: "cpu", "cuda:0 (NVIDIA H200)"
 
@@ -124,6 +133,11 @@ class Schema:
         if plan.strategy.method.control:
             shapes |= {f"{CONTROL}{name}": shape for name, shape in shapes.items()}
         return cls(shapes)
+
+    @property
+    def of_model(self) -> "Schema":
+        """The model's own tensors alone."""
+        return Schema({name: shape for name, shape in self.shapes.items() if not name.startswith(CONTROL)})
 
     @property
     def n_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
@@ -22,6 +23,7 @@ from common.results.survey import Survey, write_survey
 from server.app import build_app
 from server.beginning import FIRST, made_apart, read_first
 from server.checkpoint import Checkpoint, load_checkpoint
+from server.cross import Crossing
 from server.curves import Recorded
 from server.final import ask_finally
 from server.grid import FleetGrid
@@ -91,6 +93,9 @@ def _hand_over(folder: Path, plan: Plan, grid: FleetGrid, deployment: Deployment
     final = ask_finally(grid, plan, chosen, roster, watch.gathering)
     survey = Survey.of(roster.declared, plan.findings)
     write_survey(folder, survey)
+    if plan.evaluation.cross and final.sites:
+        model = wire.Schema({name: w.shape for name, w in chosen.weights.items()}).of_model
+        final = replace(final, crossed=Crossing(grid, plan, chosen.round, model, roster).judge(final, folder))
     write_final(folder, final)
     if final.sites:
         write_result(folder, outcome(plan, final, checkpoint, survey))

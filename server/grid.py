@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 
-from flwr.app import Error, Message, MessageType, RecordDict
+from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
 from flwr.app.message import remove_content_from_message
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SubStatus
 from flwr.common.serde import message_from_proto, message_to_proto
@@ -201,9 +201,14 @@ class FleetGrid(Grid):
 
 
 def _answer_bytes(request: Message) -> int:
-    """A site sends back no more tensors than it got, and only from training; under masks a number is twice as
-    long."""
+    """A site sends back no more tensors than it got, and only from training, or where it is asked for a model
+    of its own; under masks a number is twice as long."""
+    config = request.content.config_records.get(wire.CONFIG, ConfigRecord())
+    if request.metadata.message_type == wire.EVALUATE_OWN and isinstance(
+        most := config[wire.TENSOR_BYTES], int
+    ):
+        return most
     if request.metadata.message_type != MessageType.TRAIN:
         return 0
-    is_masked = SEALED in request.content.config_records.get(wire.CONFIG, {})
+    is_masked = SEALED in config
     return (2 if is_masked else 1) * wire.payload_bytes(request)

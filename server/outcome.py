@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from common import metrics, wire
+from common import wire
+from common.arms import FEDERATED, local_arm
 from common.curves import details
 from common.plan import Plan
-from common.results.final import FinalAnswer, FinalReport
+from common.results.final import Crossed, FinalAnswer, FinalReport
 from common.results.run import Alone, Arms, Group, Mean, RunResult, SiteResult, Timing, Traffic, Verdict
 from common.results.survey import Survey
 from common.scores import (
@@ -19,6 +20,7 @@ from common.scores import (
     choose_threshold,
     confusion,
     judge,
+    macro_auroc,
     mean_auroc,
     reliability,
     subgroups,
@@ -60,7 +62,7 @@ def outcome(plan: Plan, final: FinalReport, run: Checkpoint, survey: Survey | No
         calibration=reliability(pooled),
         details=details(pooled, validation, plan),
         subgroups=_subgroups(plan, answers),
-        matrix={},
+        matrix=_matrix(answers, final.crossed),
         sites=sites,
         bytes=Traffic(up=sum(r.bytes_up for r in history), down=sum(r.bytes_down for r in history)),
         skipped_files=0,
@@ -116,6 +118,19 @@ def _site(
         local_only=answer.alone,
         gain=answer.gain,
     )
+
+
+def _matrix(answers: Mapping[str, FinalAnswer], crossed: Crossed | None) -> dict[str, dict[str, float]]:
+    """Model -> hospital -> AUROC on its test patients, as of a simulation; empty if no models crossed."""
+    if crossed is None:
+        return {}
+    alone = {name: answer.alone for name, answer in answers.items()}
+    own = {name: verdict.auroc for name, verdict in alone.items() if verdict}
+    rows = {
+        local_arm(name): {**({name: own[name]} if name in own else {}), **judged}
+        for name, judged in crossed.auroc.items()
+    }
+    return {FEDERATED: {name: answer.federated.auroc for name, answer in answers.items()}, **rows}
 
 
 _PARTS = {"train": wire.N_TRAIN, "validation": wire.N_VALIDATION, "test": wire.N_TEST}
@@ -181,10 +196,8 @@ def _own_pairs(plan: Plan, test: Mapping[str, Predictions], answers: Mapping[str
 
 
 def _auroc(p: Predictions, finding: int) -> float:
-    column, no_draws = slice(finding, finding + 1), np.zeros((0, len(p.labels)))
-    return metrics.macro_estimate(
-        metrics.auroc, p.probabilities[:, column], p.labels[:, column], no_draws
-    ).value
+    column = slice(finding, finding + 1)
+    return macro_auroc(replace(p, probabilities=p.probabilities[:, column], labels=p.labels[:, column]))
 
 
 def _subgroups(plan: Plan, answers: Mapping[str, FinalAnswer]) -> dict[str, dict[str, Group]]:

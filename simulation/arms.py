@@ -1,17 +1,11 @@
-"""The arms of a simulation, by name, and where each keeps what its sites keep."""
+"""What each arm of a simulation trains under, and where it keeps what its sites keep."""
 
 from pathlib import Path
 
+from common.arms import FEDERATED
 from common.config import dump_yaml
 from common.files import write_atomically
 from common.plan import Aggregation, Codec, Plan
-
-FEDERATED, CENTRALISED = "federated", "centralised"
-
-
-def local_arm(site: str) -> str:
-    """The arm in which one hospital trains alone."""
-    return f"local-{site}"
 
 
 def arm_plan(plan: Plan, arm: str, out: Path) -> tuple[Plan, Path]:

@@ -15,7 +15,8 @@ from client.methods import personal_weights
 from client.methods.memory import SiteMemory
 from client.prediction.parts import content_sha256
 from client.training.evaluate import predictions
-from common import metrics, wire
+from common import wire
+from common.arms import CENTRALISED, FEDERATED, local_arm
 from common.curves import details
 from common.models import build_model
 from common.plan import Plan
@@ -27,6 +28,7 @@ from common.scores import (
     confusion,
     gain,
     judge,
+    macro_auroc,
     mean_auroc,
     reliability,
     subgroups,
@@ -34,7 +36,7 @@ from common.scores import (
 from common.versions import versions
 from server.checkpoint import Checkpoint
 from server.roster import Deployment
-from simulation.arms import CENTRALISED, FEDERATED, local_arm, memory_folder
+from simulation.arms import memory_folder
 from simulation.scenario import Scenario
 from simulation.sites import SiteData
 
@@ -153,15 +155,7 @@ def _arms(
 def matrix(tested: dict[str, dict[str, Predictions]]) -> dict[str, dict[str, float]]:
     """Model -> hospital -> AUROC on that hospital's test patients (the mean over findings); NaN where only
     one class is there."""
-    return {
-        arm: {
-            n: metrics.macro_estimate(
-                metrics.auroc, p.probabilities, p.labels, np.zeros((0, len(p.patients)))
-            ).value
-            for n, p in at.items()
-        }
-        for arm, at in tested.items()
-    }
+    return {arm: {n: macro_auroc(p) for n, p in at.items()} for arm, at in tested.items()}
 
 
 def _assess_site(

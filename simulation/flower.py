@@ -12,12 +12,12 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from client.site_config import NodeConfig
+from common.arms import FEDERATED
 from common.config import load_yaml
 from common.errors import ConfigError
 from common.files import write_atomically
 from server.app import build_app
 from server.observer import Silent
-from simulation.arms import FEDERATED
 from simulation.ray_backend import bound
 from simulation.runs import start
 from simulation.scenario import PhantomData, Scenario

@@ -17,6 +17,7 @@ from client.app import app as client_app
 from client.compute.device import set_up_process
 from client.site_config import NodeConfig, SiteConfig
 from common import wire
+from common.arms import CENTRALISED, FEDERATED, local_arm
 from common.boards import open_boards
 from common.errors import ConfigError
 from common.files import write_atomically
@@ -30,7 +31,7 @@ from server.curves import Recorded
 from server.live import Live
 from server.observer import Observer
 from server.strategies import require_enough_sites
-from simulation.arms import CENTRALISED, FEDERATED, arm_plan, local_arm, memory_folder
+from simulation.arms import arm_plan, memory_folder
 from simulation.assess import assess
 from simulation.grid import PoolGrid, SequentialGrid, SimulationGrid
 from simulation.hostile import app as hostile_app

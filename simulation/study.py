@@ -14,13 +14,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from common.advice import ADOPT, KEEP_LOCAL
+from common.arms import CENTRALISED
 from common.config import Settings, load_yaml
 from common.errors import ConfigError
 from common.files import without_nan, write_atomically
 from common.results.run import RunResult
 from server.observer import Observer
 from simulation import runs
-from simulation.arms import CENTRALISED
 from simulation.scenario import Scenario, scenario_with
 from simulation.simulate import simulate
 

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
+from common.arms import FEDERATED
 from common.config import Settings
 from common.errors import ConfigError
 from common.files import without_nan, write_atomically
 from common.seeds import numpy_generator
 from server.observer import Observer
 from simulation import runs
-from simulation.arms import FEDERATED
 from simulation.scenario import Scenario, scenario_with
 from simulation.simulate import run_arm
 from simulation.sites import prepare_sites

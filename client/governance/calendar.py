@@ -35,6 +35,10 @@ class RunRecord:
     """Hash of the weights that were judged at the end."""
     told_finally: str = ""
     """What was answered then, JSON; empty until it leaves."""
+    handed: str = ""
+    """Hash of the model of the site's own that left."""
+    judged: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    """Hash of another site's model -> what was answered; empty until it leaves."""
     seen: Mapping[str, str] = field(default_factory=dict)
     """Round -> hash of the weights that were evaluated after it; of plans that hand over the best round's."""
     repeated: bool = False
@@ -140,6 +144,39 @@ class Calendar:
         if not last.told_finally:
             self._note(run, replace(last, told_finally=text))
         return last.told_finally or text
+
+    def require_told_finally(self, run: str) -> None:
+        """Raises RefusedError before the final answer: models cross after it."""
+        if not self.runs()[run].told_finally:
+            raise RefusedError("this site's final scores come first, models trained alone after them")
+
+    def hand(self, run: str, model: str) -> None:
+        """Note that the site's own model, with the hash `model`, leaves. Raises RefusedError if another one
+        did."""
+        last = self.runs()[run]
+        if last.handed not in ("", model):
+            raise RefusedError("another model of this site's own left before; the cohort was changed since")
+        self._note(run, replace(last, handed=model))
+
+    def judge(self, run: str, model: str, most: int) -> None:
+        """Note that another site's model, with the hash `model`, is judged; of `most` different ones.
+
+        Raises:
+            RefusedError: as many others were.
+        """
+        last = self.runs()[run]
+        if model in last.judged:
+            return
+        if len(last.judged) >= most:
+            raise RefusedError(f"this site has judged {most} models of others, as many as the plan has")
+        self._note(run, replace(last, judged={**last.judged, model: {}}))
+
+    def tell_judged(self, run: str, model: str, numbers: Numbers) -> Numbers:
+        """What leaves of another site's model: what was told before, or else `numbers`, noted."""
+        last = self.runs()[run]
+        if not last.judged[model]:
+            self._note(run, replace(last, judged={**last.judged, model: _to_json(numbers)}))
+        return _from_json(last.judged[model]) if last.judged[model] else numbers
 
     def greet(self, approved: str, numbers: Numbers) -> Numbers:
         """What leaves as the answer to a query: what was told since the approval of `approved` (its time), or

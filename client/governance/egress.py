@@ -22,6 +22,8 @@ ALLOWED = {
     MessageType.TRAIN: {wire.ARRAYS, wire.METRICS},
     MessageType.EVALUATE: {wire.METRICS},
     wire.EVALUATE_FINAL: {wire.CONFIG},
+    wire.EVALUATE_OWN: {wire.ARRAYS, wire.METRICS},
+    wire.EVALUATE_OTHER: {wire.METRICS},
     secure.KEYS: {wire.CONFIG, wire.METRICS},
     secure.SHARES: {wire.CONFIG},
     secure.AGREE: {wire.CONFIG},
@@ -49,6 +51,8 @@ def check_reply(
         return _query(content, policy, plan)
     if kind == wire.EVALUATE_FINAL:
         return _final(content, policy, plan)
+    if kind in wire.CROSSING:
+        return _crossing(kind, content, schema, policy)
     if kind in secure.STAGES:
         return _stage(kind, content, policy, plan)
     names = wire.TRAIN_NUMBERS if kind == MessageType.TRAIN else wire.EVALUATE_NUMBERS
@@ -158,7 +162,25 @@ def _final(content: RecordDict, policy: Policy, plan: Plan) -> RecordDict:
     return RecordDict({wire.CONFIG: ConfigRecord({wire.FINAL: answer_text(answer)})})
 
 
+def _crossing(kind: str, content: RecordDict, schema: wire.Schema, policy: Policy) -> RecordDict:
+    """The site's own model; or how good another site's is here."""
+    if not policy.crosses:
+        raise RefusedError(KEEPS_CROSS)
+    is_own = kind == wire.EVALUATE_OWN
+    numbers = wire.check_numbers(content, () if is_own else (wire.AUROC,))
+    n_patients = int(numbers[wire.N_EXAMPLES])
+    if n_patients < policy.min_patients:
+        raise RefusedError(
+            f"fewer than {policy.min_patients} patients are behind this answer, the policy's minimum"
+        )
+    told = RecordDict({wire.METRICS: MetricRecord({**numbers, wire.N_EXAMPLES: n_patients})})
+    if is_own:
+        told[wire.ARRAYS] = wire.pack(schema.of_model.unpack(wire.get_arrays(content)))
+    return told
+
+
 KEEPS_FINAL = "this site's policy keeps its final scores (policy.final)"
+KEEPS_CROSS = "this site's policy keeps its own model, and judges no other site's (policy.cross)"
 
 
 def _without_small(counts: dict[str, float], least: int, findings: tuple[str, ...]) -> dict[str, float]:

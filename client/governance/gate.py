@@ -13,19 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flwr.app import ConfigRecord, Error, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import Error, Message, MessageType, RecordDict
 from pydantic import JsonValue
 
 from client.governance.approval import Approvals
-from client.governance.egress import ALLOWED, KEEPS_FINAL, check_reply, public_reason
+from client.governance.egress import ALLOWED, KEEPS_CROSS, KEEPS_FINAL, check_reply, public_reason
+from client.governance.order import Order, require_run_name
 from client.governance.policy import Policy
 from client.governance.witness import Witness
 from common import wire
 from common.audit import AuditLog, Fact
-from common.errors import DataError, RefusedError, WireError
-from common.plan import Plan, evaluates
-from common.secure import messages as secure
-from common.selection import may_be_chosen
+from common.errors import RefusedError, WireError
+from common.plan import Plan
 from common.text import printable
 from common.waiting import MAX_PLAN_CHARS, Waiting
 
@@ -56,6 +55,7 @@ class Gate:
         file."""
         self._approvals, self._audit, self._cohort_of = approvals, audit, cohort_of
         self._witness = Witness(ledger, audit)
+        self._order = Order(approvals, self._witness)
 
     def admit(self, request: Message, policy: Policy) -> Admitted:
         """Let a request in.
@@ -73,7 +73,7 @@ class Gate:
         plan = self._approved_plan(request)
         _require_allowed(kind, plan, policy)
         cohort = self._cohort_of(plan)
-        self._require_in_order(request, plan)
+        self._order.admit(request, plan)
         self._audit.add("admitted", kind=kind, plan=plan.sha256, message=request.metadata.message_id)
         return Admitted(request, plan, self._approvals.schema(plan.sha256), cohort)
 
@@ -85,7 +85,7 @@ class Gate:
             OSError: the audit log cannot be written.
         """
         _require_hash(waiting.sha256)
-        _require_run_name(waiting.run)
+        require_run_name(waiting.run)
         before = self._approvals.pending()
         self._approvals.propose(_parse_plan(waiting.plan), waiting.sha256)
         with contextlib.suppress(RefusedError):  # it awaits its approval: that is what it is shown for
@@ -102,44 +102,6 @@ class Gate:
         if isinstance(text, str):
             self._approvals.propose(_parse_plan(text), sha256)
         return self._approvals.require(sha256)
-
-    def _require_in_order(self, request: Message, plan: Plan) -> None:
-        run = wire.get_text(request.content, wire.RUN)
-        _require_run_name(run)
-        if request.metadata.message_type == MessageType.QUERY:
-            self._approvals.require_run(plan.sha256, run, begins=False)
-            return
-        kind = request.metadata.message_type
-        number = wire.get_round(request.content, 0 if kind == wire.EVALUATE_FINAL else 1)
-        if number > plan.rounds:
-            raise RefusedError(f"found round {number}, the plan has {plan.rounds}")
-        if kind == MessageType.EVALUATE and not evaluates(plan, number):
-            raise RefusedError(f"the plan has no evaluation after round {number}")
-        if kind == wire.EVALUATE_FINAL and not (plan.evaluation.final and may_be_chosen(plan, number)):
-            raise RefusedError(f"the plan has no final scores after round {number}")
-        if kind in secure.STAGES:
-            if not plan.aggregation.secure:
-                raise RefusedError("the plan has no secure aggregation")
-            self._approvals.require_run(plan.sha256, run, begins=True)
-            self._approvals.calendar(plan.sha256).prepare(run, number)
-            return
-        if plan.privacy is not None:
-            self._require_ledger(plan, run, wire.get_answered(request.content))
-        self._approvals.require_run(plan.sha256, run, begins=True)
-        calendar, weights = self._approvals.calendar(plan.sha256), _weights(plan, request.content)
-        if kind == MessageType.EVALUATE:
-            calendar.evaluate(run, number, weights, keep=plan.evaluation.select == "best")
-        else:
-            (calendar.finish if kind == wire.EVALUATE_FINAL else calendar.train)(run, number, weights)
-
-    def _require_ledger(self, plan: Plan, run: str, answered: int) -> None:
-        try:
-            self._witness.require(plan.sha256, run, answered)
-        except DataError as e:
-            log.error("%s", e)
-            raise RefusedError(
-                "this site's privacy ledger is lost, or older than what it told; its own log says what to do"
-            ) from None
 
     def release(self, admitted: Admitted, reply: Message, policy: Policy) -> Message:
         """The reply as it may leave; an error reply, if it may not.
@@ -175,27 +137,9 @@ class Gate:
             raise RefusedError("this site's cohort was changed while the answer was worked on")
 
     def _as_told(self, admitted: Admitted, content: RecordDict, policy: Policy) -> RecordDict:
-        """The same question gets the same numbers: two answers could be told apart by one patient."""
-        request, sha256 = admitted.request, admitted.plan.sha256
-        kind = request.metadata.message_type
-        if kind == MessageType.TRAIN or kind in secure.STAGES:
-            return content
-        if kind == wire.EVALUATE_FINAL:
-            run, text = wire.get_text(request.content, wire.RUN), wire.get_text(content, wire.FINAL)
-            content[wire.CONFIG] = ConfigRecord(
-                {wire.FINAL: self._approvals.calendar(sha256).tell_finally(run, text)}
-            )
-            return _checked(admitted, content, policy)
-        calendar, fresh = self._approvals.calendar(sha256), content.metric_records[wire.METRICS]
-        numbers = {name: value for name, value in fresh.items() if isinstance(value, (int, float))}
-        if kind == MessageType.EVALUATE:
-            run, number = wire.get_text(request.content, wire.RUN), wire.get_round(request.content)
-            told = calendar.tell(run, number, numbers)
-        else:
-            decision = self._approvals.decision(sha256)
-            told = calendar.greet(decision.at if decision else "", numbers)
-        content[wire.METRICS] = MetricRecord(dict(told))
-        return _checked(admitted, content, policy)  # by the policy of now, which may be stricter than then
+        told = self._order.as_told(admitted.request, admitted.plan, content)
+        # by the policy of now, which may be stricter than when it was answered first
+        return content if told is content else _checked(admitted, told, policy)
 
     def refuse(self, request: Message, reason: str, code: int = wire.SITE_REFUSES) -> Message:
         """An error reply, written down. Raises OSError as `release` does."""
@@ -223,11 +167,6 @@ def _require_hash(sha256: str) -> None:
         raise RefusedError("the plan's hash is not a SHA-256 in hex")
 
 
-def _require_run_name(run: str) -> None:
-    if not run.isalnum() or len(run) > 64:
-        raise RefusedError("the run's name is not one of up to 64 letters and digits")
-
-
 def _require_allowed(kind: str, plan: Plan, policy: Policy) -> None:
     """Raises RefusedError for what the policy does not allow at this moment."""
     if objections := policy.objections(plan):
@@ -238,13 +177,8 @@ def _require_allowed(kind: str, plan: Plan, policy: Policy) -> None:
         raise RefusedError("this site's policy keeps its metrics")
     if kind == wire.EVALUATE_FINAL and not (policy.metrics and policy.final):
         raise RefusedError(KEEPS_FINAL)
-
-
-def _weights(plan: Plan, content: RecordDict) -> str:
-    """What stands for the weights of a request. Where they may come as a difference the server names them,
-    and the ClientApp finds out whether it told the truth before it works with them (client/coded.py)."""
-    arrays = wire.get_arrays(content)
-    return arrays.object_id if plan.codec.name == "none" else wire.get_identity(content, wire.WEIGHTS)
+    if kind in wire.CROSSING and not policy.crosses:
+        raise RefusedError(KEEPS_CROSS)
 
 
 def _checked(admitted: Admitted, content: RecordDict, policy: Policy) -> RecordDict:

@@ -59,6 +59,11 @@ class Policy(Settings):
         default=False,
         description="whether a run's final scores on test patients may leave, where the plan asks for them",
     )
+    cross: bool = Field(
+        default=False,
+        description="with final: whether the model trained here alone may leave, for other hospitals to "
+        "judge it, and theirs be judged here, where the plan asks for it",
+    )
     min_patients: int = Field(
         default=10, ge=1, description="fewest patients behind any number or update that leaves"
     )
@@ -69,6 +74,11 @@ class Policy(Settings):
     only_private: bool = Field(default=False, description="refuse plans without privacy")
     hours: Hours = Hours()
     paused: bool = Field(default=False, description="refuse everything until it is false again")
+
+    @property
+    def crosses(self) -> bool:
+        """Whether models that hospitals train alone are judged by each other."""
+        return self.metrics and self.final and self.cross
 
     def objections(self, plan: Plan) -> list[str]:
         """What in the plan the policy does not allow; one line each, empty if nothing."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from common.advice import what_would_settle
+from common.arms import arm_name
 from common.report.tables import stacking
 from common.results.form import Interval
 
@@ -81,11 +82,6 @@ def human_bytes(n: float) -> str:
             return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
         n /= 1000
     return f"{n:.1f} TB"
-
-
-def arm_name(arm: str) -> str:
-    """`local-x` as people say it."""
-    return f"{arm.removeprefix('local-')} alone" if arm.startswith("local-") else arm
 
 
 def mean_known(values: Iterable[float]) -> float:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from common.advice import ADVICE
 from common.attributes import GROUPS
 from common.errors import RunError, WireError
-from common.results.form import IF_KNOWN, Result, parse, read, to_text, write
+from common.results.form import IF_KNOWN, Number, Result, parse, read, to_text, write
 from common.results.run import Gain, Verdict
 from common.spread import MOST, Cell, Spread
 
@@ -43,12 +43,21 @@ class FinalAnswer(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Crossed(Result):
+    """How good models that hospitals trained alone are at others (a plan's evaluation.cross)."""
+
+    auroc: Mapping[str, Mapping[str, Number]]  # hospital of the model -> hospital of the test patients
+    silent: Mapping[str, str]  # hospital -> why its own model, or a judgement of it, is not there
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinalReport(Result):
     """final.json of a deployed run: what the server was told."""
 
     format: Literal["pneumofed-final-1"] = "pneumofed-final-1"
     sites: Mapping[str, FinalAnswer]
     silent: Mapping[str, str]  # site -> why it told nothing
+    crossed: Annotated[Crossed | None, IF_KNOWN] = None
 
 
 def read_answer(text: str, findings: tuple[str, ...], alone: bool) -> FinalAnswer:

@@ -90,8 +90,8 @@ def test_a_request_that_the_disk_did_not_take_is_answered_when_it_does(folder, m
     full_for(monkeypatch, 3)
     link = serve(folder, monkeypatch, ttl=60.0)
     assert [r.error.reason for r in link.sent] == [
-        "found a message of type 'train.unknown', this site answers evaluate, evaluate.final, query, "
-        "train, train.agree, train.keys, train.shares, train.unmask"
+        "found a message of type 'train.unknown', this site answers evaluate, evaluate.final, "
+        "evaluate.other, evaluate.own, query, train, train.agree, train.keys, train.shares, train.unmask"
     ]
     assert [e.event for e in read_entries(folder.audit)] == ["received", "refused"]
 

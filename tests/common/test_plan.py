@@ -97,6 +97,14 @@ def test_a_key_that_says_its_default_is_as_good_as_none():
         ({"rounds": 0}, "rounds 0, which judges a finished model"),
         ({"rounds": 0, "evaluation": {"final": True}}, "rounds 0, which judges a finished model"),
         ({"evaluation": {"alone": True}}, "set final too"),
+        ({"evaluation": {"final": True, "cross": 2}}, "set alone too"),
+        (
+            {
+                "evaluation": {"final": True, "alone": True, "cross": 2},
+                "aggregation": {"secure": True, "threshold": 2},
+            },
+            "aggregation.secure hides it",
+        ),
         ({"evaluation": {"final": True}, "split": {"validation": 0.0}}, "needs validation patients"),
         ({"evaluation": {"final": True}, "privacy": {"epsilon": 1.0, "delta": 1e-3}}, "without noise"),
         (

@@ -112,7 +112,10 @@ def test_code_in_a_bundle_never_runs_and_only_approved_work_is_done(deployment, 
             (server.ask("train", _plan=other), "never shown"),
             (server.ask("train", _plan=plan, **{wire.ROUND: 2}), "the plan has 1"),
             (server.ask("train", _plan=plan, **{wire.RUN: "r2"}), "approve it again"),
-            (server.ask("query.patients", _plan=plan), "answers evaluate, evaluate.final, query, train"),
+            (
+                server.ask("query.patients", _plan=plan),
+                "answers evaluate, evaluate.final, evaluate.other, evaluate.own",
+            ),
         ):
             assert reply.has_error()
             assert said in reply.error.reason

@@ -9,12 +9,13 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from common import wire
+from common.arms import FEDERATED, local_arm
 from common.config import dump_yaml
 from common.models import build_model
 from common.plan import Plan
+from common.results.form import to_text
 from server.observer import Silent
 from simulation import runs
-from simulation.arms import FEDERATED, local_arm
 from simulation.assess import assess
 from simulation.scenario import Machine, Scenario
 from simulation.simulate import run_arm
@@ -55,13 +56,13 @@ def test_the_federation_s_report_is_the_simulation_s(deployment, tmp_path):
     0.002."""
     plan = deployed_plan(
         rounds=4, split={"validation": 0.2, "test": 0.5}, training={"batch_size": 4, "learning_rate": 1.0},
-        evaluation={"final": True, "alone": True, "select": "best"},
+        evaluation={"final": True, "alone": True, "cross": 2, "select": "best"},
     )  # fmt: skip
     d = deployment(3, plan)
     names = ["site-1", "site-2", "site-3"]
     for name in names:
         d.make_cohort(name, 400)
-        d.set(name, policy={"final": name != "site-3", "min_patients": 5})
+        d.set(name, policy={"final": name != "site-3", "cross": True, "min_patients": 5})
     d.up(*names)
     name = d.run()
     d.wait_finished(name)
@@ -79,6 +80,8 @@ def test_the_federation_s_report_is_the_simulation_s(deployment, tmp_path):
         assert ours["gain"]["value"] == theirs.gain.value
         assert ours["split"] == theirs.split
         assert ours["federated"]["accuracy"] == pytest.approx(theirs.federated.accuracy, abs=0.02)
+    assert told["matrix"] == json.loads(to_text(expected))["matrix"]  # with models that were trained alone
+    assert not list((d.server.runs / name).glob("alone-*"))
     assert told["chosen"] == expected.chosen < plan.rounds  # the case is one: a later round was worse
     pooled, whole = told["test"]["federated"], expected.test.federated
     assert pooled["auroc"] == pytest.approx(whole.auroc, abs=0.002)

@@ -82,6 +82,11 @@ def _honest(kind, changes):
     if kind == "evaluate":
         numbers = {wire.N_EXAMPLES: 50, **dict.fromkeys(wire.EVALUATE_NUMBERS, 0.25)}
         return RecordDict({wire.METRICS: MetricRecord(numbers | changes)})
+    if kind == wire.EVALUATE_OWN:
+        numbers = MetricRecord({wire.N_EXAMPLES: 50} | changes)
+        return RecordDict({wire.ARRAYS: wire.pack(WEIGHTS), wire.METRICS: numbers})
+    if kind == wire.EVALUATE_OTHER:
+        return RecordDict({wire.METRICS: MetricRecord({wire.N_EXAMPLES: 50, wire.AUROC: 0.75} | changes)})
     if kind == wire.EVALUATE_FINAL:
         answer = answer_text(final_answer(**changes))
         return RecordDict({wire.CONFIG: ConfigRecord({wire.FINAL: answer})})

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from common.advice import UNSURE
 from common.results.final import FinalAnswer
 from common.results.run import (
     Arms,
@@ -102,8 +103,8 @@ def finding_detail(threshold: float) -> FindingDetail:
     )  # fmt: skip
 
 
-def final_answer(auroc: float = 0.8, n: int = 40, seed: int = 0) -> FinalAnswer:
-    """A hospital's, of `n` patients of each class whose scores overlap."""
+def final_answer(auroc: float = 0.8, n: int = 40, seed: int = 0, alone: bool = False) -> FinalAnswer:
+    """A hospital's, of `n` patients of each class whose scores overlap; `alone`: of its own model too."""
     rng, labels = np.random.default_rng(seed), np.repeat([1.0, 0.0], n)
     logits = np.where(labels == 1, rng.normal(1.0, 1.0, 2 * n), rng.normal(-1.0, 1.0, 2 * n))
     spread = Spread.of(1 / (1 + np.exp(-logits)), labels, np.arange(2 * n).astype(str), 10)
@@ -112,6 +113,8 @@ def final_answer(auroc: float = 0.8, n: int = 40, seed: int = 0) -> FinalAnswer:
     told = {**vars(verdict(auroc)), "n_patients": 2 * n, "n_sequences": 2 * n}
     return FinalAnswer(
         federated=Verdict(**told),
+        alone=Verdict(**told) if alone else None,
+        gain=Gain(value=0.0, ci=(-0.1, 0.1), p=1.0, advice=UNSURE) if alone else None,
         validation=spreads,
         test=spreads,
         subgroups={"sex": {"F": spreads, "M": spreads}},

@@ -3,9 +3,10 @@
 from itertools import product
 from pathlib import Path
 
+from common.arms import CENTRALISED, FEDERATED, local_arm
 from common.config import load_yaml
 from common.plan import Plan
-from simulation.arms import CENTRALISED, FEDERATED, arm_plan, local_arm, memory_folder
+from simulation.arms import arm_plan, memory_folder
 from tests.helpers.plans import small_plan
 
 

@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from common import wire
+from common.arms import FEDERATED
 from common.models import build_model
 from common.models.personal import personal_names
 from common.results.form import to_text
@@ -15,7 +16,6 @@ from common.results.run import Timing
 from server.checkpoint import load_checkpoint
 from server.observer import Silent
 from simulation import runs
-from simulation.arms import FEDERATED
 from tests.helpers.simulated import run, scenario_of
 
 
