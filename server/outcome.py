@@ -124,10 +124,9 @@ def _matrix(answers: Mapping[str, FinalAnswer], crossed: Crossed | None) -> dict
     """Model -> hospital -> AUROC on its test patients, as of a simulation; empty if no models crossed."""
     if crossed is None:
         return {}
-    alone = {name: answer.alone for name, answer in answers.items()}
-    own = {name: verdict.auroc for name, verdict in alone.items() if verdict}
+    own = {name: answer.alone.auroc if answer.alone else math.nan for name, answer in answers.items()}
     rows = {
-        local_arm(name): {**({name: own[name]} if name in own else {}), **judged}
+        local_arm(name): dict.fromkeys(answers, math.nan) | {name: own[name]} | dict(judged)
         for name, judged in crossed.auroc.items()
     }
     return {FEDERATED: {name: answer.federated.auroc for name, answer in answers.items()}, **rows}

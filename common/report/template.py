@@ -1,7 +1,7 @@
 """A template and values -> one self-contained page, with numbers as people read them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -29,7 +29,7 @@ def render_text(template: str, **values: object) -> str:
 def _environment(*, autoescape: bool) -> Environment:
     environment = Environment(autoescape=autoescape, undefined=StrictUndefined)  # noqa: S701 - text is escaped later
     environment.trim_blocks = environment.lstrip_blocks = True
-    filters = (number, interval, percent, p_value, duration, human_bytes, arm_name, mean_known)
+    filters = (number, interval, percent, p_value, duration, human_bytes, arm_name, best_at, mean_known)
     environment.filters["what_would_settle"] = what_would_settle
     environment.filters |= {one.__name__: one for one in filters}
     environment.tests["known"] = is_known
@@ -82,6 +82,11 @@ def human_bytes(n: float) -> str:
             return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
         n /= 1000
     return f"{n:.1f} TB"
+
+
+def best_at(matrix: Mapping[str, Mapping[str, float]], site: str) -> float:
+    """The highest AUROC of any model at a site; NaN if none is defined."""
+    return max((row[site] for row in matrix.values() if is_known(row[site])), default=math.nan)
 
 
 def mean_known(values: Iterable[float]) -> float:

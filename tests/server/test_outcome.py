@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from common.results.final import FinalReport
+from common.results.final import Crossed, FinalReport
 from common.results.rounds import RoundReport
 from common.results.survey import Survey
 from common.scores import mean_auroc
@@ -46,6 +46,21 @@ def test_a_hospital_s_own_numbers_stand_as_they_were_told():
     assert c.true_positive + c.false_negative == c.true_negative + c.false_positive == 80
     assert sum(b.n for b in found.calibration) == 160
     assert {name: group.n_patients for name, group in found.subgroups["sex"].items()} == {"F": 160, "M": 160}
+
+
+def test_every_model_at_every_hospital_where_models_crossed():
+    answers = {
+        name: final_answer(0.9, seed=k, alone=True) for k, name in enumerate(("north", "south", "west"))
+    }
+    crossed = Crossed(auroc={"north": {"south": 0.7}, "south": {"north": 0.6, "west": math.nan}}, silent={})
+    final = FinalReport(sites=answers, silent={}, crossed=crossed)
+    found = outcome(PLAN, final, Checkpoint(1, {}, history=HISTORY), None)
+    assert found.matrix["federated"] == {"north": 0.9, "south": 0.9, "west": 0.9}
+    assert list(found.matrix) == ["federated", "local-north", "local-south"]
+    assert found.matrix["local-north"]["south"] == 0.7
+    assert found.matrix["local-south"] | {"west": None} == {"north": 0.6, "south": 0.9, "west": None}
+    assert math.isnan(found.matrix["local-north"]["west"])
+    assert result(answers).matrix == {}
 
 
 def test_the_pairs_within_a_hospital_count_as_it_told_them():

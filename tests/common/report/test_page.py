@@ -81,6 +81,20 @@ def test_each_finding_is_shown_by_itself_and_privacy_stands_at_the_top():
     assert problems(html) == FINE
 
 
+def test_the_best_model_of_each_hospital_is_bold_whatever_the_hospital_is_called():
+    result = run_result({"1": 0.8, "st. mary": 0.9})
+    alone = {"1": 0.75, "st. mary": math.nan}
+    result = replace(result, matrix={"federated": {"1": 0.7, "st. mary": 0.9}, "local-1": alone})
+    html = render_report(small_plan(), result, {"federated": rounds(0.7)})
+    rows = [
+        row.split("</table>")[0]
+        for row in html.split("<h2>Every model at every hospital</h2>")[1].split("<tr>")
+    ]
+    assert [row.count("<b>") for row in rows[2:4]] == [1, 1]
+    assert "<b>0.900</b>" in rows[2]
+    assert "<b>0.750</b>" in rows[3]
+
+
 def test_a_run_of_before_shows_its_first_finding():
     html = render_report(small_plan(), run_result({"north": 0.8}), {"federated": rounds(0.7)})
     assert html.count("who is called") == 1
