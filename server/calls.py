@@ -42,6 +42,7 @@ from common import packets
 from common.errors import WireError
 from common.protocol import FLEET
 from server.parcels import Parcels
+from server.pieces import pull_object
 
 log = logging.getLogger("pneumofed.server")
 
@@ -59,7 +60,7 @@ class Fleet(Protocol):
     def own_node(self, certificate_key: str, request: ProtobufMessage) -> bool: ...
 
 
-Asked = Callable[[str, Fleet], ProtobufMessage | None]
+Asked = Callable[[str, Fleet], ProtobufMessage | Response | None]
 """A request that was read: (key of the site's certificate, fleet) -> what is answered, or None where it is
 about another site's node. Raises FlowerError, or whatever a site may make a handler raise."""
 
@@ -76,7 +77,9 @@ class Call:
 R = TypeVar("R", bound=ProtobufMessage)
 
 
-def _call(kind: type[R], handle: Callable[[R, Fleet], ProtobufMessage], most_bytes: int = SMALL) -> Call:
+def _call(
+    kind: type[R], handle: Callable[[R, Fleet], ProtobufMessage | Response], most_bytes: int = SMALL
+) -> Call:
     def read(body: bytes) -> Asked:
         request = kind.FromString(body)
         return lambda key, fleet: handle(request, fleet) if fleet.own_node(key, request) else None
@@ -97,7 +100,7 @@ CALLS = {
     "pull-messages": _call(
         PullMessagesRequest, lambda r, f: fleet_handlers.pull_messages(r, f.state, f.state.object_store)
     ),
-    "pull-object": _call(PullObjectRequest, lambda r, f: fleet_handlers.pull_object(r, f.state)),
+    "pull-object": _call(PullObjectRequest, lambda r, f: pull_object(r, f.state)),
     "confirm-message-received": _call(
         ConfirmMessageReceivedRequest,
         lambda r, f: fleet_handlers.confirm_message_received(r, f.state, f.state.object_store),
@@ -130,6 +133,7 @@ class Calls:
 
     def _answer(self, name: str, certificate_key: str, body: list[bytes], packed: bool) -> Response:
         """`body` is taken out of its list: it is let go when it was read, before what came in it is kept."""
+        answer: ProtobufMessage | Response | None
         try:
             if packed and name == PUSH:
                 answer = self._take_packet(certificate_key, body.pop())
@@ -144,6 +148,8 @@ class Calls:
             return _told("cannot be answered", 500)
         if answer is None:
             return _told("not this site's node", 401)
+        if isinstance(answer, Response):
+            return answer
         if packed and isinstance(answer, PullMessagesResponse):
             packet = packets.pack(answer.SerializeToString(), self._objects(answer))
             return Response(packet, media_type=packets.MEDIA_TYPE)
