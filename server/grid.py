@@ -98,8 +98,8 @@ class FleetGrid(Grid):
         return self._state.get_nodes(self._run.run_id)
 
     def push_messages(self, messages: Iterable[Message]) -> Sequence[str]:
-        """Offer messages to sites. What was sent before and is not answered counts no more: rounds follow one
-        another."""
+        """Offer messages to sites, from the store: `messages` are empty after it. What was sent before and is
+        not answered counts no more: rounds follow one another."""
         self._require_running()
         self._forget(self._sent)
         self._tidy()
@@ -128,6 +128,7 @@ class FleetGrid(Grid):
             for object_id, answer in missing.items():
                 self._state.store_object(self._run.run_id, session, object_id, answer.deflate())
         for message in messages:
+            message.content = RecordDict()
             self._bells.ring(message.metadata.dst_node_id)
         return ids
 

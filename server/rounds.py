@@ -73,6 +73,7 @@ class RoundLoop:
             ConfigError: the plan's strategy needs more sites than there are.
         """
         state = load_checkpoint(self.folder, self.plan.sha256) or Checkpoint(0, initial)
+        del initial  # after the first round nobody needs them
         state = replace(
             state, weights={name: state.weights[name] for name in self.schema.shapes}
         )  # a file keeps no order
