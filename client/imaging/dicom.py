@@ -132,7 +132,10 @@ def open_dataset(path: Path, headers_only: bool = False) -> Dataset:
     try:
         ds = pydicom.dcmread(path, stop_before_pixels=headers_only)
     except InvalidDicomError:
-        ds = pydicom.dcmread(path, stop_before_pixels=headers_only, force=True)
+        try:
+            ds = pydicom.dcmread(path, stop_before_pixels=headers_only, force=True)
+        except MemoryError:  # four bytes of anything, read as the length of a value
+            raise Skipped(Reason.NOT_DICOM) from None
         # Anything can be forced: what makes it DICOM is that it names its class or its image's size.
         if "SOPClassUID" not in ds and "Rows" not in ds:
             raise Skipped(Reason.NOT_DICOM) from None

@@ -166,6 +166,17 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_rubbish_is_no_dicom_whatever_its_bytes(tmp_path, monkeypatch):
+    """Half of all random bytes, read as DICOM, tell of a value of more than two gigabytes."""
+    monkeypatch.setattr(reader, "_read_for", read_with_little_memory)
+    rng = np.random.default_rng(1)
+    paths = [tmp_path / f"{k}.dcm" for k in range(40)]
+    for path in paths:
+        path.write_bytes(rng.bytes(1000))
+    assert {answer.reason for answer in headers_of(paths, "xray")} == {Reason.NOT_DICOM}
+
+
+@pytest.mark.slow
 def test_mutated_files_end_in_an_outcome(tmp_path):
     """Bytes changed, cut off, doubled; headers and pixels; what the site's process keeps in memory does not
     grow."""
