@@ -37,7 +37,7 @@ PULL = f"{FLEET}/pull-messages"
 MOST_WAIT_S = 10.0
 HEAD_S = 10.0
 BODY_S, SLOWEST_BYTES_S = 20.0, 20_000.0
-"""A body may take BODY_S, and a second more for each SLOWEST_BYTES_S."""
+"""A body may take BODY_S, and a second more for each SLOWEST_BYTES_S; each part of an answer BODY_S."""
 AT_ONCE = 4  # bodies of one site that are read or worked on; more wait
 CONNECTIONS = 32  # of one certificate
 INSTANCE = "pneumofed-instance"  # the header in which an agent tells its machine and folder, as a hash
@@ -130,7 +130,10 @@ class Door:
         else:
             wait_s = _seconds(headers.get(WAIT_HEADER, "")) if scope["path"] == PULL else 0.0
             async with self._places[site]:
-                await self._pass_on(scope, receive, send, int(length), wait_s)
+                try:
+                    await self._pass_on(scope, receive, _in_time(send), int(length), wait_s)
+                except NotTakenError:  # uvicorn ends the connection, as the answer is not complete
+                    refusals.warning("did not take its answer", about=site)
 
     def _elsewhere(self, site: str, instance: str) -> bool:
         """Whether another machine spoke for the site a moment ago. An agent of before says nothing of its
@@ -174,6 +177,24 @@ class Door:
         for one in (message, gone):
             one.cancel()
         return here
+
+
+class NotTakenError(Exception):
+    """A site does not take its answer."""
+
+
+def _in_time(send: Send) -> Send:
+    """A part of an answer is taken within BODY_S, or raises NotTakenError: a site whose network broke would
+    keep its places until TCP notices."""
+
+    async def timely(message: Message) -> None:
+        try:
+            async with asyncio.timeout(BODY_S):
+                await send(message)
+        except TimeoutError:
+            raise NotTakenError from None
+
+    return timely
 
 
 def _seconds(text: str) -> float:

@@ -9,6 +9,8 @@ import pytest
 
 from common.credentials import client_tls, public_pem, read_key
 from server import door, porch
+from server.calls import Calls
+from server.pieces import Pieces
 from server.provision import revoke
 from tests.helpers.deployment import wait_for
 from tests.helpers.local_sites import link_of, make_server, make_site
@@ -123,6 +125,23 @@ def test_the_body_of_one_site_waits_while_those_of_others_go_on(place, monkeypat
         for _ in range(door.AT_ONCE + 2):
             stack.enter_context(connect_as(place, "north")).sendall(head)
         assert gets_in(place) < 2.5
+
+
+def test_answers_that_are_not_taken_give_their_places_back(place, monkeypatch, caplog):
+    """As of a site whose network broke while it received a model: it comes back before TCP notices."""
+    monkeypatch.setattr(door, "BODY_S", 0.5)
+    our_door = place[1]._door
+    monkeypatch.setattr(our_door, "_app", Pieces(b"", bytes(64 * 2**20)))
+    with ExitStack() as stack:
+        for _ in range(door.AT_ONCE):
+            stack.enter_context(connect_as(place, "north")).sendall(
+                head_of(place, "north", "pull-messages") + bytes(900)
+            )
+        wait_for("its places to be taken", lambda: our_door._places["north"].locked(), 5)
+        monkeypatch.setattr(our_door, "_app", Calls(place[1]))
+        assert gets_in(place, "north") < 5
+    assert "did not take its answer" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_a_revoked_key_fills_no_log(place, caplog):
