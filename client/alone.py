@@ -97,7 +97,7 @@ class Alone:
         model = build_model(plan).to(self.device)
         work = (model, self.cohort, plan, self.site, number, self.device)
         _, update = train_site(Task(*work, weights, SiteMemory(None)))
-        schema = wire.Schema({name: w.shape for name, w in weights.items()})
+        schema = wire.Schema.of_weights(weights)
         mean = WeightedMean(schema.shapes, plan.federation.max_update_norm)
         mean.add(update, self.cohort.count_patients(self.cohort.split(plan.split)["train"]))
         return schema.check(mean.updated(weights))

@@ -127,6 +127,10 @@ class Schema:
         return cls({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()})
 
     @classmethod
+    def of_weights(cls, weights: Mapping[str, Reals]) -> "Schema":
+        return cls({name: w.shape for name, w in weights.items()})
+
+    @classmethod
     def exchanged(cls, plan: Plan, model: "nn.Module") -> "Schema":
         """What crosses under a plan: the model's tensors, and SCAFFOLD's control variates beside them."""
         shapes = dict(cls.of(model).shapes)
@@ -220,7 +224,11 @@ def pack(weights: Mapping[str, NDArray[np.float32]]) -> ArrayRecord:
     Flower moves every array as several objects, each a request of its own: one file instead of thirty arrays
     makes a round several times faster. The same tensors always give the same bytes.
     """
-    data = save({name: np.ascontiguousarray(w, dtype=np.float32) for name, w in weights.items()})
+    return packed(save({name: np.ascontiguousarray(w, dtype=np.float32) for name, w in weights.items()}))
+
+
+def packed(data: bytes) -> ArrayRecord:
+    """The record around one safetensors file."""
     return ArrayRecord({PACKED: Array("uint8", (len(data),), PACKED, data)})
 
 

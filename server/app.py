@@ -28,7 +28,7 @@ def build_app(observer: Observer, deployment: Deployment | None = None) -> Serve
         given, first = (context.run_config.get(key) for key in ("pretrained", "first"))
         pretrained = Path(str(given)) if given else None
         initial = [read_first(Path(str(first))) if first else _made_here(plan, pretrained)]
-        schema = wire.Schema({name: w.shape for name, w in initial[0].items()})
+        schema = wire.Schema.of_weights(initial[0])
         out = Path(str(context.run_config["out"]))
         loop = RoundLoop(grid, plan, schema, out, observer, deployment)
         loop.run(initial.pop())  # not held here for as long as the run goes on

@@ -2,19 +2,18 @@
 evaluation.cross)."""
 
 import logging
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
-from safetensors.numpy import load_file, save_file
 
 from common import wire
 from common.errors import WireError
 from common.plan import Plan
 from common.results.final import Crossed, FinalReport
-from server.roster import Roster, collect, objection
+from server.roster import Roster
+from server.spool import Spool
 
 log = logging.getLogger("pneumofed.server")
 
@@ -30,63 +29,56 @@ class Crossing:
         self._silent: dict[str, str] = {}
 
     def judge(self, final: FinalReport, folder: Path) -> Crossed:
-        """What each says of the others' models, which lie below `folder` while they are judged, and no
-        longer. Who shows no model judges none.
+        """What each says of the others' models, which lie in a file without a name, of `folder`, while they
+        are judged. Who shows no model judges none.
 
         Raises:
             RunError: the run was stopped.
         """
-        present = [
-            node for node in self._roster.present(self._grid) if self._roster.name(node) in final.sites
-        ]
+        present = {self._roster.name(node): node for node in self._roster.present(self._grid)}
+        shown = [site for site in present if site in final.sites][: self._plan.evaluation.cross + 1]
+        models = Spool(folder)
         auroc: dict[str, dict[str, float]] = {}
-        with tempfile.TemporaryDirectory(prefix="alone-", dir=folder) as place:
-            files = self._models(present[: self._plan.evaluation.cross + 1], Path(place))
-            for owner, file in files.items():
-                judges = [node for node in files if node != owner]
-                auroc[self._roster.name(owner)] = self._judgements(judges, wire.pack(load_file(file)))
+        try:
+            self._gather([present[site] for site in shown], models)
+            for owner in sorted(models):
+                judges = [present[site] for site in sorted(models) if site != owner]
+                auroc[owner] = self._judgements(judges, wire.packed(models[owner]))
+        finally:
+            models.clear()
         for site, why in self._silent.items():
             log.warning("%s: no part in judging models that were trained alone: %s", site, why)
-        return Crossed(auroc=dict(sorted(auroc.items())), silent=dict(sorted(self._silent.items())))
+        return Crossed(auroc=auroc, silent=dict(sorted(self._silent.items())))
 
-    def _models(self, nodes: Sequence[int], place: Path) -> dict[int, Path]:
-        """Node -> the file of the model that it trained alone."""
-        files: dict[int, Path] = {}
+    def _gather(self, nodes: Sequence[int], models: Spool) -> None:
+        """The model that each trained alone, by its site."""
 
-        def keep(node: int, content: RecordDict) -> None:
+        def keep(site: str, content: RecordDict) -> None:
             wire.check_numbers(content, ())
-            save_file(self._schema.unpack(wire.get_arrays(content)), place / f"{node}.safetensors")
-            files[node] = place / f"{node}.safetensors"
+            model = self._schema.unpack(wire.get_arrays(content))
+            models[site] = wire.pack(model)[wire.PACKED].data
 
         config = ConfigRecord({**self._about, wire.TENSOR_BYTES: self._schema.packed_bytes})
-        about = RecordDict({wire.CONFIG: config})
-        self._ask([Message(about, node, wire.EVALUATE_OWN) for node in nodes], keep)
-        return dict(sorted(files.items(), key=lambda one: self._roster.name(one[0])))
+        self._ask(nodes, wire.EVALUATE_OWN, RecordDict({wire.CONFIG: config}), keep)
 
     def _judgements(self, nodes: Sequence[int], model: ArrayRecord) -> dict[str, float]:
         """Site -> AUROC of `model` on its test patients."""
         auroc: dict[str, float] = {}
 
-        def note(node: int, content: RecordDict) -> None:
-            site, numbers = self._roster.name(node), wire.check_numbers(content, (wire.AUROC,))
+        def note(site: str, content: RecordDict) -> None:
+            numbers = wire.check_numbers(content, (wire.AUROC,))
             if numbers[wire.N_EXAMPLES] > (declared := float(self._roster.declared[site][wire.N_TEST])):
                 n = numbers[wire.N_EXAMPLES]
                 raise WireError(f"tells of {n:.0f} test patients, declared were {declared:.0f}")
             auroc[site] = numbers[wire.AUROC]
 
         about = RecordDict({wire.CONFIG: ConfigRecord({**self._about}), wire.ARRAYS: model})
-        self._ask([Message(about, node, wire.EVALUATE_OTHER) for node in nodes], note)
+        self._ask(nodes, wire.EVALUATE_OTHER, about, note)
         return dict(sorted(auroc.items()))
 
-    def _ask(self, requests: Sequence[Message], read: Callable[[int, RecordDict], None]) -> None:
-        """Each answer is read; a site without one that counts is silent, and why."""
-        missing = {message.metadata.dst_node_id for message in requests}
-        for node, reply in collect(self._grid, requests, self._plan.federation.deadline_s):
-            missing.discard(node)
-            try:
-                if reply.has_error():
-                    raise WireError(reply.error.reason)
-                read(node, reply.content)
-            except Exception as e:  # nothing that a site sends ends the run
-                self._silent[self._roster.name(node)] = objection(self._roster.name(node), e)
-        self._silent |= {self._roster.name(node): "no answer before the deadline" for node in missing}
+    def _ask(
+        self, nodes: Sequence[int], kind: str, about: RecordDict, read: Callable[[str, RecordDict], None]
+    ) -> None:
+        requests = [Message(about, node, kind) for node in nodes]
+        deadline_s = self._plan.federation.deadline_s
+        self._silent |= self._roster.ask(self._grid, requests, deadline_s, read)

@@ -93,9 +93,10 @@ def _hand_over(folder: Path, plan: Plan, grid: FleetGrid, deployment: Deployment
     final = ask_finally(grid, plan, chosen, roster, watch.gathering)
     survey = Survey.of(roster.declared, plan.findings)
     write_survey(folder, survey)
+    write_final(folder, final)  # whatever becomes of what follows
     if plan.evaluation.cross and final.sites:
-        model = wire.Schema({name: w.shape for name, w in chosen.weights.items()}).of_model
+        model = wire.Schema.of_weights(chosen.weights).of_model
         final = replace(final, crossed=Crossing(grid, plan, chosen.round, model, roster).judge(final, folder))
-    write_final(folder, final)
+        write_final(folder, final)
     if final.sites:
         write_result(folder, outcome(plan, final, checkpoint, survey))

@@ -13,7 +13,7 @@ from common.plan import Plan
 from common.results.final import FinalAnswer, FinalReport, read_answer
 from server.broadcast import Broadcast
 from server.checkpoint import Chosen
-from server.roster import POLL_S, Roster, collect, objection
+from server.roster import POLL_S, Roster
 from server.rounds import GRACE_S
 
 Gathering = Callable[[list[str], int, dict[str, str]], None]
@@ -40,22 +40,16 @@ def ask_finally(
         {wire.PLAN_SHA256: plan.sha256, wire.RUN: roster.deployment.run, wire.ROUND: chosen.round}
     )
     requests = [Message(RecordDict({wire.CONFIG: config}), node, wire.EVALUATE_FINAL) for node in present]
-    schema = wire.Schema({name: w.shape for name, w in chosen.weights.items()})
-    broadcast = Broadcast(plan, schema)
+    broadcast = Broadcast(plan, wire.Schema.of_weights(chosen.weights))
     broadcast.greeted(roster.declared)
     broadcast.fill(requests, chosen.weights, roster.names)
     told: dict[str, FinalAnswer] = {}
-    silent = dict.fromkeys(
-        (roster.name(m.metadata.dst_node_id) for m in requests), "no answer before the deadline"
-    )
-    for node, reply in collect(grid, requests, wait_s):
-        site = roster.name(node)
-        try:
-            told[site] = _read(reply, plan, float(roster.declared[site][wire.N_TEST]))
-            del silent[site]
-        except Exception as e:  # nothing that a site sends ends the run
-            silent[site] = objection(site, e)
-    for site, why in (silent := {**roster.refused, **silent}).items():
+
+    def read(site: str, content: RecordDict) -> None:
+        told[site] = _read(content, plan, float(roster.declared[site][wire.N_TEST]))
+
+    silent = {**roster.refused, **roster.ask(grid, requests, wait_s, read)}
+    for site, why in silent.items():
         log.warning("%s: no final scores: %s", site, why)
     return FinalReport(sites=dict(sorted(told.items())), silent=dict(sorted(silent.items())))
 
@@ -74,11 +68,9 @@ def _gather(grid: Grid, plan: Plan, roster: Roster, gathering: Gathering) -> lis
         time.sleep(POLL_S)
 
 
-def _read(reply: Message, plan: Plan, declared: float) -> FinalAnswer:
+def _read(content: RecordDict, plan: Plan, declared: float) -> FinalAnswer:
     """`declared` test patients were told at the greeting; NaN if the site withheld their number."""
-    if reply.has_error():
-        raise WireError(reply.error.reason)
-    answer = read_answer(wire.get_text(reply.content, wire.FINAL), plan.findings, plan.evaluation.alone)
+    answer = read_answer(wire.get_text(content, wire.FINAL), plan.findings, plan.evaluation.alone)
     if answer.federated.n_patients > declared:
         raise WireError(f"tells of {answer.federated.n_patients} test patients, declared were {declared:.0f}")
     return answer

@@ -147,6 +147,26 @@ class Roster:
         self.names[node] = name
         self.refused.pop(name, None)
 
+    def ask(
+        self,
+        grid: Grid,
+        requests: Sequence[Message],
+        deadline_s: float,
+        read: Callable[[str, RecordDict], None],
+    ) -> dict[str, str]:
+        """`read` takes each site's answer, or raises. Returns why others gave none that counts, by site."""
+        silent = {self.name(r.metadata.dst_node_id): "no answer before the deadline" for r in requests}
+        for node, reply in collect(grid, requests, deadline_s):
+            site = self.name(node)
+            try:
+                if reply.has_error():
+                    raise WireError(reply.error.reason)
+                read(site, reply.content)
+                del silent[site]
+            except Exception as e:  # nothing that a site sends ends the run
+                silent[site] = objection(site, e)
+        return silent
+
     def name(self, node: int) -> str:
         """The site's name, or its number if nobody knows it."""
         return self.names.get(node) or self.deployment.site_of(node) or f"node {node}"

@@ -47,7 +47,8 @@ def test_sites_on_loopback_end_with_the_weights_of_the_simulation(deployment, tm
     assert len((d.server.runs / name / "history.csv").read_text().splitlines()) == 1 + 3 * n
     n_bytes = sum(report["bytes_down"] + report["bytes_up"] for report in history)
     whole = 3 * n * 3 * sum(w.nbytes for w in found.values())  # rounds, sites, twice down and once up
-    assert n_bytes < (0.3 if codec == "int4" else 1.2) * whole
+    low, high = (0.1, 0.3) if codec == "int4" else (1.0, 1.2)
+    assert low * whole < n_bytes < high * whole
 
 
 @pytest.mark.slow
