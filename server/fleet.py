@@ -25,6 +25,7 @@ from flwr.superlink.federation import NoOpFederationManager
 from google.protobuf.message import Message as ProtobufMessage
 
 from common.errors import RunError
+from common.logs import Sparing
 from common.waiting import Waiting, to_tree
 from server.bells import Bells
 from server.calls import Calls
@@ -37,6 +38,7 @@ from server.settings import ServerFolder, ServerSettings
 from server.steady import keep_flower_steady
 
 log = logging.getLogger("pneumofed.server")
+refusals = Sparing(log)
 
 
 class FleetService:
@@ -97,11 +99,9 @@ class FleetService:
     def follow_admissions(self) -> None:
         """Make Flower's nodes the admitted sites: new ones are added, revoked ones end."""
         with self._lock:
-            admitted = self.admissions.current()
+            admitted = self.admissions.known()
             for key in admitted.keys() - self._nodes.keys():
-                self._nodes[key] = self.state.create_node(
-                    NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, key.encode(), HEARTBEAT_DEFAULT_INTERVAL
-                )
+                self._add_node(key, admitted[key].name)
             for key in self._nodes.keys() - admitted.keys():
                 node = self._nodes.pop(key)
                 # Flower cannot delete a node that was never online.
@@ -109,9 +109,21 @@ class FleetService:
                 self.state.delete_node(NOOP_FLWR_AID, node)
                 log.warning("node %s lost its admission", node)
 
+    def _add_node(self, key: str, site: str) -> None:
+        try:
+            self._nodes[key] = self.state.create_node(
+                NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, key.encode(), HEARTBEAT_DEFAULT_INTERVAL
+            )
+        except ValueError:  # Flower takes no key again
+            refusals.warning(
+                "its key was revoked while this server ran: start the server again to let it in, or admit "
+                "the site with a new key",
+                about=site,
+            )
+
     def site_of(self, node: int) -> str | None:
         """The site's name; None for a node that is not (any longer) admitted."""
-        admitted = self.admissions.current()
+        admitted = self.admissions.known()
         return next(
             (admitted[key].name for key, n in self._nodes.items() if n == node and key in admitted), None
         )

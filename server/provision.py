@@ -6,6 +6,7 @@ works at once.
 
 import datetime
 import json
+import logging
 import os
 import re
 import threading
@@ -26,8 +27,11 @@ from common.credentials import (
 )
 from common.errors import ConfigError
 from common.files import write_atomically
+from common.logs import Sparing
 from server.certificates import Authority
 from server.settings import ServerFolder, ServerSettings
+
+refusals = Sparing(logging.getLogger("pneumofed.server"))
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
@@ -168,16 +172,26 @@ class Admissions:
         self._sites: dict[str, SiteEntry] = {}
 
     def current(self) -> dict[str, SiteEntry]:
-        """Public key (PEM) -> site. The file is read again when it has changed; if it cannot be read, nobody
-        is admitted."""
+        """Public key (PEM) -> site, of those that may come in; nobody, while the file cannot be read."""
         with self._lock:
-            try:
-                state = os.stat(self._path)
-                stamp = (state.st_mtime_ns, state.st_ino)  # every change is a new file, renamed into place
-                if stamp != self._stamp:
-                    entries = read_sites(self._path)
-                    self._sites = {e.public_key: e for e in entries if e.revoked is None}
-                    self._stamp = stamp
-            except (OSError, ConfigError):
-                self._sites, self._stamp = {}, None
+            return self._sites if self._look() else {}
+
+    def known(self) -> dict[str, SiteEntry]:
+        """The same, as it could last be read: a file that is broken for a moment takes no admission back."""
+        with self._lock:
+            self._look()
             return self._sites
+
+    def _look(self) -> bool:
+        """Whether the file can be read; it is read again when it has changed."""
+        try:
+            state = os.stat(self._path)
+            stamp = (state.st_mtime_ns, state.st_ino)  # every change is a new file, renamed into place
+            if stamp != self._stamp:
+                entries = read_sites(self._path)
+                self._sites = {e.public_key: e for e in entries if e.revoked is None}
+                self._stamp = stamp
+        except (OSError, ConfigError) as e:
+            refusals.warning(f"nobody is let in: {e}", about=self._path.name)
+            return False
+        return True

@@ -147,7 +147,7 @@ class Runner:
         return needed
 
     def _admitted(self) -> set[str]:
-        return {entry.name for entry in self._service.admissions.current().values()}
+        return {entry.name for entry in self._service.admissions.known().values()}
 
     def _queue(self, name: str, record: RunRecord, *, ahead: bool) -> Begun:
         self._runs.queue(name, record, ahead=ahead)

@@ -192,6 +192,36 @@ def test_a_revoked_site_is_out_at_once_with_its_connection_open(federation, tmp_
         link.connect()
 
 
+def test_a_file_of_sites_that_is_broken_for_a_moment_takes_no_admission_back(place, caplog):
+    """As if the disk were full, or somebody edited it: nobody is let in meanwhile, and the run goes on after."""
+    folder, service, sites = place
+    link = link_of(sites["north"])
+    link.connect()
+    before = folder.sites.read_bytes()
+    folder.sites.write_bytes(b"[")
+    service.follow_admissions()
+    with pytest.raises(NotLetInError):
+        link.receive(int)
+    assert service.site_of(link.node) == "north"
+    assert "nobody is let in" in caplog.text
+    folder.sites.write_bytes(before)
+    service.follow_admissions()
+    link.connect()
+    assert link.receive(int) is None
+
+
+def test_a_key_that_was_revoked_and_is_put_back_ends_no_server(place, caplog):
+    """As by a restored file: Flower takes no node's key twice."""
+    folder, service, sites = place
+    before = folder.sites.read_bytes()
+    revoke(folder, "north")
+    service.follow_admissions()
+    folder.sites.write_bytes(before)
+    service.follow_admissions()
+    assert "north: its key was revoked while this server ran: start the server again" in caplog.text
+    link_of(sites["south"]).connect()
+
+
 def test_a_site_that_is_revoked_in_a_run_costs_its_reply_only(federation):
     path, folder, service = federation
     names = ["west", "middle"]
