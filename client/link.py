@@ -106,6 +106,8 @@ class FleetLink:
         self._proxy = proxy
         self.use_tls(tls)
         self._node: Node | None = None
+        self._begun: tuple[PullMessagesResponse, dict[str, bytes]] | None = None
+        """A request, and its objects as far as they came before the connection broke."""
         self.lost = threading.Event()
         """Set when the server does not know this session any more: whatever is being worked on is in vain."""
         self._ended = threading.Event()
@@ -197,6 +199,7 @@ class FleetLink:
         if self._node is not None and self._beat():
             return
         self._end_predecessor()
+        self._begun = None
         request = ActivateNodeRequest(
             public_key=self._public_key, heartbeat_interval=HEARTBEAT_DEFAULT_INTERVAL
         )
@@ -244,7 +247,8 @@ class FleetLink:
                 pause = MISSED_HEARTBEAT_S
 
     def receive(self, tensor_bytes: Callable[[], int], wait_s: int = 0) -> Message | None:
-        """The next request, whole; None if there is none now.
+        """The next request, whole; None if there is none now. After a LinkError the next call goes on with
+        what has begun to come.
 
         Args:
             tensor_bytes: asked when there is one: the most that its tensors may have.
@@ -255,16 +259,20 @@ class FleetLink:
             LinkError: the server cannot be reached.
         """
         self._wait_s = wait_s
-        pulled, objects = self._call(self._pull, PullMessagesRequest(node=self._node))
+        begun = self._begun or self._call(self._pull, PullMessagesRequest(node=self._node))
+        pulled, objects = begun
+        self._begun, head = None, None
         if not pulled.messages_list:
             return None
-        head = None
         try:
             head = message_from_proto(pulled.messages_list[0])
             return self._fetch(pulled, objects, tensor_bytes())
         except UnreadableError as e:
             raise UnreadableError(e.why, head) from None
+        except (OverError, NotLetInError):
+            raise
         except LinkError:
+            self._begun = begun
             raise
         except ObjectPullError:
             raise OverError("the server took a request back") from None
@@ -281,7 +289,8 @@ class FleetLink:
         return PullMessagesResponse.FromString(first), objects
 
     def _fetch(self, pulled: PullMessagesResponse, objects: dict[str, bytes], tensor_bytes: int) -> Message:
-        """Pull the other objects of a request, tell the server that they are here, and put them together."""
+        """Pull the other objects of a request into `objects`, tell the server that they are here, and put
+        them together."""
         run_id, tree = pulled.messages_list[0].metadata.run_id, pulled.message_object_trees[0]
         ids, most = list(dict.fromkeys(walk(tree, most_objects(tensor_bytes)))), tensor_bytes + SPARE_BYTES
         pull_one = make_pull_object_fn_protobuf(
@@ -292,7 +301,7 @@ class FleetLink:
 
         def pull_bounded(object_id: str) -> bytes:
             nonlocal n_bytes
-            content = pull_one(object_id)
+            content = objects[object_id] = pull_one(object_id)
             n_bytes += len(content)
             if n_bytes > most:
                 raise WireError(f"it is larger than the {tensor_bytes} bytes of the largest approved model")

@@ -46,16 +46,17 @@ class Sparing:
         self._logger = logger
         self._last: dict[tuple[str, str], tuple[float, int]] = {}  # when it was written, how often since
 
-    def warning(self, text: str, about: str) -> None:
-        """`about` is who or what it happened to: short, and not secret."""
-        now = time.monotonic()
-        when, since = self._last.get((text, about), (-math.inf, 0))
+    def warning(self, text: str, about: str, kind: str = "") -> None:
+        """`about` is who or what it happened to: short, and not secret. `kind` is what is the same of texts
+        that are not, as where one has words of the other side."""
+        now, key = time.monotonic(), (kind or text, about)
+        when, since = self._last.get(key, (-math.inf, 0))
         if now - when < self.PAUSE_S:
-            self._last[text, about] = (when, since + 1)
+            self._last[key] = (when, since + 1)
             return
         if len(self._last) >= self.MOST_SUBJECTS:
             self._last.clear()
-        self._last[text, about] = (now, 0)
+        self._last[key] = (now, 0)
         again = f" ({since} times more since it was last said)" if since else ""
         self._logger.warning("%s: %s%s", printable(about, 100), text, again)
 

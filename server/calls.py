@@ -40,11 +40,13 @@ from starlette.types import Receive, Scope, Send
 
 from common import packets
 from common.errors import WireError
+from common.logs import Sparing
 from common.protocol import FLEET
+from server import delivery
 from server.parcels import Parcels
 from server.pieces import pull_object
 
-log = logging.getLogger("pneumofed.server")
+refusals = Sparing(logging.getLogger("pneumofed.server"))
 
 PUSH = "push-messages"
 SMALL = 16 * 2**10
@@ -97,13 +99,10 @@ CALLS = {
     "send-node-heartbeat": _call(
         SendNodeHeartbeatRequest, lambda r, f: fleet_handlers.send_node_heartbeat(r, f.state)
     ),
-    "pull-messages": _call(
-        PullMessagesRequest, lambda r, f: fleet_handlers.pull_messages(r, f.state, f.state.object_store)
-    ),
+    "pull-messages": _call(PullMessagesRequest, lambda r, f: delivery.pull_messages(r, f.state)),
     "pull-object": _call(PullObjectRequest, lambda r, f: pull_object(r, f.state)),
     "confirm-message-received": _call(
-        ConfirmMessageReceivedRequest,
-        lambda r, f: fleet_handlers.confirm_message_received(r, f.state, f.state.object_store),
+        ConfirmMessageReceivedRequest, lambda r, f: delivery.confirm(r, f.state)
     ),
     # What a site sends is ours to judge, not Flower's.
     PUSH: _call(
@@ -116,8 +115,8 @@ CALLS = {
 
 
 class Calls:
-    """An ASGI application that answers what the door lets in (server/door.py): POST FLEET/call, whose body,
-    whole in one part, is the call's request; or a packet with it, where the site says so."""
+    """An ASGI application that answers what the door lets in (server/door.py): POST FLEET/call of `site`,
+    whose body, whole in one part, is the call's request; or a packet with it, where the site says so."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -128,7 +127,11 @@ class Calls:
             packets.HEADER.encode() in dict(scope["headers"]),
         )
         body = [(await receive()).get("body", b"")]
-        response = await asyncio.to_thread(self._answer, name, scope["peer_key"], body, packed)
+        try:
+            response = await asyncio.to_thread(self._answer, name, scope["peer_key"], body, packed)
+        except Exception as e:  # what a site may make Flower's handlers raise is not known
+            refusals.warning(f"{name}: cannot be answered: {type(e).__name__}", about=scope["site"])
+            response = _told("cannot be answered", 500)
         await response(scope, receive, send)
 
     def _answer(self, name: str, certificate_key: str, body: list[bytes], packed: bool) -> Response:
@@ -143,9 +146,6 @@ class Calls:
             return _told("not a readable request", 400)
         except FlowerError as e:
             return _refused(e)
-        except Exception as e:  # what a site may make Flower's handlers raise is not known
-            log.warning("%s: cannot be answered: %s", name, type(e).__name__)
-            return _told("cannot be answered", 500)
         if answer is None:
             return _told("not this site's node", 401)
         if isinstance(answer, Response):

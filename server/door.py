@@ -3,6 +3,7 @@
 import asyncio
 import binascii
 import logging
+import math
 import time
 from base64 import b64decode
 from collections import Counter, defaultdict, deque
@@ -42,7 +43,7 @@ AT_ONCE = 4  # bodies of one site that are read or worked on; more wait
 CONNECTIONS = 32  # of one certificate
 INSTANCE = "pneumofed-instance"  # the header in which an agent tells its machine and folder, as a hash
 START = "pneumofed-start"  # and a number that it drew when it started
-MAX_START, RETURNS = 64, 4
+MAX_START, MOST_STARTS, RETURNS = 64, 16, 4
 MOVES_IN_S = 50.0  # without a word from the machine before, a site may speak from another
 
 
@@ -61,7 +62,8 @@ class Starts:
         if start != self.last and start in self.heard:
             self.returns.append(now)
         first, _ = self.heard.get(start, (now, now))
-        self.heard = {one: times for one, times in self.heard.items() if now - times[1] < MOVES_IN_S}
+        heard = {one: times for one, times in self.heard.items() if now - times[1] < MOVES_IN_S}
+        self.heard = dict(sorted(heard.items(), key=lambda one: one[1][1])[-MOST_STARTS:])
         self.heard[start], self.last = (first, now), start
         turns = len(self.returns) == RETURNS and now - self.returns[0] < MOVES_IN_S
         return turns and first > min(times[0] for times in self.heard.values())
@@ -90,7 +92,7 @@ class Door:
         """Open connections by their certificate's key."""
         self._instances: dict[str, tuple[str, float]] = {}  # site -> the machine that spoke for it, when
         self._starts: defaultdict[str, Starts] = defaultdict(Starts)
-        self._versions: dict[str, str] = {}  # site -> its program's
+        self._versions: dict[str, tuple[str, float]] = {}  # site -> its program's, when it was noted
         self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,7 +112,7 @@ class Door:
         elif not length.isdecimal() or len(length) > 12 or int(length) > most:
             await _refuse(413, "request too large")(scope, receive, send)
         elif (why := protocol.objection(headers, site, "the server")) is not None:
-            refusals.warning(why, about=site)
+            refusals.warning(why, about=site, kind="protocol")
             await _refuse(426, why)(scope, receive, send)
         elif self._elsewhere(site, headers.get(INSTANCE, "")):
             refusals.warning("two machines use its keys; was the site's folder copied?", about=site)
@@ -120,7 +122,16 @@ class Door:
         ):
             refusals.warning("two agents use its keys at once; was its machine cloned?", about=site)
             await _refuse(409, "another agent uses this site's keys")(scope, receive, send)
-        elif scope["path"] == TRUST_PATH:
+        else:
+            async with self._places[site]:
+                try:
+                    await self._answer({**scope, "site": site}, headers, receive, _in_time(send))
+                except NotTakenError:  # uvicorn ends the connection, as the answer is not complete
+                    refusals.warning("did not take its answer", about=site)
+
+    async def _answer(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
+        site = scope["site"]
+        if scope["path"] == TRUST_PATH:
             trust = self._judge.trust_answer(site, scope.get("peer_fingerprint", ""))
             self._note_version(site, protocol.version_of(headers))
             await JSONResponse(trust, headers=protocol.headers())(scope, receive, send)
@@ -129,11 +140,7 @@ class Door:
             await JSONResponse(waiting, headers=protocol.headers())(scope, receive, send)
         else:
             wait_s = _seconds(headers.get(WAIT_HEADER, "")) if scope["path"] == PULL else 0.0
-            async with self._places[site]:
-                try:
-                    await self._pass_on(scope, receive, _in_time(send), int(length), wait_s)
-                except NotTakenError:  # uvicorn ends the connection, as the answer is not complete
-                    refusals.warning("did not take its answer", about=site)
+            await self._pass_on(scope, receive, send, int(headers["content-length"]), wait_s)
 
     def _elsewhere(self, site: str, instance: str) -> bool:
         """Whether another machine spoke for the site a moment ago. An agent of before says nothing of its
@@ -147,8 +154,9 @@ class Door:
         return False
 
     def _note_version(self, site: str, version: str) -> None:
-        if self._versions.get(site) != version:
-            self._versions[site] = version
+        before, noted = self._versions.get(site, ("", -math.inf))
+        if before != version and time.monotonic() - noted > Sparing.PAUSE_S:
+            self._versions[site] = (version, time.monotonic())
             log.info("%s runs pneumofed %s", site, version)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, length: int, wait_s: float) -> None:
@@ -237,7 +245,8 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 class KnowsPeer(HttpToolsProtocol):
     """uvicorn's HTTP, with the key of the client's certificate in the scope as `peer_key` (PEM).
 
-    The head of a request is bounded in bytes and time, the connections of a certificate in number.
+    The head of a request is bounded in bytes and time, the connections of a certificate in number. A second
+    request waits for the answer to the first at its site, not here: it would keep a place that nobody sees.
     """
 
     _door: Door
@@ -279,6 +288,8 @@ class KnowsPeer(HttpToolsProtocol):
                 self.transport.abort()
 
     def on_message_begin(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()
         super().on_message_begin()
         self._expect_head()
 

@@ -39,6 +39,8 @@ from server.steady import keep_flower_steady
 
 log = logging.getLogger("pneumofed.server")
 refusals = Sparing(log)
+for _talks in ("uvicorn.error", "asyncio"):  # of what a site sends, as often as it sends it
+    logging.getLogger(_talks).setLevel(logging.ERROR)
 
 
 class FleetService:

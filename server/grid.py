@@ -125,7 +125,8 @@ class FleetGrid(Grid):
                     missing |= {object_id: objects[object_id] for object_id in new}
                 else:
                     self._parcels.forget([request])
-            for object_id, answer in missing.items():
+            # A message after its parts: one that is there is whole.
+            for object_id, answer in sorted(missing.items(), key=lambda one: one[0] in self._sent):
                 self._state.store_object(self._run.run_id, session, object_id, answer.deflate())
         for message in messages:
             message.content = RecordDict()

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import itertools
 import logging
 import threading
@@ -244,11 +245,12 @@ class Runner:
 
     def _waiting(self, site: str) -> Iterator[Waiting]:
         for name in self._runs.queued():
-            with contextlib.suppress(PneumofedError):  # it began, or is broken: said when its turn comes
+            # It began, or is broken: said when its turn comes.
+            with contextlib.suppress(PneumofedError, OSError):
                 record = self._runs.record(name)
                 if site not in (record.without or ()):
-                    plan = load_yaml(self._runs / name / "plan.yaml", Plan)
-                    yield Waiting(record.run, plan.sha256, plan.canonical)
+                    file = self._runs / name / "plan.yaml"
+                    yield Waiting(record.run, *_shown(file, file.stat().st_mtime_ns))
 
     def _declared(self, watch: Watch | None) -> Mapping[str, SiteNumbers]:
         if watch is None or not (self._runs / watch.now.name / SURVEY).is_file():
@@ -327,3 +329,10 @@ class Runner:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+@functools.lru_cache(maxsize=256)
+def _shown(file: Path, changed: int) -> tuple[str, str]:
+    """A plan's hash and text, read once as it was `changed`: each site asks every few seconds."""
+    plan = load_yaml(file, Plan)
+    return plan.sha256, plan.canonical

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -31,9 +32,8 @@ PULL = PullMessagesRequest(node=Node(node_id=7)).SerializeToString()
 
 def ask(name, body, own=True, *, packed=False, store=None, parcels=None):
     """(status, content type, body) of an answer."""
-    fleet = SimpleNamespace(
-        state=SimpleNamespace(object_store=store), parcels=parcels, own_node=lambda key, request: own
-    )
+    state = SimpleNamespace(object_store=store, lock=nullcontext(), message_ins_store={})
+    fleet = SimpleNamespace(state=state, parcels=parcels, own_node=lambda key, request: own)
     sent = []
 
     async def receive():
@@ -43,7 +43,7 @@ def ask(name, body, own=True, *, packed=False, store=None, parcels=None):
         sent.append(message)
 
     headers = [(packets.HEADER.encode(), b"1")] if packed else []
-    scope = {"type": "http", "path": f"{FLEET}/{name}", "peer_key": "k", "headers": headers}
+    scope = {"type": "http", "path": f"{FLEET}/{name}", "peer_key": "k", "site": "north", "headers": headers}
     asyncio.run(Calls(fleet)(scope, receive, send))
     start, *parts = sent
     return (
