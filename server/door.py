@@ -288,14 +288,17 @@ class KnowsPeer(HttpToolsProtocol):
                 self.transport.abort()
 
     def on_message_begin(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.abort()
         super().on_message_begin()
         self._expect_head()
 
     def on_headers_complete(self) -> None:
         self._have_head()
-        super().on_headers_complete()
+        if self.cycle is None or self.cycle.response_complete:
+            super().on_headers_complete()
+            return
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        self.transport.abort()
 
     def _expect_head(self) -> None:
         if self._late is None:

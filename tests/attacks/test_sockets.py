@@ -6,6 +6,7 @@ from base64 import b64encode
 from contextlib import ExitStack, suppress
 
 import pytest
+from flwr.proto.message_pb2 import PullObjectRequest
 
 from common.credentials import client_tls, public_pem, read_key
 from server import door, porch
@@ -142,6 +143,73 @@ def test_answers_that_are_not_taken_give_their_places_back(place, monkeypatch, c
         assert gets_in(place, "north") < 5
     assert "did not take its answer" in caplog.text
     assert "Traceback" not in caplog.text
+
+
+def test_requests_in_a_row_without_waiting_end_the_connection_and_keep_no_place(place, caplog):
+    """uvicorn would tell the last of them alone that the connection is gone."""
+    pull = head_of(place, "north", "pull-messages").replace(b"content-length: 900", b"content-length: 0")
+    waits = pull.replace(b"host: x", b"host: x\r\n" + door.WAIT_HEADER.encode() + b": 10")
+    with ExitStack() as stack:
+        for _ in range(2 * door.AT_ONCE):
+            connection = stack.enter_context(connect_as(place, "north"))
+            connection.sendall(4 * waits)
+            assert ended(connection)
+    assert gets_in(place, "north") < 5
+    assert "Exception" not in caplog.text
+
+
+def test_a_question_takes_a_place_too(place, monkeypatch):
+    """One site's questions about the queue, however many, are answered four at a time: others come between."""
+    at_once, most = [], []
+
+    def waiting(site):
+        at_once.append(site)
+        most.append(at_once.count("north"))
+        time.sleep(0.1)
+        at_once.remove(site)
+        return []
+
+    monkeypatch.setattr(place[1], "waiting", waiting)
+    asked = head_of(place, "north", "x").replace(b"/v1/fleet/x", door.WAITING_PATH.encode())
+    with ExitStack() as stack:
+        for _ in range(20):
+            connection = stack.enter_context(connect_as(place, "north"))
+            connection.sendall(asked.replace(b"content-length: 900", b"content-length: 0"))
+        wait_for("all questions", lambda: len(most) == 20, 10)
+    assert max(most) <= door.AT_ONCE
+
+
+def flood_of(place, call, n=40, **headers):
+    """The same request again and again, each with another of `headers` ({n} in it)."""
+    body = UNKNOWN if call.endswith("pull-object") else b""
+    for k in range(n):
+        more = "".join(
+            f"{name.replace('_', '-')}: {value.format(n=k)}\r\n" for name, value in headers.items()
+        )
+        head = head_of(place, "north", "x").replace(b"/v1/fleet/x", call.encode())
+        head = head.replace(b"content-length: 900", f"{more}content-length: {len(body)}".encode())
+        with connect_as(place, "north") as connection:
+            connection.sendall(head + body)
+            connection.recv(12)
+
+
+UNKNOWN = PullObjectRequest(run_id=4711, object_id="0" * 64).SerializeToString()
+FLOODS = {
+    "objects of a run that is not": ("/v1/fleet/pull-object", {}),
+    "another protocol each time": (door.TRUST_PATH, {"pneumofed_protocol": "9{n}"}),
+    "another version each time": (door.TRUST_PATH, {"pneumofed_version": "1.{n}", "pneumofed_protocol": "2"}),
+    "another transport": (door.TRUST_PATH, {"upgrade": "websocket", "connection": "upgrade"}),
+}
+
+
+@pytest.mark.parametrize(("call", "headers"), FLOODS.values(), ids=FLOODS)
+def test_a_flood_fills_no_log(place, caplog, monkeypatch, call, headers):
+    caplog.set_level("INFO", logger="pneumofed")
+    if call.endswith("pull-object"):
+        monkeypatch.setattr(place[1], "own_node", lambda key, request: True)
+    flood_of(place, call, **headers)
+    said = [record.getMessage() for record in caplog.records if record.levelname != "DEBUG"]
+    assert len(said) <= 2, said
 
 
 def test_a_revoked_key_fills_no_log(place, caplog):
