@@ -1,5 +1,5 @@
 """The model that a hospital trains by itself: the same split, budget and training as in the federation, for
-what the federation gained it. The model does not leave the site.
+what the federation gained it. The model does not leave the site, unless plan and policy (`cross`) have it so.
 
 It is resumed where it was; it trains in the hours that the policy allows. Under a plan with privacy it trains
 without: nobody else sees it.

@@ -232,6 +232,12 @@ def packed(data: bytes) -> ArrayRecord:
     return ArrayRecord({PACKED: Array("uint8", (len(data),), PACKED, data)})
 
 
+def let_go(arrays: ArrayRecord) -> None:
+    """Of what was unpacked: Flower's records hold themselves, until Python looks for that."""
+    for array in arrays.values():
+        array.data = b""
+
+
 def get_weights(model: "nn.Module") -> Weights:
     """The model's tensors as float32 arrays of their own memory."""
     import torch

@@ -2,7 +2,7 @@
 evaluation.cross)."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
@@ -12,7 +12,7 @@ from common import wire
 from common.errors import WireError
 from common.plan import Plan
 from common.results.final import Crossed, FinalReport
-from server.roster import Roster
+from server.roster import NO_ANSWER, Roster
 from server.spool import Spool
 
 log = logging.getLogger("pneumofed.server")
@@ -30,36 +30,46 @@ class Crossing:
 
     def judge(self, final: FinalReport, folder: Path) -> Crossed:
         """What each says of the others' models, which lie in a file without a name, of `folder`, while they
-        are judged. Who shows no model judges none.
+        are judged. Who shows no model judges none; who did not answer in time is not asked again.
 
         Raises:
             RunError: the run was stopped.
         """
         present = {self._roster.name(node): node for node in self._roster.present(self._grid)}
-        shown = [site for site in present if site in final.sites][: self._plan.evaluation.cross + 1]
+        self._silent = dict.fromkeys(
+            final.sites.keys() - present.keys(), "it went away after its final scores"
+        )
         models = Spool(folder)
         auroc: dict[str, dict[str, float]] = {}
         try:
-            self._gather([present[site] for site in shown], models)
-            for owner in sorted(models):
-                judges = [present[site] for site in sorted(models) if site != owner]
-                auroc[owner] = self._judgements(judges, wire.packed(models[owner]))
+            self._gather({site: node for site, node in present.items() if site in final.sites}, models)
+            for owner in sorted(models) if len(models) > 1 else ():
+                judges = [site for site in models if site != owner and self._silent.get(site) != NO_ANSWER]
+                nodes = [present[site] for site in sorted(judges)]
+                auroc[owner] = self._judgements(nodes, wire.packed(models[owner]))
         finally:
             models.clear()
         for site, why in self._silent.items():
             log.warning("%s: no part in judging models that were trained alone: %s", site, why)
         return Crossed(auroc=auroc, silent=dict(sorted(self._silent.items())))
 
-    def _gather(self, nodes: Sequence[int], models: Spool) -> None:
-        """The model that each trained alone, by its site."""
+    def _gather(self, nodes: Mapping[str, int], models: Spool) -> None:
+        """The models that these trained alone, in the order of their names, of so many sites as are to judge
+        each other; none where there is nobody to judge it."""
 
         def keep(site: str, content: RecordDict) -> None:
             wire.check_numbers(content, ())
-            model = self._schema.unpack(wire.get_arrays(content))
+            arrays = wire.get_arrays(content)
+            model = self._schema.unpack(arrays)
+            wire.let_go(arrays)
             models[site] = wire.pack(model)[wire.PACKED].data
 
         config = ConfigRecord({**self._about, wire.TENSOR_BYTES: self._schema.packed_bytes})
-        self._ask(nodes, wire.EVALUATE_OWN, RecordDict({wire.CONFIG: config}), keep)
+        left, most = sorted(nodes), self._plan.evaluation.cross + 1
+        while left and len(models) < most and len(models) + len(left) > 1:
+            asked, left = left[: most - len(models)], left[most - len(models) :]
+            about = RecordDict({wire.CONFIG: config})
+            self._ask([nodes[site] for site in asked], wire.EVALUATE_OWN, about, keep)
 
     def _judgements(self, nodes: Sequence[int], model: ArrayRecord) -> dict[str, float]:
         """Site -> AUROC of `model` on its test patients."""

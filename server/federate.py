@@ -16,10 +16,11 @@ from common.errors import RunError
 from common.files import write_atomically
 from common.handover import MODEL
 from common.plan import Plan
-from common.results.final import write_final
+from common.results.final import read_final, write_final
 from common.results.rounds import write_history
 from common.results.run import write_result
-from common.results.survey import Survey, write_survey
+from common.results.survey import FILE as SURVEY
+from common.results.survey import Survey, read_survey, write_survey
 from server.app import build_app
 from server.beginning import FIRST, made_apart, read_first
 from server.checkpoint import Checkpoint, load_checkpoint
@@ -90,8 +91,10 @@ def _hand_over(folder: Path, plan: Plan, grid: FleetGrid, deployment: Deployment
     if not plan.evaluation.final:
         return
     roster = Roster(deployment)
-    final = ask_finally(grid, plan, chosen, roster, watch.gathering)
-    survey = Survey.of(roster.declared, plan.findings)
+    before = read_final(folder)
+    final = ask_finally(grid, plan, chosen, roster, watch.gathering).after(before)
+    known = read_survey(folder).sites if (folder / SURVEY).is_file() else {}
+    survey = Survey.of({**known, **roster.declared}, plan.findings)
     write_survey(folder, survey)
     write_final(folder, final)  # whatever becomes of what follows
     if plan.evaluation.cross and final.sites:

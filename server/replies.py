@@ -47,10 +47,7 @@ class Replies:
         if reply.has_error():
             raise WireError(reply.error.reason)
         update = self._unpacked(arrays := wire.get_arrays(reply.content))
-        for array in arrays.values():
-            array.data = (
-                b""  # `update` holds them; Flower's records hold themselves, until Python looks for that
-            )
+        wire.let_go(arrays)  # `update` holds them
         numbers = wire.check_numbers(reply.content, wire.TRAIN_NUMBERS)
         norm = wire.l2_norm(update)
         if norm > self.plan.federation.max_update_norm:

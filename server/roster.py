@@ -19,6 +19,7 @@ log = logging.getLogger("pneumofed.run")
 
 POLL_S = 0.05
 FIRST_POLL_S = 0.005
+NO_ANSWER = "no answer before the deadline"
 ASK_AGAIN_S = (2.0, 60.0)  # a site that refused is asked again after the first, doubling up to the second
 
 
@@ -155,7 +156,7 @@ class Roster:
         read: Callable[[str, RecordDict], None],
     ) -> dict[str, str]:
         """`read` takes each site's answer, or raises. Returns why others gave none that counts, by site."""
-        silent = {self.name(r.metadata.dst_node_id): "no answer before the deadline" for r in requests}
+        silent = {self.name(r.metadata.dst_node_id): NO_ANSWER for r in requests}
         for node, reply in collect(grid, requests, deadline_s):
             site = self.name(node)
             try:

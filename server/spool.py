@@ -9,6 +9,8 @@ from typing import IO
 
 SMALL = 2**16
 """Bytes; what has fewer stays in memory."""
+AT_ONCE = 2**30
+"""The most bytes that are written, or read, in one call: Linux takes less than 2**31."""
 
 
 class Spool(MutableMapping[str, bytes]):
@@ -29,9 +31,12 @@ class Spool(MutableMapping[str, bytes]):
         if self._file is None:
             self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - kept open
         offset = self._file.seek(0, os.SEEK_END)
-        if self._file.write(content) != len(content):
-            self._file.truncate(offset)
-            raise OSError("the disk is full")
+        try:
+            for start in range(0, len(content), AT_ONCE):
+                self._write(memoryview(content)[start : start + AT_ONCE])
+        except OSError:
+            os.truncate(self._file.fileno(), offset)
+            raise
         self._places[key] = (offset, len(content))
 
     def __getitem__(self, key: str) -> bytes:
@@ -39,7 +44,13 @@ class Spool(MutableMapping[str, bytes]):
             return self._small[key]
         offset, length = self._places[key]
         assert self._file is not None
-        return os.pread(self._file.fileno(), length, offset)
+        number, ends = self._file.fileno(), range(offset, offset + length, AT_ONCE)
+        return b"".join(os.pread(number, min(AT_ONCE, offset + length - at), at) for at in ends)
+
+    def _write(self, part: memoryview) -> None:
+        assert self._file is not None
+        while part:  # where the disk is full, as much as there is room for, and then an error
+            part = part[self._file.write(part) :]
 
     def __delitem__(self, key: str) -> None:
         del (self._small if key in self._small else self._places)[key]

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from client.compute.forward import numbers_of
 from client.imaging.cohort import is_cohort
 from client.imaging.outcome import Tally
 from client.prediction.cases import Case, Refusal, cases, open_cohort
@@ -113,7 +114,7 @@ def _predict(
 ) -> list[Prediction]:
     if not some:
         return []
-    z = logits(model, [case.seen(device) for case in some]).cpu().numpy()
+    z = numbers_of(logits(model, [case.seen(device) for case in some]))
     studies = [c.headers[-1].study if c.headers else "" for c in some]
     found = [
         (c.patient, parts.of_patient(c.patient, c.held_out), len(c.pixels), study)

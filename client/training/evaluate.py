@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from client.compute.batches import in_batches
-from client.compute.forward import logits_of
+from client.compute.forward import logits_of, numbers_of
 from client.imaging.cohort import Cohort
 from common import calibration, metrics, wire
 from common.plan import Plan
@@ -19,10 +19,10 @@ from common.seeds import numpy_generator
 def predict_logits(
     model: nn.Module, cohort: Cohort, indices: NDArray[np.intp], device: torch.device
 ) -> NDArray[np.float32]:
-    """Logits (len(indices), K) float32, in the order of `indices`."""
+    """Logits (len(indices), K) float32, in the order of `indices`. Raises as `numbers_of`."""
     model.eval()
     batches = in_batches(cohort, indices, 64, device)
-    logits = [logits_of(model, b.frames, b.gaps, b.lengths).cpu().numpy() for b in batches]
+    logits = [numbers_of(logits_of(model, b.frames, b.gaps, b.lengths)) for b in batches]
     return np.concatenate(logits) if logits else np.zeros((0, cohort.labels.shape[1]), np.float32)
 
 

@@ -59,6 +59,14 @@ class FinalReport(Result):
     silent: Mapping[str, str]  # site -> why it told nothing
     crossed: Annotated[Crossed | None, IF_KNOWN] = None
 
+    def after(self, before: "FinalReport | None") -> "FinalReport":
+        """With what was told before the run was stopped, and is not told again: a site may be gone since."""
+        if before is None:
+            return self
+        sites = dict(sorted({**before.sites, **self.sites}.items()))
+        silent = {site: why for site, why in self.silent.items() if site not in sites}
+        return FinalReport(sites=sites, silent=silent)
+
 
 def read_answer(text: str, findings: tuple[str, ...], alone: bool) -> FinalAnswer:
     """A hospital's answer from the wire.

@@ -57,7 +57,8 @@ class ScriptedGrid(SimulationGrid):
             numbers = {wire.N_EXAMPLES: 10, **dict.fromkeys(wire.EVALUATE_NUMBERS, 0.5)}
             numbers[wire.LOSS] = self.losses.get(wire.get_round(message.content), 0.5)
             return [Message(RecordDict({wire.METRICS: MetricRecord(numbers)}), reply_to=message)]
-        return [self.script(node, message)]
+        answer = self.script(node, message)
+        return [] if answer is None else [answer]
 
 
 def reply(message, arrays, n=None, **numbers):

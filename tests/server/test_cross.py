@@ -45,7 +45,7 @@ def crossed(folder, answer_of_2=answer, silent=(), most=2, told=NAMES):
         asked.append((node, kind))
         assert wire.get_round(message.content) == 4
         sent = answer_of_2(node, message) if node == 2 else answer(node, message)
-        return Message(sent, reply_to=message)
+        return None if sent is None else Message(sent, reply_to=message)
 
     grid, roster = ScriptedGrid(script, 3, silent), Roster()
     roster.greet(grid, plan)
@@ -136,6 +136,38 @@ def test_a_judgement_that_is_off_costs_itself_alone(tmp_path, numbers, why):
         "site-3": ["site-1"],
     }
     assert why in told.silent["site-2"]
+
+
+def test_who_allows_it_is_asked_until_there_are_enough(tmp_path):
+    """The first by name refuses: the next is asked, and no model is shown that nobody judges."""
+    told, asked = crossed(tmp_path, no_model, most=1)
+    assert told.auroc.keys() == {"site-1", "site-3"}
+    assert sorted(told.silent) == ["site-2"]
+    assert [kind for node, kind in asked if node == 2] == [wire.EVALUATE_OWN]
+
+
+def test_nobody_shows_a_model_to_nobody(tmp_path):
+    told, asked = crossed(tmp_path, told=["site-3"])
+    assert (told.auroc, asked) == ({}, [])
+
+
+def test_a_judge_who_did_not_answer_in_time_is_asked_once(tmp_path):
+    """Each time would cost everybody a deadline."""
+
+    def shows_alone(node, message):
+        return answer(node, message) if message.metadata.message_type == wire.EVALUATE_OWN else None
+
+    told, asked = crossed(tmp_path, shows_alone)
+    assert asked.count((2, wire.EVALUATE_OTHER)) == 1
+    assert {owner: sorted(by) for owner, by in told.auroc.items()} == {
+        "site-1": ["site-3"], "site-2": ["site-1", "site-3"], "site-3": ["site-1"],
+    }  # fmt: skip
+    assert told.silent == {"site-2": "no answer before the deadline"}
+
+
+def test_who_went_away_after_its_scores_is_named(tmp_path):
+    told, _ = crossed(tmp_path, told=[*NAMES, "site-9"])
+    assert told.silent == {"site-9": "it went away after its final scores"}
 
 
 def test_a_silent_site_is_named(tmp_path):

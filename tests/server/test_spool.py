@@ -31,6 +31,14 @@ def test_it_is_a_dictionary(contents, data):
     assert not spool
 
 
+@pytest.mark.parametrize("n", [SMALL, SMALL + 1, 3 * SMALL - 1])
+def test_what_is_more_than_one_call_can_take_is_written_and_read_in_several(monkeypatch, n):
+    monkeypatch.setattr("server.spool.AT_ONCE", SMALL // 2)
+    spool, contents = Spool(None), {key: os.urandom(n) for key in "ab"}
+    spool.update(contents)
+    assert dict(spool) == contents
+
+
 def test_the_large_are_on_the_disk_without_a_name(tmp_path):
     spool = Spool(tmp_path)
     spool["small"] = b"x"
@@ -50,16 +58,17 @@ def test_a_full_disk_is_said_and_keeps_nothing(tmp_path, monkeypatch):
 
     class Full:
         def __init__(self, file):
-            self.file = file
+            self.file, self.left = file, 10
 
         def write(self, content):
-            return self.file.write(content[:10])
+            self.left -= (n := min(len(content), self.left))
+            return self.file.write(content[:n]) if n else _refuse()
 
         def __getattr__(self, name):
             return getattr(self.file, name)
 
     spool._file = Full(spool._file)
-    with pytest.raises(OSError, match="disk is full"):
+    with pytest.raises(OSError, match="No space"):
         spool["b"] = b"b" * SMALL
     assert list(spool) == ["a"]
     assert os.fstat(spool._file.fileno()).st_size == SMALL

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from client.compute.forward import attention_of
+from client.compute.forward import attention_of, numbers_of
 from client.prediction.sequence import Seen, logits
 from common.models import CNNLSTM
 
@@ -39,6 +39,6 @@ def explain_when(model: CNNLSTM, seen: Seen, finding: int) -> When:
     attention = attention_of(model, seen.frames, seen.gaps)
     beginnings = [seen.only(list(range(t + 1))) for t in range(n)]
     without = [seen.only([i for i in range(n) if i != t]) for t in range(n)] if n > 1 else []
-    scores = logits(model, beginnings + without)[:, finding]
+    scores = torch.from_numpy(numbers_of(logits(model, beginnings + without)))[:, finding]
     influence = scores[n - 1] - scores[n:] if n > 1 else torch.zeros(1)
-    return When(attention.cpu(), scores[:n].cpu(), influence.cpu())
+    return When(attention.cpu(), scores[:n], influence)

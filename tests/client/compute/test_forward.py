@@ -10,6 +10,7 @@ from client.prediction.explain.when import explain_when
 from client.prediction.explain.where import OfFrames
 from client.prediction.sequence import Seen, logits
 from client.training.evaluate import predict_logits
+from common.errors import RefusedError
 from common.models import build_model
 from tests.helpers.cohorts import make_cohort
 from tests.helpers.plans import small_plan
@@ -60,3 +61,15 @@ def test_gradients_go_through_where_they_are_asked_for(model, seen):
     logits_of(model, frames, seen.gaps[None], torch.tensor([3])).sum().backward()
     assert frames.grad is not None
     assert float(frames.grad.abs().sum()) > 0
+
+
+def test_what_is_no_number_is_refused_and_not_ranked(model, seen, tmp_path):
+    """Of finite weights, so large that the network overflows: NaN would get an AUROC of 0.5."""
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.mul_(1e30)
+    cohort = Cohort.open(make_cohort(tmp_path / "c", 6))
+    with pytest.raises(RefusedError, match="no numbers"):
+        predict_logits(model, cohort, np.arange(6), CPU)
+    with pytest.raises(RefusedError, match="no numbers"):
+        explain_when(model, seen, 0)
