@@ -109,7 +109,7 @@ def _simulation(folder: Path) -> tuple[str, float, float]:
     if not (folder / RESULT).is_file():
         return "", math.nan, math.nan
     result = read_result(folder)
-    return "simulation", result.temperature, result.confusion.threshold
+    return "simulation", result.temperature, result.confusion.chosen_threshold
 
 
 def _calibration(folder: Path, card: Card | None) -> Mapping[str, Sequence[Bin]]:

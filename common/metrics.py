@@ -191,12 +191,12 @@ def youden_threshold(scores: Reals, labels: Reals) -> float:
     """The threshold with the largest sensitivity + specificity (Youden, 1950), halfway to the next lower
     score.
 
-    0.5 where only one class is present. To be chosen on validation patients, never on the ones it is judged
+    NaN where only one class is present. To be chosen on validation patients, never on the ones it is judged
     on.
     """
     ranked = Ranked.of(scores, labels)
     if not 0 < ranked.labels.sum() < len(ranked.labels):
-        return 0.5
+        return float("nan")
     positive, negative = (sums[0] for sums in ranked.group_sums(np.ones((1, len(ranked.scores)))))
     missed = np.r_[0.0, np.cumsum(positive)] / positive.sum()
     specificity = np.r_[0.0, np.cumsum(negative)] / negative.sum()
@@ -212,7 +212,7 @@ def _threshold_below(ranked: Ranked, group: int) -> float:
 
 
 def accuracy_threshold(scores: Reals, labels: Reals) -> float:
-    """The threshold with the fewest errors, halfway to the next lower score; 0.5 where only one class is
+    """The threshold with the fewest errors, halfway to the next lower score; NaN where only one class is
     present.
 
     Of several that are as good the middle one, which depends least on single patients. For validation
@@ -220,7 +220,7 @@ def accuracy_threshold(scores: Reals, labels: Reals) -> float:
     """
     ranked = Ranked.of(scores, labels)
     if not 0 < ranked.labels.sum() < len(ranked.labels):
-        return 0.5
+        return float("nan")
     positive, negative = (sums[0] for sums in ranked.group_sums(np.ones((1, len(ranked.scores)))))
     right = np.r_[0.0, np.cumsum(negative)] + positive.sum() - np.r_[0.0, np.cumsum(positive)]
     best = np.flatnonzero(right == right.max())

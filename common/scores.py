@@ -60,7 +60,7 @@ def judge(predictions: Predictions, plan: Plan, threshold: float) -> Verdict:
 
     def scores(columns: list[int]) -> Scores:
         some = predictions.probabilities[:, columns], predictions.labels[:, columns]
-        return _scores(*some, weights, plan.evaluation.specificity, threshold)
+        return _scores(*some, weights, plan.evaluation.specificity, _or_half(threshold))
 
     several = {f: scores([k]) for k, f in enumerate(plan.findings)} if len(plan.findings) > 1 else None
     return Verdict(
@@ -136,6 +136,10 @@ def choose_threshold(validation: Predictions, plan: Plan, finding: int = 0) -> f
     return rule(validation.probabilities[known, finding], validation.labels[known, finding])
 
 
+def _or_half(threshold: float) -> float:
+    return 0.5 if math.isnan(threshold) else threshold
+
+
 def mean_auroc(verdicts: Iterable[Verdict]) -> float:
     """Mean over the hospitals in which it is defined (both classes among the test patients)."""
     values = [verdict.auroc for verdict in verdicts if math.isfinite(verdict.auroc)]
@@ -188,12 +192,15 @@ def calibrated(predictions: Predictions, plan: Plan, temperature: float) -> Cali
 
 
 def confusion(predictions: Predictions, threshold: float, finding: int = 0) -> Confusion:
-    """Counts of one finding at a threshold; a probability equal to it counts as positive."""
+    """Counts of one finding at a threshold (NaN: nobody chose one; at 0.5); a probability equal to it counts
+    as positive."""
     known = ~np.isnan(predictions.labels[:, finding])
-    called = predictions.probabilities[known, finding] >= threshold
+    cut = _or_half(threshold)
+    called = predictions.probabilities[known, finding] >= cut
     true = predictions.labels[known, finding] == 1
     return Confusion(
-        threshold=threshold,
+        threshold=cut,
+        chosen=False if math.isnan(threshold) else None,
         true_positive=int((called & true).sum()),
         false_positive=int((called & ~true).sum()),
         false_negative=int((~called & true).sum()),

@@ -128,7 +128,7 @@ def of_result(result: RunResult) -> Known:
         "sites": sites,
         "metrics": OnTest(**{**vars(federated), "on": "test patients", "mean": None, "calibrated": None}),
         "subgroups": result.subgroups,
-        "threshold": result.confusion.threshold,
+        "threshold": result.confusion.chosen_threshold,
         "temperature": result.temperature,
         "chosen": result.chosen,
         "calibration": calibration_of(result),

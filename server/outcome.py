@@ -77,6 +77,7 @@ def outcome(plan: Plan, final: FinalReport, run: Checkpoint, survey: Survey | No
             total_s=sum(r.seconds for r in history),
         ),
         silent=final.silent or None,
+        not_crossed=(final.crossed and final.crossed.silent) or None,
     )
 
 

@@ -23,6 +23,10 @@ def print_run(result: RunResult, out: Path) -> None:
     console.print(f"federated, all hospitals: {_auroc(test.federated)}")
     if test.centralised:
         console.print(f"centralised:              {_auroc(test.centralised)}")
+    for name, why in (result.silent or {}).items():
+        console.print(f"{name} told no final scores: {why}", markup=False, soft_wrap=True)
+    for name, why in (result.not_crossed or {}).items():
+        console.print(f"{name} took no part in judging others' models: {why}", markup=False, soft_wrap=True)
     if result.skipped:
         reasons = ", ".join(f"{reason.replace('_', ' ')} {n}" for reason, n in result.skipped.items())
         console.print(f"left out: {reasons}")

@@ -87,10 +87,17 @@ class Confusion(Result):
     """The plan's first finding, called from a probability of `threshold` on."""
 
     threshold: Number
+    chosen: Annotated[bool | None, IF_KNOWN] = None
+    """False: it is 0.5, as there were no validation patients of both classes."""
     true_positive: int
     false_positive: int
     false_negative: int
     true_negative: int
+
+    @property
+    def chosen_threshold(self) -> float:
+        """NaN if nobody chose it."""
+        return math.nan if self.chosen is False else self.threshold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +223,8 @@ class RunResult(Result):
     versions: Mapping[str, str]
     timing: Timing = Timing()
     silent: Annotated[Mapping[str, str] | None, IF_KNOWN] = None
+    not_crossed: Annotated[Mapping[str, str] | None, IF_KNOWN] = None
+    """Hospital -> why its own model, or its judgement of others', is not in the matrix of a deployed run."""
     """Hospitals of a deployed run that tell no scores -> why."""
 
     @property

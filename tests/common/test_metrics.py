@@ -158,4 +158,5 @@ def test_the_accuracy_threshold_makes_the_fewest_errors(seed, n):
     threshold = metrics.accuracy_threshold(scores, labels)
     errors = {t: int(((scores >= t) != (labels == 1)).sum()) for t in [*np.unique(scores), 1.1]}
     assert ((scores >= threshold) != (labels == 1)).sum() == min(errors.values())
-    assert metrics.accuracy_threshold(scores, np.ones(len(scores))) == 0.5
+    assert np.isnan(metrics.accuracy_threshold(scores, np.ones(len(scores))))
+    assert np.isnan(metrics.youden_threshold(scores, np.zeros(len(scores))))

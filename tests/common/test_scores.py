@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from common.scores import Predictions, calibrated, confusion, gain, judge, reliability, subgroups
+from common.scores import (
+    Predictions,
+    calibrated,
+    choose_threshold,
+    confusion,
+    gain,
+    judge,
+    reliability,
+    subgroups,
+)
 from tests.helpers.plans import small_plan
 
 
@@ -44,12 +53,26 @@ def test_confusion_and_calibration_count_every_known_patient():
     found = predictions(3)
     found.labels[5] = np.nan
     table = confusion(found, 0.4)
-    assert sum(v for k, v in vars(table).items() if k != "threshold") == 79
+    assert sum(v for k, v in vars(table).items() if k not in ("threshold", "chosen")) == 79
     called = found.probabilities[:, 0] >= 0.4
     assert table.true_positive == (called & (found.labels[:, 0] == 1)).sum()
     bins = reliability(found)
     assert sum(b.n for b in bins) == 79
     assert all(0 <= b.observed <= 1 for b in bins)
+
+
+def test_a_threshold_that_nobody_could_choose_is_said_to_be_none():
+    """Validation patients of one class, or none: counted at 0.5, which is nobody's choice."""
+    plan, found = small_plan(), predictions(4)
+    for validation in (found.where(found.labels[:, 0] == 1), found.where(np.zeros(80, bool))):
+        threshold = choose_threshold(validation, plan)
+        assert np.isnan(threshold)
+        counted = confusion(found, threshold)
+        assert (counted.threshold, counted.chosen) == (0.5, False)
+        assert np.isnan(counted.chosen_threshold)
+        assert judge(found, plan, threshold).accuracy == judge(found, plan, 0.5).accuracy
+    chosen = confusion(found, choose_threshold(found, plan))
+    assert (chosen.chosen, chosen.chosen_threshold) == (None, chosen.threshold)
 
 
 def test_delong_stands_where_sequences_are_patients():

@@ -86,7 +86,7 @@ def test_what_nobody_told_is_undefined_and_ends_nothing():
     )
     found = result({"north": empty})
     assert math.isnan(found.test.federated.auroc)
-    assert found.confusion.true_positive == 0
+    assert (found.confusion.true_positive, found.confusion.chosen) == (0, False)
     assert mean_auroc([found.sites["north"].federated]) == 0.8
 
 

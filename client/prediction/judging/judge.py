@@ -1,6 +1,7 @@
 """A model's scores on labelled patients, finding by finding, with 95 % intervals by bootstrap over
 patients."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ class Threshold:
     source: str
 
 
+NOBODYS = Threshold(0.5, "nobody chose one")
+
+
 def predictions_of(
     handed: Handed, network: nn.Module, labelled: Labelled, device: torch.device
 ) -> Predictions:
@@ -41,7 +45,7 @@ def predictions_of(
 def own_thresholds(handed: Handed) -> dict[str, Threshold]:
     """The model's: chosen on its validation patients for the first finding, before calibration; 0.5 for all
     others, which nobody chose for."""
-    chosen = {finding: Threshold(0.5, "nobody chose one") for finding in handed.plan.findings}
+    chosen = dict.fromkeys(handed.plan.findings, NOBODYS)
     if handed.threshold is not None:
         moved = float(calibrate(np.array([handed.threshold]), handed.temperature)[0])
         chosen[handed.plan.findings[0]] = Threshold(moved, "the model's validation patients")
@@ -68,6 +72,8 @@ def youden(predictions: Predictions, finding: int) -> Threshold:
     one = known_of(predictions, finding)
     n = len(set(one.patients))
     chosen = metrics.youden_threshold(one.probabilities[:, 0], one.labels[:, 0])
+    if math.isnan(chosen):
+        return NOBODYS
     return Threshold(chosen, f"{n} validation patients of this hospital (Youden)")
 
 

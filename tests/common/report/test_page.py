@@ -43,6 +43,24 @@ def test_a_run_without_other_arms_has_a_page_too():
     assert "north" in render_report(small_plan(), alone, {"federated": rounds(0.7)})
 
 
+def test_a_page_says_what_is_not_there_and_why():
+    """A threshold that nobody chose, hospitals that told nothing, and those that took no part in judging."""
+    result = run_result({"north": 0.8, "south": 0.7})
+    matrix = {"federated": {"north": 0.8, "south": 0.7}, "local-north": {"north": 0.8, "south": 0.6}}
+    result = replace(
+        result, matrix=matrix, engine="deployment", silent={"west": "its policy"}, not_crossed={"south": "keeps it"},
+        confusion=replace(result.confusion, threshold=0.5, chosen=False),
+    )  # fmt: skip
+    detail = {"pneumonia": replace(finding_detail(0.5), confusion=result.confusion)}
+    html = " ".join(
+        render_report(small_plan(), replace(result, details=detail), {"federated": rounds(0.7)}).split()
+    )
+    assert "nobody chose a threshold" in html
+    assert "on the validation patients)" not in html
+    assert "3 hospitals, of which 2 told final scores" in html
+    assert "Not all of it is there: south (keeps it)." in html
+
+
 def test_a_band_is_1_96_errors_wide_and_undefined_rounds_are_left_out():
     (first, second) = _series(rounds(0.7, math.nan, 0.99, error=0.02))
     assert first == pytest.approx((1.0, 0.7, 0.7 - 1.96 * 0.02, 0.7 + 1.96 * 0.02))

@@ -30,6 +30,14 @@ def test_a_run_s_hospitals_and_numbers_are_said(capsys, wide):
     assert "centralised:" not in said  # no such arm
 
 
+def test_who_told_nothing_is_named_with_the_reason(capsys, wide):
+    result = replace(run_result({"north": 0.8}), silent={"west": "its [policy]"}, not_crossed={"north": "no"})
+    print_run(result, Path("runs/x"))
+    said = capsys.readouterr().out
+    assert "west told no final scores: its [policy]" in said
+    assert "north took no part in judging others' models: no" in said
+
+
 def test_eighty_columns_are_enough(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     print_run(run_result({"hospital-a": 0.81, "hospital-b": 0.7}), Path("runs/x"))
