@@ -150,7 +150,7 @@ def alone_plan(plan: Plan) -> Plan:
 
 def _quiet(evaluation: Evaluation) -> Evaluation:
     """Nobody else asks for this model's numbers."""
-    return evaluation.model_copy(update={"final": False, "alone": False})
+    return evaluation.model_copy(update={"final": False, "alone": False, "cross": 0})
 
 
 def _resume(folder: Path, plan: Plan, pretrained: Path | None) -> Piece:

@@ -20,9 +20,11 @@ from common.errors import ConfigError, RefusedError
 from common.files import write_atomically
 from common.plan import Plan
 from common.plan_diff import diff_plans
+from common.text import printable
 from common.wire import Schema
 
 ASKED = "asked"  # file with the run that was asked for and not allowed, last
+SHORTEST = 4  # digits of a hash that mean a plan
 MAX_UNDECIDED = 20  # a server must not fill the disk with proposals
 
 
@@ -152,27 +154,39 @@ class Approvals:
         return [p.parent.name for p in sorted(plans, key=lambda p: (p.stat().st_mtime_ns, p.parent.name))]
 
     def find(self, start: str) -> str:
-        """The one known plan whose hash begins with `start`. Raises ConfigError if there is none, or
-        several."""
+        """The one known plan whose hash begins with `start`. Raises ConfigError if there is none, or several,
+        or if it is too short to be meant."""
+        if len(start) < SHORTEST:
+            raise ConfigError(
+                f"found {printable(start)!r} for a plan, expected {SHORTEST} or more digits of its hash: "
+                "pneumofed client pending"
+            )
         matches = [sha256 for sha256 in self.known() if sha256.startswith(start)]
         if len(matches) != 1:
             known = (
                 ", ".join(s[:12] for s in self.known()) or "none; they come when the coordinator starts a run"
             )
             problem = "several plans begin so" if matches else "no such plan"
-            raise ConfigError(f"{start}: {problem}; known are: {known}")
+            raise ConfigError(f"{printable(start, 64)}: {problem}; known are: {known}")
         return matches[0]
 
     def approve(self, sha256: str, runs: int = 1, until: datetime.date | None = None) -> Decision:
-        """Allow `runs` runs, or as many more, to the end of the day `until`."""
+        """Allow `runs` runs, or as many more, to the end of the day `until`; without one, to that of before.
+
+        Raises:
+            ConfigError: `until` is over.
+        """
         from common.models import build_model  # takes seconds: the agent, which only asks, goes without
 
         plan = self.plan(sha256)
         shapes = {
             name: list(shape) for name, shape in Schema.exchanged(plan, build_model(plan)).shapes.items()
         }
-        before = self.decision(sha256)
-        allowed, last = (before.runs if before else 0) + runs, until.isoformat() if until else ""
+        before, today = self.decision(sha256), datetime.date.today().isoformat()
+        if until and until.isoformat() < today:
+            raise ConfigError(f"found the last day {until.isoformat()}, today is {today}: give a later one")
+        allowed = (before.runs if before else 0) + runs
+        last = until.isoformat() if until else before.until if before and before.until >= today else ""
         return self._decide(sha256, Decision(True, _user(), _now(), allowed, shapes, last))
 
     def deny(self, sha256: str) -> Decision:

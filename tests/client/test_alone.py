@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from client.alone import Alone, alone_plan
 from client.imaging.cohort import Cohort
-from common.config import load_yaml
+from common.config import dump_yaml, load_yaml
 from common.errors import RunError
 from common.plan import Plan, Privacy
 from server.checkpoint import load_checkpoint
@@ -126,3 +126,10 @@ def test_a_hospital_alone_needs_no_noise_and_no_method():
     assert alone_plan(plan).privacy is None
     assert alone_plan(small_plan(strategy={"name": "FedBN"})).strategy.name == "FedAvg"
     assert alone_plan(plan).split == plan.split
+
+
+@pytest.mark.parametrize("cross", [0, 3])
+def test_its_plan_can_be_read_whatever_the_federation_s_asks_for_at_the_end(tmp_path, cross):
+    plan = small_plan(evaluation={"final": True, "alone": True, "cross": cross})
+    (tmp_path / "plan.yaml").write_text(dump_yaml(alone_plan(plan)))
+    assert load_yaml(tmp_path / "plan.yaml", Plan) == alone_plan(small_plan())

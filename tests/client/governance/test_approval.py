@@ -109,14 +109,22 @@ def test_the_difference_to_what_was_approved_before_is_shown(approvals):
     assert approvals.compare(propose(approvals, second)) == (sha, ["rounds: 2 -> 7"])
 
 
-def test_a_plan_is_found_by_the_beginning_of_its_hash(approvals):
+def test_a_plan_is_found_by_the_beginning_of_its_hash(approvals, monkeypatch):
     sha = propose(approvals, small_plan())
     assert approvals.find(sha[:6]) == sha
     with pytest.raises(ConfigError, match=f"no such plan; known are: {sha[:12]}"):
-        approvals.find("zzz")
-    propose(approvals, small_plan(seed=8))
-    with pytest.raises(ConfigError, match="several"):
-        approvals.find("")
+        approvals.find("zzzz")
+    monkeypatch.setattr(approvals, "known", lambda: ["abcd1", "abcd2"])
+    with pytest.raises(ConfigError, match="abcd: several"):
+        approvals.find("abcd")
+
+
+@pytest.mark.parametrize("start", ["", "a", "abc"])
+def test_an_unset_variable_of_a_shell_is_no_plan(approvals, start):
+    """`approve "$PLAN"` would be consent to the only one that is known."""
+    propose(approvals, small_plan())
+    with pytest.raises(ConfigError, match="expected 4 or more digits"):
+        approvals.find(start)
 
 
 def test_what_was_approved_stays_so_in_a_next_version_with_more_keys(tmp_path, monkeypatch):
@@ -153,6 +161,17 @@ def test_a_further_run_of_an_approved_plan_awaits_a_word_and_is_listed(approvals
         approvals.require_run(sha, "c", begins=True)
     approvals.deny(sha)
     assert approvals.pending() == []
+
+
+def test_a_later_approval_takes_no_end_away_and_none_has_ended_already(approvals):
+    sha, day = propose(approvals, small_plan()), datetime.date.today() + datetime.timedelta(30)
+    approvals.approve(sha, 5, day)
+    assert (approvals.approve(sha).runs, approvals.decision(sha).until) == (6, day.isoformat())
+    with pytest.raises(ConfigError, match="give a later one"):
+        approvals.approve(sha, until=datetime.date.today() - datetime.timedelta(1))
+    assert approvals.decision(sha).runs == 6
+    approvals.deny(sha)
+    assert approvals.approve(sha).until == ""
 
 
 def test_an_approval_may_be_for_several_runs_and_until_a_day(approvals, monkeypatch):
