@@ -24,7 +24,7 @@ from common.credentials import (
     write_key,
 )
 from common.errors import ConfigError, WireError
-from common.files import write_atomically
+from common.files import whole_or_nothing, write_atomically
 from common.signature import parse_revocations
 from common.trust import Trust, is_told_by
 
@@ -40,16 +40,15 @@ def init_site(folder: SiteFolder, settings: Hospital, ca: Path) -> None:
     if path.exists() and any(path.iterdir()):
         raise ConfigError(f"{path}: is not empty; choose a new folder, a site's keys are never overwritten")
     read_certificate(ca)
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.chmod(0o700)
-    key = make_key()
-    write_key(folder.key, key)
-    write_atomically(folder.secret, secrets.token_hex(32).encode())
-    folder.secret.chmod(0o600)
-    write_atomically(folder.ca, ca.read_bytes())
-    make_identity(folder)
-    _ask_for(folder, key)
-    write_atomically(folder.settings_file, dump_yaml(settings).encode())
+    with whole_or_nothing(path):
+        key = make_key()
+        write_key(folder.key, key)
+        write_atomically(folder.secret, secrets.token_hex(32).encode())
+        folder.secret.chmod(0o600)
+        write_atomically(folder.ca, ca.read_bytes())
+        make_identity(folder)
+        _ask_for(folder, key)
+        write_atomically(folder.settings_file, dump_yaml(settings).encode())
 
 
 def make_identity(folder: SiteFolder) -> None:

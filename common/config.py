@@ -85,7 +85,7 @@ def load_yaml(path: Path, model: type[S], overrides: Iterable[str] = ()) -> S:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
-            f"{path}: no such file; expected a YAML plan (see configs/quickstart.yaml)"
+            f"{path}: no such file; expected a YAML file (there are some in configs/)"
         ) from None
     except (OSError, UnicodeDecodeError) as e:
         reason = e.strerror if isinstance(e, OSError) else "not UTF-8 text"

@@ -3,6 +3,7 @@
 import fcntl
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,20 @@ def held(lock: Path, in_use: str) -> Iterator[None]:
         except OSError:
             raise RunError(in_use) from None
         yield
+
+
+@contextmanager
+def whole_or_nothing(folder: Path) -> Iterator[None]:
+    """Make `folder` (mode 0700), which is not there or empty; whatever fails then, nothing is left in it."""
+    was_there = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    try:
+        yield
+    except BaseException:
+        for path in [folder] if not was_there else folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
 
 
 def next_free(parent: Path, name: str) -> Path:

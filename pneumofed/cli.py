@@ -10,6 +10,7 @@ from client import cli as client_cli
 from client.prediction import cli as prediction_cli
 from common.errors import PneumofedError
 from common.protocol import program
+from common.text import printable
 from server import cli as server_cli
 from simulation import cli as simulation_cli
 
@@ -40,6 +41,10 @@ for command in (prediction_cli.evaluate, *simulation_cli.COMMANDS):
     app.command()(command)
 
 
+LONGEST = 5000
+"""Characters of what is said of a problem."""
+
+
 def main() -> None:
     """Entry point: every problem that a user can act on is one line and exit code 2."""
     try:
@@ -50,11 +55,11 @@ def main() -> None:
         # pydicom wraps a full disk into an OSError without a number: its first line says what it was.
         what = e.strerror or str(e).splitlines()[0]
         full = e.errno in (None, errno.ENOSPC, errno.EDQUOT)
-        advice = "; free some space or choose another place, then go on (--resume)" if full else ""
+        advice = "; free some space, or choose another place, and give the command again" if full else ""
         problem = f"{e.filename or 'the system'}: {what}{advice}"
     else:
         return
-    sys.stderr.write(f"pneumofed: {problem}\n")
+    sys.stderr.write(f"pneumofed: {printable(problem, LONGEST)}\n")
     sys.exit(2)
 
 

@@ -26,7 +26,7 @@ from common.credentials import (
     write_key,
 )
 from common.errors import ConfigError
-from common.files import write_atomically
+from common.files import whole_or_nothing, write_atomically
 from common.logs import Sparing
 from server.certificates import Authority
 from server.settings import ServerFolder, ServerSettings
@@ -56,18 +56,17 @@ def init_server(folder: ServerFolder, settings: ServerSettings) -> None:
     path = folder.path
     if path.exists() and any(path.iterdir()):
         raise ConfigError(f"{path}: is not empty; choose a new folder, a server's keys are never overwritten")
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.chmod(0o700)
-    authority = Authority.new("pneumofed CA of " + settings.host, make_key())
-    write_key(folder.ca_key, authority.key)
-    write_certificates(folder.ca_certificate, authority.certificate)
-    key, signing_key = make_key(), make_key()
-    write_key(folder.key, key)
-    write_key(folder.signing_key, signing_key)
-    write_certificates(folder.certificate, authority.issue_server(settings.host, key.public_key()))
-    write_certificates(folder.signing, authority.issue_signer(settings.host, signing_key.public_key()))
-    write_atomically(folder.settings_file, dump_yaml(settings).encode())
-    write_atomically(folder.sites, b"[]\n")
+    with whole_or_nothing(path):
+        authority = Authority.new("pneumofed CA of " + settings.host, make_key())
+        write_key(folder.ca_key, authority.key)
+        write_certificates(folder.ca_certificate, authority.certificate)
+        key, signing_key = make_key(), make_key()
+        write_key(folder.key, key)
+        write_key(folder.signing_key, signing_key)
+        write_certificates(folder.certificate, authority.issue_server(settings.host, key.public_key()))
+        write_certificates(folder.signing, authority.issue_signer(settings.host, signing_key.public_key()))
+        write_atomically(folder.settings_file, dump_yaml(settings).encode())
+        write_atomically(folder.sites, b"[]\n")
 
 
 def read_authority(folder: ServerFolder, key: Path | None) -> Authority:

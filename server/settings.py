@@ -1,14 +1,19 @@
 """The server's folder and its settings, server.yaml."""
 
+import ipaddress
+import re
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from common.boards import Kind
 from common.config import Settings, load_yaml
 from common.credentials import require_private
 from common.errors import ConfigError
 from common.notices import Notices
+from common.text import printable
+
+_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*")
 
 
 class ServerSettings(Settings):
@@ -18,7 +23,7 @@ class ServerSettings(Settings):
     host: str = Field(
         min_length=1,
         max_length=253,
-        description="the name by which sites reach the server; in its certificate",
+        description="the name by which sites reach the server, or its address; in its certificate",
     )
     listen: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104 - the one open port, mutual TLS
     port: int = Field(default=443, ge=1, le=65535)
@@ -30,6 +35,19 @@ class ServerSettings(Settings):
     curves: tuple[Kind, ...] = Field(
         default=(), strict=False, description="of runs for TensorBoard or MLflow, in curves/ of this folder"
     )
+
+    @field_validator("host")
+    @classmethod
+    def _name_or_address(cls, host: str) -> str:
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            if not _HOST.fullmatch(host):
+                raise ValueError(
+                    f"found {printable(host)!r}, expected a host's name alone, without scheme or port, such "
+                    "as fed.example.org (one with other letters as xn--…), or an address"
+                ) from None
+        return host
 
 
 class ServerFolder:

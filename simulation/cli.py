@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from pydantic_core import PydanticSerializationError
 from rich.console import Console
+from rich.markup import escape
 
 from common.errors import RunError
+from common.options import a_number
+from common.text import printable
 
 if TYPE_CHECKING:
     from common.results.run import RunResult
@@ -62,12 +65,14 @@ def simulate(
 
 
 def _run(scenario: "Scenario", out: Path) -> "RunResult":
+    from simulation import runs
     from simulation.progress import ArmProgress, make_progress
     from simulation.simulate import simulate
 
-    console = Console(stderr=True)
+    console, again = Console(stderr=True), f"pneumofed simulate --out {out} --resume"
     console.print(
-        f"[bold]{scenario.name}[/]: {scenario.rounds} rounds; preparing the hospitals' data in {out}",
+        f"[bold]{scenario.name}[/]: {scenario.rounds} rounds; preparing the hospitals' data in "
+        f"{escape(printable(str(out)))}",
         highlight=False,
     )
     try:
@@ -76,10 +81,12 @@ def _run(scenario: "Scenario", out: Path) -> "RunResult":
     except (KeyboardInterrupt, PydanticSerializationError) as e:
         if "KeyboardInterrupt" not in repr(e):  # pydantic wraps a Ctrl-C that falls into a plan's hash
             raise
-        console.print(f"stopped. Go on with: pneumofed simulate --out {out} --resume", highlight=False)
+        console.print(f"stopped. Go on with: {printable(again)}", highlight=False, markup=False)
         raise typer.Exit(130) from None
     except RunError as e:
-        raise RunError(f"{e}; go on with: pneumofed simulate --out {out} --resume") from None
+        if not runs.is_begun(out):
+            raise
+        raise RunError(f"{e}; go on with: {again}") from None
 
 
 def study(
@@ -149,14 +156,16 @@ def tune(
 def phantom(
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist.")],
     sites: Annotated[int, typer.Option(min=1, max=1000, help="Number of hospitals.")] = 3,
-    patients: Annotated[int, typer.Option(min=1, help="Patients at each hospital.")] = 100,
+    patients: Annotated[int, typer.Option(min=1, max=1_000_000, help="Patients at each hospital.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same files.")] = 0,
     *,
     kind: Annotated[
         Literal["growth", "trend", "relapse"],
         typer.Option(help="What ambiguous patients do. Of trend and relapse the best readers are known."),
     ] = "growth",
-    ambiguous: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of ambiguous patients.")] = 0.5,
+    ambiguous: Annotated[
+        float, typer.Option(min=0.0, max=1.0, callback=a_number, help="Share of ambiguous patients.")
+    ] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="Print the best readers' AUROCs as JSON.")] = False,
 ) -> None:
     """Write synthetic hospitals: serial chest X-rays as DICOM, labels and the truth behind them."""

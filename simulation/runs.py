@@ -28,33 +28,39 @@ def latest_unfinished(parent: Path) -> Path:
 
 @contextmanager
 def held(out: Path) -> Iterator[None]:
-    """Make the run's folder and hold it for this process alone. Raises RunError if another process does, or
-    it cannot be made."""
+    """Make the run's folder and hold it for this process alone. Raises RunError if another process does, if
+    it cannot be made, or holds something that is no run."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise RunError(f"{out}: cannot be used as the run's folder: {e.strerror}") from None
+    _require_nothing_else(out)
     with files.held(out / ".lock", f"{out}: in use by another run; wait for it or choose another --out"):
         yield
+
+
+def _require_nothing_else(out: Path) -> None:
+    if not (out / SCENARIO).exists() and any(p.name != ".lock" for p in out.iterdir()):
+        raise RunError(f"{out}: is not empty and holds no run; choose another --out")
 
 
 def start(out: Path, scenario: Scenario) -> None:
     """Note down what the run is. One that ended before it trained anything, as for a value or data that were
     refused, is no run: its folder is used again. Raises RunError if the folder already holds one."""
-    if (out / SCENARIO).exists() and not _is_begun(out):
+    if (out / SCENARIO).exists() and not is_begun(out):
         _clear(out)
     if (out / SCENARIO).exists():
         state = "a finished run" if is_finished(out) else "an unfinished run"
         raise RunError(
             f"{out}: already holds {state}; add --resume to go on with it, or choose another --out"
         )
-    if any(p.name != ".lock" for p in out.iterdir()):
-        raise RunError(f"{out}: is not empty and holds no run; choose another --out")
+    _require_nothing_else(out)
     write_atomically(out / "plan.yaml", dump_yaml(scenario.plan).encode())
     write_atomically(out / SCENARIO, dump_yaml(scenario).encode())
 
 
-def _is_begun(out: Path) -> bool:
+def is_begun(out: Path) -> bool:
+    """Whether there is something to go on with."""
     return is_finished(out) or any((out / "arms").glob("*/*.safetensors"))
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from common.options import a_number
+
 if TYPE_CHECKING:
     from client.settings import SiteFolder
     from common.results.evaluation import EvaluationResult
@@ -19,6 +21,7 @@ class Parts(StrEnum):
     ALL = "all"
 
 
+CHOOSES = "Choose the threshold on the validation part."
 Site = Annotated[
     Path | None,
     typer.Option(
@@ -91,13 +94,19 @@ def evaluate(
     part: Annotated[Parts, typer.Option(help="Which patients. all: training patients too.")] = Parts.TEST,
     against: Annotated[Path | None, typer.Option(help="Another model, judged on the same patients.")] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Instead of the model's own.")
+        float | None, typer.Option(min=0.0, max=1.0, callback=a_number, help="Instead of the model's own.")
     ] = None,
     at_sensitivity: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Choose the threshold on the validation part.")
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, callback=a_number, help="Choose the threshold on the validation part."
+        ),
     ] = None,
     at_specificity: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Choose the threshold on the validation part.")
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, callback=a_number, help="Choose the threshold on the validation part."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for evaluation.html and evaluation.json.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print evaluation.json.")] = False,

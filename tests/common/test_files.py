@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from common.files import write_atomically
+from common.files import whole_or_nothing, write_atomically
 from server.checkpoint import load_checkpoint
 
 
@@ -49,3 +49,25 @@ while True:
         found = load_checkpoint(tmp_path, "abc")
         assert found is None or (found.weights["w"] == found.round).all()
     assert found is not None
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+def test_a_folder_that_cannot_be_filled_is_left_empty(tmp_path, was_there):
+    """Half of a site's keys would be in the way of the next try."""
+    folder = tmp_path / "new"
+    if was_there:
+        folder.mkdir()
+
+    def fill():
+        with whole_or_nothing(folder):
+            (folder / "ca.key").write_text("a key")
+            (folder / "sub").mkdir()
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        fill()
+    assert folder.exists() == was_there
+    assert not was_there or list(folder.iterdir()) == []
+    with whole_or_nothing(folder):
+        (folder / "ca.key").write_text("a key")
+    assert (folder.stat().st_mode & 0o777, os.listdir(folder)) == (0o700, ["ca.key"])

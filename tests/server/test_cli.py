@@ -7,6 +7,16 @@ import pytest
 from tests.helpers.command import refused
 from tests.helpers.local_sites import make_site
 
+NO_HOSTS = (
+    "é.example.org",
+    "a b",
+    "https://fed.example.org",
+    "fed.example.org:443",
+    "-x",
+    "a\x1b[31mb",
+    "a..b",
+)
+
 
 @pytest.fixture
 def site(coordinator, tmp_path):
@@ -19,6 +29,7 @@ def test_bad_input_is_one_line(here, coordinator, site, tmp_path):
     cases = {
         ("init", server, "--host", "x"): "is not empty",
         ("up", "--dir", str(tmp_path)): "not a server's folder",
+        **{("init", "new", f"--host={host}"): "expected a host's name alone" for host in NO_HOSTS},
         ("admit", "Site One", request, "--dir", server): "site name 'Site One'",
         ("admit", "new", "rubbish", "--dir", server): "not a request",
         ("admit", "new", request, "--dir", server): "its key belongs to the site site-1",
@@ -33,6 +44,7 @@ def test_bad_input_is_one_line(here, coordinator, site, tmp_path):
     }
     for command, said in cases.items():
         refused(here("server", *command), said)
+    assert not (tmp_path / "new").exists()
     coordinator.ca_key.chmod(0o640)
     refused(here("server", "up", "--dir", server), "others could read it")
 

@@ -65,6 +65,9 @@ def test_a_folder_with_anything_else_in_it_is_not_taken(out):
     (other / "thesis.tex").touch()
     with pytest.raises(RunError, match="is not empty and holds no run"):
         runs.start(other, small_scenario())
+    with pytest.raises(RunError, match="is not empty and holds no run"), runs.held(other):
+        pass
+    assert [path.name for path in other.iterdir()] == ["thesis.tex"]
     with pytest.raises(RunError, match="holds no run to resume"):
         runs.resume(other, None)
 
