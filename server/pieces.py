@@ -30,12 +30,16 @@ class Pieces(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        left = int(self.headers["content-length"])
         for part in self._parts:
             view = memoryview(part)
-            for start in range(0, len(part), PIECE):
+            for start in range(0, max(1, len(part)), PIECE):
                 piece = bytes(view[start : start + PIECE])
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+                left -= len(piece)
+                # The last says so itself: a site that has all bytes may ask for the next thing at once.
+                await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+                if left == 0:
+                    return
 
 
 def pull_object(request: PullObjectRequest, state: LinkState) -> Response:

@@ -59,6 +59,9 @@ def test_it_is_flower_s_answer(content):
     assert dict(start["headers"])[b"content-length"] == str(len(body)).encode()
     assert [message["more_body"] for message in rest] == [True] * (len(rest) - 1) + [False]
     assert max(len(message["body"]) for message in rest) <= PIECE
+    assert (
+        len(rest) == 1 or rest[-1]["body"]
+    )  # else a site would have all of it before the answer is complete
 
 
 @given(st.binary(max_size=40_000))
