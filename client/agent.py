@@ -142,13 +142,13 @@ class Agent:
         try:
             queue = self._link.waiting()
         except (WireError, LinkError) as e:
-            oddities.warning(str(e), about="the server's queue")
+            oddities.warning(str(e), "the server's queue", kind="whole")
             return
         for waiting in queue:
             try:
                 self._gate.show(waiting)
             except RefusedError as e:
-                oddities.warning(f"passed over: {e}", about=f"run {waiting.run} in the server's queue")
+                oddities.warning(f"run {waiting.run}: passed over: {e}", "the server's queue", kind="a run")
         self._tell_pending()
 
     def _tell_pending(self) -> None:

@@ -146,6 +146,7 @@ def _show(dir_: Path, sha256: str) -> None:
     from client.forecast import forecast
     from client.settings import SiteFolder
     from common.config import dump_yaml
+    from common.errors import RefusedError
 
     approvals = _approvals(dir_)
     plan = approvals.plan(sha256)
@@ -163,8 +164,11 @@ def _show(dir_: Path, sha256: str) -> None:
             typer.echo(f"    {printable(change, SHOWN)}")
     for objection in SiteFolder(dir_).settings().policy.objections(plan):
         typer.echo(f"  Against this site's policy: {printable(objection, SHOWN)}")
-    if expected := forecast(SiteFolder(dir_), plan):
-        typer.echo(f"  Privacy: a run {expected}")
+    try:
+        if expected := forecast(SiteFolder(dir_), plan):
+            typer.echo(f"  Privacy: a run {expected}")
+    except RefusedError as e:  # of this plan: others are to be seen too
+        typer.echo(f"  Privacy: it cannot be trained here: {e}")
 
 
 @app.command()

@@ -6,6 +6,7 @@ What stays is a tombstone: the patient's keyed pseudonym, which pull, receive an
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from client.imaging.facts.text import text
 from client.pieces import clear_pieces
 from client.settings import SiteFolder
 from common.credentials import require_private
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
 from common.files import write_atomically
 
 UIDS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "AccessionNumber")
@@ -73,10 +74,15 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
 
     The audit log and the ledger hold no patient by ID or UID, and stay. Backups and trained models are not
     ours to change.
+
+    Raises:
+        DataError: `patient` is empty, as a variable of a shell that is not set.
     """
     from client.imaging.sources import files_of_patient
 
-    patient, tombstones = patient.strip(), Tombstones.read(folder)
+    if not (patient := patient.strip()):
+        raise DataError("found an empty Patient ID, expected that of the patient who is to be forgotten")
+    tombstones = Tombstones.read(folder)
     hidden = pseudonym(patient, tombstones.key)
     write_atomically(folder.forgotten, json.dumps(sorted(tombstones.pseudonyms | {hidden})).encode())
     folder.forgotten.chmod(0o600)
@@ -118,14 +124,15 @@ def _names(paths: Iterable[Path]) -> set[str]:
 
 
 def _scrub(logs: Path, names: set[str]) -> int:
-    """Take every line out of the logs that holds one of `names`; how many."""
+    """Take every line out of the logs that holds one of `names` as a word of its own; how many."""
     gone = 0
+    any_of_them = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, sorted(names)))})(?![A-Za-z0-9])")
     for path in [
         *logs.glob("ingest.log*"),
         *logs.glob("pull.log*"),
     ]:  # the others name no patient
         lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
-        kept = [line for line in lines if not any(name in line for name in names)]
+        kept = [line for line in lines if not any_of_them.search(line)]
         if len(kept) < len(lines):
             write_atomically(path, "".join(kept).encode(errors="surrogateescape"))
             gone += len(lines) - len(kept)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from common.errors import ConfigError
 from common.text import printable
 
 if TYPE_CHECKING:
@@ -24,11 +25,8 @@ def peers(context: typer.Context, dir_: Dir = HERE) -> None:
     """Show this hospital's fingerprint, to read out to the others, and whom it confirmed."""
     if context.invoked_subcommand is not None:
         return
-    from common.credentials import read_key
-    from common.secure.keys import fingerprint_of, identity_of
-
     folder = _folder(dir_)
-    typer.echo(f"This hospital: {fingerprint_of(identity_of(read_key(folder.identity)))}")
+    typer.echo(f"This hospital: {_own(folder)}")
     confirmed = _peers(folder).confirmed()
     for name, fingerprint in sorted(confirmed.items()):
         typer.echo(f"  {printable(name, 60)}: {fingerprint}")
@@ -46,7 +44,12 @@ def confirm(
     dir_: Dir = HERE,
 ) -> None:
     """Count on a hospital: whoever holds the key with this fingerprint is it."""
-    _peers(_folder(dir_)).confirm(name, fingerprint)
+    from client.governance.peers import normal
+
+    folder = _folder(dir_)
+    if normal(fingerprint) == normal(_own(folder)):
+        raise ConfigError("that is this hospital's own fingerprint; expected the other's, as it read it out")
+    _peers(folder).confirm(name, fingerprint)
     typer.echo(f"{printable(name, 60)} is confirmed.")
 
 
@@ -68,6 +71,14 @@ def _folder(path: Path) -> "SiteFolder":
     folder.settings()  # says what is wrong where this is no site's folder
     make_identity(folder)
     return folder
+
+
+def _own(folder: "SiteFolder") -> str:
+    """This hospital's fingerprint."""
+    from common.credentials import read_key
+    from common.secure.keys import fingerprint_of, identity_of
+
+    return fingerprint_of(identity_of(read_key(folder.identity)))
 
 
 def _peers(folder: "SiteFolder") -> "Peers":

@@ -118,9 +118,11 @@ def take_in(folder: SiteFolder, trust: Trust) -> list[str]:
         write_atomically(folder.revoked, trust.revoked.encode())
         changes.append("certificates were revoked")
     if trust.certificate and trust.certificate != folder.certificate.read_text():
-        (own,) = parse_certificates(trust.certificate)
-        if public_pem(own.public_key()) != public_pem(read_key(folder.key)) or not is_issued_by(
-            own, authorities
+        own, *more = parse_certificates(trust.certificate)
+        if (
+            more
+            or public_pem(own.public_key()) != public_pem(read_key(folder.key))
+            or not is_issued_by(own, authorities)
         ):
             raise WireError(
                 "the server tells of a certificate for this site that is not for its key, or not of its CA"

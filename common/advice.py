@@ -9,8 +9,8 @@ from common.results.run import Gain
 def advice(interval: Interval) -> str:
     """What a hospital should do, from the interval of its gain: ADOPT, KEEP_LOCAL, UNSURE, or UNKNOWN."""
     low, high = interval
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return UNKNOWN
+    if not (math.isfinite(low) and math.isfinite(high)) or low == high != 0.0:
+        return UNKNOWN  # of so few patients that every resample says the same
     return ADOPT if low > 0 else KEEP_LOCAL if high < 0 else UNSURE
 
 

@@ -5,6 +5,7 @@ only changes how often each sequence counts. So a thousand resamples cost a few 
 value is the row of ones. Undefined values (one class only) are NaN.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -264,5 +265,6 @@ def delong(one: Reals, other: Reals, labels: Reals) -> Comparison:
         + np.var(by_negative[0] - by_negative[1], ddof=1) / n
     )
     difference, error = areas[0] - areas[1], float(np.sqrt(spread))
-    p = float(2.0 * norm.sf(abs(difference) / error)) if error > 0.0 else (1.0 if difference == 0.0 else 0.0)
+    known = 1.0 if difference == 0.0 else math.nan  # of scores that do not vary there is no error
+    p = float(2.0 * norm.sf(abs(difference) / error)) if error > 0.0 else known
     return Comparison(difference, error, p)

@@ -48,7 +48,8 @@ def describe(run: Path, plan: Plan, files: Mapping[str, str]) -> Card:
     simulated = not (run / RECORD).is_file()
     survey = read_survey(run) if (run / SURVEY).is_file() else None
     judged = simulated or (run / RESULT).is_file()
-    known = of_result(read_result(run)) if judged else of_deployment(plan, read_history(run), survey)
+    history = () if simulated else read_history(run)
+    known = of_result(read_result(run), history, survey) if judged else of_deployment(plan, history, survey)
     return Card(
         name=plan.name,
         run="simulation" if simulated else read_record(run).run,
@@ -115,9 +116,10 @@ def _privacy(plan: Plan) -> Privacy | None:
     )
 
 
-def of_result(result: RunResult) -> Known:
-    """Judged on test patients: those of a simulation are all here; deployed hospitals told of theirs."""
-    sites = {
+def of_result(result: RunResult, history: History, survey: Survey | None) -> Known:
+    """Judged on test patients: those of a simulation are all here; deployed hospitals told of theirs. Who
+    trained and told nothing is named too: there the model is no stranger's."""
+    sites = {name: _site(name, history, survey, None) for name in _trained(history)} | {
         name: TestedSite(
             patients=site.n_patients, split=site.split, prevalence=site.prevalence, test=site.federated
         )
@@ -125,7 +127,7 @@ def of_result(result: RunResult) -> Known:
     }
     federated = result.test.federated
     return {
-        "sites": sites,
+        "sites": dict(sorted(sites.items())),
         "metrics": OnTest(**{**vars(federated), "on": "test patients", "mean": None, "calibrated": None}),
         "subgroups": result.subgroups,
         "threshold": result.confusion.chosen_threshold,
@@ -141,9 +143,8 @@ def of_deployment(plan: Plan, history: History, survey: Survey | None) -> Known:
     best = plan.evaluation.select == "best"
     number = chosen_round(plan, verdicts_of(history), len(history))
     last = next((report.evaluation for report in reversed(history[:number]) if report.evaluation), None)
-    trained = sorted({site for report in history for site in report.sites})
     return {
-        "sites": {name: _site(name, history, survey, last) for name in trained},
+        "sites": {name: _site(name, history, survey, last) for name in _trained(history)},
         "metrics": OnValidation(
             on=f"validation patients, after {f'round {number}' if best else 'the last round'}",
             auroc=last.auroc if last else math.nan,
@@ -156,6 +157,10 @@ def of_deployment(plan: Plan, history: History, survey: Survey | None) -> Known:
         "chosen": number if best else None,
         "calibration": None,
     }
+
+
+def _trained(history: History) -> list[str]:
+    return sorted({site for report in history for site in report.sites})
 
 
 def _site(name: str, history: History, survey: Survey | None, last: Evaluation | None) -> DeployedSite:

@@ -19,8 +19,7 @@ from common.plan import Plan
 from common.results.final import read_final, write_final
 from common.results.rounds import write_history
 from common.results.run import write_result
-from common.results.survey import FILE as SURVEY
-from common.results.survey import Survey, read_survey, write_survey
+from common.results.survey import add_to_survey
 from server.app import build_app
 from server.beginning import FIRST, made_apart, read_first
 from server.checkpoint import Checkpoint, load_checkpoint
@@ -93,11 +92,9 @@ def _hand_over(folder: Path, plan: Plan, grid: FleetGrid, deployment: Deployment
     roster = Roster(deployment)
     before = read_final(folder)
     final = ask_finally(grid, plan, chosen, roster, watch.gathering).after(before)
-    known = read_survey(folder).sites if (folder / SURVEY).is_file() else {}
-    survey = Survey.of({**known, **roster.declared}, plan.findings)
-    write_survey(folder, survey)
+    survey = add_to_survey(folder, roster.declared, plan.findings)
     write_final(folder, final)  # whatever becomes of what follows
-    if plan.evaluation.cross and final.sites:
+    if plan.evaluation.cross and final.sites and final.crossed is None:
         model = wire.Schema.of_weights(chosen.weights).of_model
         final = replace(final, crossed=Crossing(grid, plan, chosen.round, model, roster).judge(final, folder))
         write_final(folder, final)

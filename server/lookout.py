@@ -39,6 +39,7 @@ class Lookout:
         for site in status.connected:
             self._seen[site] = now
             self._herald.forget(f"lost {site}")
+        self._seen = {site: last for site, last in self._seen.items() if site in status.sites}
         for site, last in self._seen.items():
             if now - last > LOST_S:
                 away = f"{site} has not been connected for {(now - last) / 60:.0f} minutes."

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_public_key
 
 from common.credentials import (
+    is_issued_by,
     make_key,
     read_certificate,
     read_certificates,
@@ -77,13 +78,19 @@ def renew_ca(folder: ServerFolder, ca_key: Path | None) -> list[str]:
     The old CA's key becomes ca-old.key, which nobody needs any more.
 
     Raises:
-        ConfigError: an earlier renewal is not finished: a second one would lose who knows which.
+        ConfigError: an earlier renewal is not finished: a second one would lose who knows which, or the
+            server.
     """
     old, settings = read_authority(folder, ca_key), folder.settings()
     before = read_certificates(folder.ca_certificate)
     if len(before) > 1 and (behind := sites_behind(folder)):
         raise ConfigError(
             f"the CA was renewed already, and {', '.join(behind)} did not take it in yet; wait for them"
+        )
+    if not is_issued_by(read_certificate(folder.certificate), [old.certificate]):
+        raise ConfigError(
+            "the server still shows a certificate of the CA before this one, which sites would trust no "
+            "more: pneumofed server renew server, first"
         )
     new = Authority.new("pneumofed CA of " + settings.host, make_key())
     path = ca_key or folder.ca_key

@@ -20,6 +20,8 @@ log = logging.getLogger("pneumofed.run")
 POLL_S = 0.05
 FIRST_POLL_S = 0.005
 NO_ANSWER = "no answer before the deadline"
+GREET_S = 300.0  # for an answer to the greeting; others wait for it
+ASK_SILENT_AGAIN_S = 600.0
 ASK_AGAIN_S = (2.0, 60.0)  # a site that refused is asked again after the first, doubling up to the second
 
 
@@ -121,13 +123,18 @@ class Roster:
             }
         )
         requests = [Message(RecordDict({wire.CONFIG: config}), node, MessageType.QUERY) for node in strangers]
-        for node, reply in collect(grid, requests, plan.federation.deadline_s):
+        silent = set(strangers)
+        for node, reply in collect(grid, requests, min(GREET_S, plan.federation.deadline_s)):
+            silent.discard(node)
             try:
                 self._admit(node, reply, plan)
             except Exception as e:  # nothing that a site sends ends the run
                 self.refused[self.name(node)] = objection(self.name(node), e)
                 pause = self._ask_again.get(node, (0.0, ASK_AGAIN_S[0]))[1]
                 self._ask_again[node] = (time.monotonic() + pause, min(2 * pause, ASK_AGAIN_S[1]))
+        for node in silent:  # each time would cost everybody that long
+            self.refused[self.name(node)] = NO_ANSWER
+            self._ask_again[node] = (time.monotonic() + ASK_SILENT_AGAIN_S, ASK_AGAIN_S[0])
 
     def _admit(self, node: int, reply: Message, plan: Plan) -> None:
         if reply.has_error():

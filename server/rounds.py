@@ -17,7 +17,7 @@ from common import wire
 from common.errors import RunError, WireError
 from common.plan import Plan, evaluates
 from common.results.rounds import UPDATE_NORM, Evaluation, RoundReport
-from common.results.survey import Survey, write_survey
+from common.results.survey import add_to_survey
 from common.secure.keys import Moment
 from common.seeds import derive_seed
 from common.selection import chosen_round, goes_on, verdicts_of
@@ -114,7 +114,7 @@ class RoundLoop:
     def _keep_survey(self) -> None:
         """survey.json: what the sites say of their patients, from when the first is in."""
         if len(self.roster.declared) > self._surveyed:
-            write_survey(self.folder, Survey.of(self.roster.declared, self.plan.findings))
+            add_to_survey(self.folder, self.roster.declared, self.plan.findings)
             self._surveyed = len(self.roster.declared)
 
     def _round(self, before: Checkpoint) -> Checkpoint:

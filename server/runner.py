@@ -255,7 +255,11 @@ class Runner:
     def _declared(self, watch: Watch | None) -> Mapping[str, SiteNumbers]:
         if watch is None or not (self._runs / watch.now.name / SURVEY).is_file():
             return {}
-        return read_survey(self._runs / watch.now.name).sites
+        try:
+            return read_survey(self._runs / watch.now.name).sites
+        except RunError as e:  # for those who look: the run does without
+            log.error("%s", e)
+            return {}
 
     def _launch(self, name: str, plan: Plan, record: RunRecord) -> None:
         self._runs.write(name, record)
@@ -306,8 +310,8 @@ class Runner:
     def _note(self, name: str, done: RunRecord) -> None:
         """In the audit log: how a run ended, with the hash of what came of it."""
         model = self._folder.runs / name / MODEL
-        made = sha256_of(model) if done.state == "finished" and model.is_file() else ""
         try:
+            made = sha256_of(model) if done.state == "finished" and model.is_file() else ""
             note(self._folder, done.state, by=SERVER, run=name, problem=done.problem, model=made)
         except (OSError, PneumofedError) as e:
             log.error("run %s: its end could not be noted in the audit log: %s", name, e)

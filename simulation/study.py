@@ -27,6 +27,8 @@ from simulation.simulate import simulate
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "studies"
 Values = dict[str, Any]
 MEASURES = ("federated", "centralised", "alone")
+ARMS_OF = {"centralised": "centralised", "alone": "local_only"}
+"""Measure -> the arm that it needs beside the federated one."""
 
 
 class Study(Settings):
@@ -94,6 +96,11 @@ def run_study(
     wanted = {
         (v, seed): study.scenario_of(v, seed, full, overrides) for v in study.variants for seed in seeds
     }
+    for (variant, _), scenario in wanted.items():
+        if (arm := ARMS_OF.get(study.main)) and arm not in scenario.simulation.arms:
+            raise ConfigError(
+                f"variant {variant!r}: the study's main measure is {study.main}; simulation.arms has no {arm}"
+            )
     results: dict[tuple[str, int], RunResult] = {}
     for (variant, seed), scenario in wanted.items():
         folder = out / "runs" / _slug(variant) / f"seed-{seed}"

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from common.arms import FEDERATED
 from common.config import Settings
-from common.errors import ConfigError
+from common.errors import ConfigError, RunError
 from common.files import without_nan, write_atomically
 from common.seeds import numpy_generator
 from server.observer import Observer
@@ -90,6 +90,7 @@ def tune(search: Search, out: Path, observe: Callable[[str], Callable[[str], Obs
     Raises:
         ConfigError: a candidate is not a valid plan (all are checked before the first trains), or scores
         cannot be compared.
+        RunError: no candidate has a score.
     """
     left, rounds, rungs = draw_candidates(search), search.rounds, []
     for candidate in left:
@@ -105,6 +106,11 @@ def tune(search: Search, out: Path, observe: Callable[[str], Callable[[str], Obs
             folder = out / f"rounds-{rounds}" / f"candidate-{c.number}"
             watch = observe(f"candidate {c.number}, {rounds} rounds")
             scores[c.number] = _score(_scenario(search, c, rounds), folder, out / "data", watch)
+        if all(score == -math.inf for score in scores.values()):
+            raise RunError(
+                f"{out}: no candidate has an AUROC after {rounds} rounds: are there validation patients of "
+                "both classes?"
+            )
         left = sorted(left, key=lambda c: (-scores[c.number], c.number))
         rungs.append(
             {

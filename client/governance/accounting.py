@@ -167,11 +167,14 @@ class RoundCost:
         """The cost at a site of `n_patients` training patients.
 
         Raises:
-            RefusedError: δ is not below 1/N, so that giving a patient's data away would count as private.
+            RefusedError: there is nobody, or δ is not below 1/N, so that giving a patient's data away would
+                count as private.
             ConfigError: no noise gives the plan's ε.
         """
         privacy = plan.privacy
         assert privacy is not None
+        if n_patients < 1:
+            raise RefusedError("this site has no training patients for this plan")
         if privacy.delta * n_patients >= 1.0:
             raise RefusedError("privacy.delta is not below one over this site's number of training patients")
         rate = min(1.0, plan.training.batch_size / n_patients)

@@ -201,7 +201,7 @@ def _describe(message: Message) -> dict[str, Fact]:
     facts |= {"tensors": len(arrays), "bytes": sum(len(array.data) for array in arrays)}
     for record in message.content.config_records.values():
         facts |= {_COLUMNS[k]: str(v)[:64] for k, v in record.items() if k in _COLUMNS}
-        if wire.FINAL in record:
+        if wire.FINAL in record and message.metadata.reply_to_message_id:  # ours, which was checked
             facts["final"] = str(record[wire.FINAL])[: wire.LONGEST[wire.FINAL]]
     return facts | _describe_numbers(message)
 

@@ -27,7 +27,7 @@ class Peers:
         """Name -> fingerprint. Raises ConfigError if the file cannot be read."""
         try:
             known = json.loads(self._file.read_text(encoding="utf-8"))
-            return {str(name): _normal(str(fingerprint)) for name, fingerprint in known.items()}
+            return {str(name): normal(str(fingerprint)) for name, fingerprint in known.items()}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, AttributeError):
@@ -40,9 +40,11 @@ class Peers:
         self.confirm_all({name: fingerprint})
 
     def confirm_all(self, fingerprints: Mapping[str, str]) -> None:
-        """Several at once, by name."""
-        normal = {name: _normal(fingerprint) for name, fingerprint in fingerprints.items()}
-        self._write({**self.confirmed(), **normal})
+        """Several at once, by name. Raises ConfigError for a name that is none."""
+        if not all(name.strip() for name in fingerprints):
+            raise ConfigError("found an empty name, expected that of the hospital in the federation")
+        told = {name: normal(fingerprint) for name, fingerprint in fingerprints.items()}
+        self._write({**self.confirmed(), **told})
 
     def revoke(self, name: str) -> None:
         """Raises ConfigError for a hospital that is not confirmed."""
@@ -72,7 +74,7 @@ class Peers:
         write_atomically(self._file, (json.dumps(known, indent=2, sort_keys=True) + "\n").encode())
 
 
-def _normal(fingerprint: str) -> str:
+def normal(fingerprint: str) -> str:
     """In capitals, in groups of four. Raises ConfigError for anything else."""
     digits = "".join(fingerprint.split()).replace(":", "").upper()
     if len(digits) != _DIGITS or not set(digits) <= set("0123456789ABCDEF"):

@@ -64,8 +64,8 @@ class FinalReport(Result):
         if before is None:
             return self
         sites = dict(sorted({**before.sites, **self.sites}.items()))
-        silent = {site: why for site, why in self.silent.items() if site not in sites}
-        return FinalReport(sites=sites, silent=silent)
+        silent = {s: why for s, why in {**before.silent, **self.silent}.items() if s not in sites}
+        return FinalReport(sites=sites, silent=dict(sorted(silent.items())), crossed=before.crossed)
 
 
 def read_answer(text: str, findings: tuple[str, ...], alone: bool) -> FinalAnswer:

@@ -52,3 +52,11 @@ def read_survey(folder: Path) -> Survey:
 def write_survey(folder: Path, survey: Survey) -> None:
     """Raises OSError."""
     write(folder / FILE, survey)
+
+
+def add_to_survey(folder: Path, told: Mapping[str, SiteNumbers], findings: Sequence[str]) -> Survey:
+    """With what sites told before that are not here now, as after a resume. Raises as the other two."""
+    known = read_survey(folder).sites if (folder / FILE).is_file() else {}
+    survey = Survey.of({**known, **told}, findings)
+    write_survey(folder, survey)
+    return survey

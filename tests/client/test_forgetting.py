@@ -12,7 +12,7 @@ from client.pacs.archive import Series
 from client.pacs.inbox import Inbox, LeftOut
 from client.pacs.pull import Outcome, Pull, Wanted
 from client.settings import SiteFolder
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
 from tests.helpers.dicom import image, save
 from tests.helpers.plans import small_plan
 
@@ -139,3 +139,21 @@ def test_a_push_does_not_either_and_overwrites_nobody_else(site):
         inbox.put_pushed("1.9", "1.9.2", file_of(xray("SECRET0", "1.9.2")))
     inbox.put_pushed("1.9", "1.9.2", file_of(xray("SECRET2", "1.9.2", day=3)))  # corrected by the PACS
     assert holding(site.path, b"SECRET1") == []
+
+
+@pytest.mark.parametrize("patient", ["", "  ", "\t"])
+def test_nobody_is_not_forgotten(site, patient):
+    """`forget "$ID"` of a variable that is not set would keep out everybody without an ID, for ever."""
+    with pytest.raises(DataError, match="empty Patient ID"):
+        forget_patient(site, patient)
+    assert not site.forgotten.exists()
+
+
+def test_a_short_id_takes_no_other_patient_s_lines(site):
+    site.logs.mkdir()
+    log = site.logs / "pull.log"
+    log.write_text(
+        '{"time": "2026-11-29T12:02:32", "message": "of P22: x"}\n{"message": "of 2: y"}\n{"message": "/a/2.dcm"}\n'
+    )
+    assert forget_patient(site, "2").lines == 2
+    assert "P22" in log.read_text()

@@ -32,7 +32,12 @@ def test_two_hospitals_confirm_each_other_and_approve(place, here):
 
 def test_rubbish_is_one_line(place, here):
     _, _, sites = place
-    for arguments in (("confirm", "south", "XY"), ("revoke", "south")):
+    for arguments in (
+        ("confirm", "south", "XY"),
+        ("revoke", "south"),
+        ("confirm", "", "A" * 32),
+        ("confirm", "", "A" * 64),
+    ):
         done = here("client", "peers", *arguments, "--dir", str(sites["north"].path))
         assert done.returncode == 2
         assert len(done.stderr.strip().splitlines()) == 1

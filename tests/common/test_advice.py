@@ -13,6 +13,8 @@ def test_advice_follows_the_interval():
     assert advice([-0.2, -0.01]) == "do not adopt: keep the local model"
     assert advice([-0.1, 0.1]) == "no sure difference"
     assert advice([float("nan"), 0.1]) == "not measurable"
+    assert advice([0.5, 0.5]) == "not measurable"  # of six patients, every resample says the same
+    assert advice([0.0, 0.0]) == "no sure difference"  # the same model twice
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ import pytest
 
 from common import wire
 from common.plan import Privacy
+from common.report.card import render_card
 from common.results.card import OnTest, OnValidation
 from common.results.rounds import read_history
 from common.results.run import FILE as RESULT
+from common.results.run import read_result, write_result
 from server.card import describe, of_deployment
 from tests.helpers.plans import small_plan
 from tests.helpers.runs import deployed_run
@@ -70,3 +72,19 @@ def test_the_card_of_a_chosen_round_says_which(tmp_path):
     assert known["metrics"].brier == 0.04
     last = of_deployment(small_plan(rounds=3), history, None)
     assert (last["chosen"], last["metrics"].brier) == (None, 0.05)
+
+
+def test_who_trained_and_told_no_scores_is_on_the_card(tmp_path):
+    """Else it would be a stranger to its own model, and judge it on the patients that it was trained on."""
+    plan = small_plan()
+    run = deployed_run(tmp_path / "run", plan)
+    trained = sorted({site for report in read_history(run) for site in report.sites})
+    result = replace(read_result(OLDER), engine="deployment")
+    told, *silent = trained
+    one = next(iter(result.sites.values()))
+    write_result(run, replace(result, sites={told: one}))
+    card = describe(run, plan, {})
+    assert sorted(card.sites) == trained
+    assert silent
+    assert all(card.sites[site].validation == {} for site in silent)
+    assert f"{len(trained)} sites" in render_card(card, signed=True)

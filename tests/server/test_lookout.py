@@ -36,9 +36,12 @@ def lookout(herald, clock):
     return Lookout(herald, clock)
 
 
+ADMITTED = ("north", "south")
+
+
 def status(connected=(), **runs):
     states = {name: RunState(state=state, problem=problem) for name, (state, problem) in runs.items()}
-    return Status(running=None, runs=states, connected=list(connected))
+    return Status(running=None, runs=states, connected=list(connected), sites=dict.fromkeys(ADMITTED))
 
 
 def test_a_run_that_ended_is_told_with_its_problem(lookout, herald):
@@ -67,6 +70,14 @@ def test_a_site_that_is_gone_for_long_is_told_and_its_return_ends_it(lookout, he
     assert "10 minutes" in text
     lookout.look(status(["north"]))
     assert "lost north" in herald.over
+
+
+def test_a_site_that_was_revoked_is_not_missed(lookout, herald, clock, monkeypatch):
+    lookout.look(status(["north"]))
+    monkeypatch.setattr("tests.server.test_lookout.ADMITTED", ())
+    clock.now = 2 * LOST_S
+    lookout.look(status())
+    assert herald.told == []
 
 
 def test_certificates_that_end_soon_are_told(lookout, herald):

@@ -83,6 +83,20 @@ def test_a_site_that_was_admitted_under_the_new_ca_knows_it_alone(place, tmp_pat
     assert follow(late) == []
 
 
+def test_a_second_ca_waits_for_the_server_s_own_certificate(place):
+    """Sites that trust the new two would not know the certificate that it shows, and never come back."""
+    server, service, sites = place
+    renewal.renew_ca(server, None)
+    service.follow_certificates()
+    for site in sites.values():
+        follow(site)
+    with pytest.raises(ConfigError, match="renew server, first"):
+        renewal.renew_ca(server, None)
+    assert all(map(reaches, sites.values()))
+    renewal.renew_server(server, None)
+    renewal.renew_ca(server, None)
+
+
 def test_the_server_s_certificate_is_taken_up_while_it_serves(place):
     server, service, sites = place
     before = read_certificate(server.certificate).serial_number

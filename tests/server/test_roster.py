@@ -30,6 +30,8 @@ class Named(ScriptedGrid):
             return []
         message = self.waiting.pop()
         name = self.called[message.metadata.dst_node_id - 1]
+        if name is None:
+            return []
         if isinstance(name, Error):
             return [Message(name, reply_to=message)]
         numbers = MetricRecord({wire.N_EXAMPLES: 10, **dict.fromkeys(wire.query_numbers(PLAN.findings), 10)})
@@ -71,6 +73,23 @@ def test_who_refused_is_asked_again_later_and_later_and_forgiven(monkeypatch):
     roster.greet(grid, PLAN)
     assert roster.names == {1: "north"}
     assert roster._ask_again[1][1] == pytest.approx(0.4)
+
+
+def test_who_does_not_answer_the_greeting_holds_up_the_others_once(monkeypatch):
+    monkeypatch.setattr(module, "GREET_S", 0.2)
+    grid, roster = Named([None, "north"]), Roster(Deployment(site_of={1: "west", 2: "north"}.get))
+    roster.greet(grid, PLAN)
+    assert roster.names == {2: "north"}
+    assert roster.refused == {"west": module.NO_ANSWER}
+    began = time.monotonic()
+    for _ in range(5):
+        roster.greet(grid, PLAN)
+    assert grid.asked.count(1) == 1
+    assert time.monotonic() - began < 0.2
+    roster._ask_again[1] = (0.0, 2.0)
+    grid.called = ["west", "north"]
+    roster.greet(grid, PLAN)
+    assert (roster.names[1], roster.refused) == ("west", {})
 
 
 def test_replies_are_collected_until_the_deadline_and_carry_it():

@@ -53,6 +53,10 @@ def test_bad_studies_are_refused_before_anything_trains(here, tmp_path):
         ({"variants": {"odd": {"model.depth": 3}}}, "variant 'odd': model.depth: unknown key"),
         ({"variants": {"odd": {"rounds.x": 3}}}, "rounds holds 1, not further keys"),
         ({"main": "loss"}, "main: found 'loss'"),
+        (
+            {"main": "alone", "variants": {"odd": {"simulation.arms": []}}},
+            "simulation.arms has no local_only",
+        ),
     ]:
         (tmp_path / "bad.yaml").write_text(yaml.safe_dump({**SMALL, **change}))
         refused(here("study", "bad.yaml"), says)

@@ -59,7 +59,7 @@ def evaluate(
         judged = _Judged(handed, place, device, Path(work))
         labelled = judged.part(wish.part)
         found = judged.predictions(labelled)
-        thresholds = _thresholds(judged, wish)
+        thresholds = _thresholds(judged, wish, set(found.patients.tolist()))
         findings = {
             name: judge_finding(known_of(found, k), handed, thresholds[name])
             for k, name in enumerate(handed.plan.findings)
@@ -100,7 +100,12 @@ class _Judged:
         return _Judged(handed, self.place, self._device, self._work / "other")
 
 
-def _thresholds(judged: _Judged, wish: Wish) -> dict[str, Threshold]:
+SAME = "which are the ones that are judged: the rates flatter"
+"""Where data have no validation patients of their own, as those of another hospital."""
+
+
+def _thresholds(judged: _Judged, wish: Wish, tested: set[str]) -> dict[str, Threshold]:
+    """Of each finding; `tested` are the patients who are judged."""
     names = judged.handed.plan.findings
     if wish.threshold is not None:
         return dict.fromkeys(names, Threshold(wish.threshold, "given"))
@@ -110,7 +115,10 @@ def _thresholds(judged: _Judged, wish: Wish) -> dict[str, Threshold]:
     if wish.at is None:
         return {name: youden(validation, k) for k, name in enumerate(names)}
     what, rate = wish.at
-    return {name: threshold_at(validation, k, rate, what) for k, name in enumerate(names)}
+    chosen = {name: threshold_at(validation, k, rate, what) for k, name in enumerate(names)}
+    if wish.part == "test" and not tested.isdisjoint(validation.patients.tolist()):
+        return {name: replace(one, source=f"{one.source}, {SAME}") for name, one in chosen.items()}
+    return chosen
 
 
 def _against(

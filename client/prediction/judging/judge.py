@@ -48,8 +48,9 @@ def own_thresholds(handed: Handed) -> dict[str, Threshold]:
     chosen = dict.fromkeys(handed.plan.findings, NOBODYS)
     if handed.threshold is not None:
         moved = float(calibrate(np.array([handed.threshold]), handed.temperature)[0])
+        whose = "its maker's" if handed.foreign else "the model's validation patients"
         scale = ", on calibrated probabilities" if math.isfinite(handed.temperature) else ""
-        chosen[handed.plan.findings[0]] = Threshold(moved, f"the model's validation patients{scale}")
+        chosen[handed.plan.findings[0]] = Threshold(moved, f"{whose}{scale}")
     return chosen
 
 

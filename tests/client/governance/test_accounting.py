@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from opacus.accountants import PRVAccountant, RDPAccountant
 from pydantic import ValidationError
 
-from client.governance.accounting import epsilon, epsilon_prv, epsilon_rdp, merged, solve_noise
-from common.errors import ConfigError
+from client.governance.accounting import RoundCost, epsilon, epsilon_prv, epsilon_rdp, merged, solve_noise
+from common.errors import ConfigError, RefusedError
 from common.plan import Plan, Privacy
+from tests.helpers.plans import small_plan
 
 
 def opacus_rdp(history, delta):
@@ -123,3 +124,9 @@ def test_five_hundred_different_steps_are_bounded():
         zip(rng.uniform(0.6, 3, 500).tolist(), rng.uniform(0.001, 0.3, 500).tolist(), [5] * 500, strict=True)
     )
     assert 36 < epsilon(pairs, 1e-5) < math.inf
+
+
+def test_a_site_without_training_patients_has_no_cost():
+    plan = small_plan(privacy=Privacy(epsilon=3.0, delta=1e-4))
+    with pytest.raises(RefusedError, match="no training patients"):
+        RoundCost.of(plan, 0)

@@ -1,9 +1,10 @@
 """The gate with messages as a server sends them and replies as a site gives them, good and hostile."""
 
+import contextlib
 import json
 
 import pytest
-from flwr.app import ArrayRecord
+from flwr.app import ArrayRecord, ConfigRecord
 
 from client.governance.policy import Hours, Policy
 from common import wire
@@ -149,6 +150,15 @@ def test_everything_is_written_down_with_hash_and_size(approved, tmp_path):
     assert sent.facts["sha256"] == answer.object_id
     assert sent.facts["numbers"][wire.N_EXAMPLES] == 50
     assert verify(tmp_path / "audit.log")[0] == 3
+
+
+def test_what_a_server_asks_with_cannot_fill_the_audit_log(approved, tmp_path):
+    """A final answer is written down whole where it is ours, and not where a request has one."""
+    asked = request()
+    asked.content["more"] = ConfigRecord({wire.FINAL: "x" * 400_000})
+    with contextlib.suppress(RefusedError):
+        approved.admit(asked, POLICY)
+    assert (tmp_path / "audit.log").stat().st_size < 20_000
 
 
 def test_what_cannot_be_written_down_is_not_done(approved, monkeypatch):
