@@ -296,10 +296,9 @@ def pull(
             pass
     for outcome in Outcome:
         typer.echo(f"{work.outcomes[outcome]:>6} {outcome.value}")
-    if work.outcomes[Outcome.FAILED]:
-        typer.echo(
-            f"Which failed, and why: {folder.logs / 'pull.log'}. Run this again to try them once more."
-        )
+    if work.outcomes[Outcome.FAILED] or work.outcomes[Outcome.PARTIAL]:
+        typer.echo(f"Which, and why: {folder.logs / 'pull.log'}. Run this again to try them once more.")
+        raise typer.Exit(1)  # `pull && ingest` must not go on with less than there is
     typer.echo(f"Next: pneumofed client ingest {plan}")
 
 

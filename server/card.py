@@ -63,7 +63,7 @@ def describe(run: Path, plan: Plan, files: Mapping[str, str]) -> Card:
         input=plan.input.model_dump(mode="json"),
         model=plan.model.model_dump(mode="json"),
         strategy=plan.strategy.model_dump(mode="json"),
-        rounds=plan.rounds,
+        rounds=len(history) or plan.rounds,  # patience may have ended them before
         privacy=_privacy(plan),
         versions={name: version(name) for name in ("pneumofed", "flwr", "torch", "onnx", "onnxruntime")},
         files=files,

@@ -26,7 +26,7 @@ from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from server.observer import Observer
 from server.pooling import pool_numbers
 from server.replies import Replies
-from server.roster import POLL_S, Deployment, Members, Roster, collect, objection
+from server.roster import NO_ANSWER, POLL_S, Deployment, Members, Roster, collect, objection
 from server.secure import Exchange, SecureReplies
 from server.strategies import (
     build_strategy,
@@ -161,7 +161,7 @@ class RoundLoop:
             else:
                 self.broadcast.took(site)
             self.observer.replied(site, "train")
-        failed |= {self.roster.name(node): "no answer before the deadline" for node in asked}
+        failed |= {self.roster.name(node): NO_ANSWER for node in asked}
         self._require_quorum(number, len(sites), n_asked - len(admitted - self._admitted(requests)), failed)
         replies.finish()
         norms = {s: n[UPDATE_NORM] for s, n in sites.items() if not math.isnan(n[UPDATE_NORM])}
@@ -239,9 +239,11 @@ class RoundLoop:
         sites: dict[str, wire.Numbers] = {}
         failed: dict[str, str] = {}
         scale = Scale(self.plan, self._declared(wire.N_VALIDATION))
-        self._tell_asked({m.metadata.dst_node_id for m in requests}, "evaluate")
+        asked = {m.metadata.dst_node_id for m in requests}
+        self._tell_asked(asked, "evaluate")
         for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
             site = self.roster.name(node)
+            asked.discard(node)
             try:
                 if reply.has_error():
                     raise WireError(reply.error.reason)
@@ -252,4 +254,5 @@ class RoundLoop:
             else:
                 self.broadcast.took(site)
             self.observer.replied(site, "evaluate")
+        failed |= {self.roster.name(node): NO_ANSWER for node in asked}
         return pool_numbers(dict(sorted(sites.items())), failed), bytes_down

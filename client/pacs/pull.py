@@ -193,18 +193,18 @@ class Pull:
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """What `ask` answers; while the PACS cannot be reached, ask again, less and less often."""
-        waited, wait = 0.0, FIRST_WAIT_S
+        began, wait = time.monotonic(), FIRST_WAIT_S
         while True:
             try:
                 return ask()
             except Unreachable as e:
-                if waited >= self.patience_s:
+                if (waited := time.monotonic() - began) >= self.patience_s:
                     raise LinkError(
                         f"the PACS has not answered for {waited:.0f} s ({e}); what was fetched is kept. Pull "
                         "again when it is back"
                     ) from None
                 time.sleep(wait)
-                waited, wait = waited + wait, min(2 * wait, LONGEST_WAIT_S)
+                wait = min(2 * wait, LONGEST_WAIT_S)
 
 
 def _count(series: list[Series]) -> int:

@@ -117,7 +117,7 @@ def test_a_study_that_cannot_be_had_costs_itself_alone_and_stands_in_the_site_s_
     house.end_orthanc()  # it has it in memory still
     house.start_orthanc()
     site = house.site("site", images, **WAYS["get"])
-    said = ended(house.pneumofed("client", "pull", "plan.yaml", "--dir", site.path))
+    said = ended(house.pneumofed("client", "pull", "plan.yaml", "--dir", site.path), 1)
     n = len(list(images.glob("*.dcm")))
     assert f"{n - 1} fetched" in said
     assert "1 could not be fetched" in said
