@@ -120,7 +120,9 @@ def test_the_studies_of_the_documents_run_on_small_values(here, tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(SMALL_STUDY_FILE))
     (tmp_path / "configs").mkdir()
     search = yaml.safe_load((ROOT / "configs/tuning.yaml").read_text())
-    search |= {"scenario": {**SMALL_STUDY_FILE["scenario"]}, "candidates": 2, "rounds": 1, "keep": 2}
+    data = {"source": "phantom", "sites": 2, "patients": 60}  # enough for validation patients of both classes
+    scenario = {**SMALL_STUDY_FILE["scenario"], "data": data}
+    search |= {"scenario": scenario, "candidates": 2, "rounds": 1, "keep": 2}
     (tmp_path / "configs/tuning.yaml").write_text(yaml.safe_dump(search))
     for line, more in STUDIES.items():
         done = here(*shlex.split(line + more)[1:])

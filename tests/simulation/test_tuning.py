@@ -49,6 +49,13 @@ def test_candidates_come_from_the_space_and_the_seed_alone(tmp_path):
     assert len(draw_candidates(load_yaml(tmp_path / "t.yaml", Search))) == 2
 
 
+@pytest.mark.slow
+def test_no_candidate_is_the_best_where_none_has_a_score(here, tmp_path):
+    few = {**SMALL["scenario"], "data": {"source": "phantom", "sites": 2, "patients": 20}}
+    (tmp_path / "few.yaml").write_text(yaml.safe_dump({**SEARCH, "scenario": few}))
+    refused(here("tune", "few.yaml"), "no candidate has an AUROC")
+
+
 def test_bad_searches_are_refused(here, tmp_path):
     for change, says in [
         ({"space": {"training.lr": {"among": [1]}}}, "candidate 1 (training.lr=1): training.lr: unknown key"),
