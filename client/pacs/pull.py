@@ -1,12 +1,13 @@
-"""Fetch what the labels are about: resumable, at a pace, trying again; one study that cannot be had costs
-itself alone."""
+"""Fetch what the labels are about: resumable, at a pace, trying again, at once and at the end; one study that
+cannot be had costs itself alone."""
 
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 from typing import TypeVar
 
 from client.pacs.archive import Archive, Refused, Series, Unreachable
@@ -18,11 +19,15 @@ log = logging.getLogger("pneumofed.pull")
 """The site's own log: the only place where a study's UID is written."""
 
 T = TypeVar("T")
+Question = tuple[str, str]
+"""A key and its value."""
 PATTERN = frozenset("*?\\")
 """What a PACS takes for a pattern, or for a list (PS3.4 C.2.2.2)."""
 TRIES = 3
 PATIENCE_S = 300.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
+LATER_S = 10.0
+"""Before what was refused is asked for once more: a busy PACS refuses for seconds."""
 
 
 class Outcome(StrEnum):
@@ -53,12 +58,14 @@ class Pull:
     Args:
         images_per_second: at most so many are asked for.
         patience_s: how long a PACS may stay away before the pull ends; default PATIENCE_S.
+        asks_later: whether what was refused is asked for once more when all else is here.
     """
 
     archive: Archive
     inbox: Inbox
     images_per_second: float
     patience_s: float = field(default_factory=lambda: PATIENCE_S)
+    asks_later: bool = True
     outcomes: Counter[Outcome] = field(default_factory=Counter)
 
     def run(self, wanted: Wanted) -> Iterator[Outcome]:
@@ -69,42 +76,57 @@ class Pull:
             on from it.
             OSError: the disk is full.
         """
+        lacking = []
         for study in self._studies(wanted):
             outcome = self._study(study, wanted.modalities)
-            self.outcomes[outcome] += 1
-            log.info("%s: %s", outcome.name.lower(), study)
-            yield outcome
+            if self.asks_later and outcome in (Outcome.PARTIAL, Outcome.FAILED):
+                lacking.append(study)
+            else:
+                yield self._noted(study, outcome)
+        for study in _later(lacking):
+            yield self._noted(study, self._study(study, wanted.modalities))
+
+    def _noted(self, study: str, outcome: Outcome) -> Outcome:
+        self.outcomes[outcome] += 1
+        log.info("%s: %s", outcome.name.lower(), study)
+        return outcome
 
     def _studies(self, wanted: Wanted) -> Iterator[str]:
         """Each study once, in the order of the labels."""
-        seen: set[str] = set()
-        asked: set[str] = set()
-        for value in follow(wanted.values, f"labels ({wanted.key})", len(wanted.values)):
-            answer = self._find(wanted.key, value)
-            if wanted.history and wanted.key != "patient":
-                patients = {patient for _, patient in answer if patient} - asked
-                asked |= patients
-                answer += [pair for patient in sorted(patients) for pair in self._find("patient", patient)]
-            for study, patient in answer:
-                if study in seen:
+        labels = [(wanted.key, value) for value in wanted.values]
+        asked, seen, refused = set[Question](), set[str](), list[Question]()
+
+        def answers(questions: Iterable[Question]) -> Iterator[tuple[str, str]]:
+            for question in questions:
+                if question in asked:
                     continue
-                seen.add(study)
-                if self.inbox.is_forgotten(patient):
-                    self.outcomes[Outcome.FORGOTTEN] += 1
-                else:
-                    yield study
+                try:
+                    answer = self._find(*question)
+                except Refused as why:
+                    log.info("refused: a question for a %s: %s", question[0], why)
+                    refused.append(question)
+                    continue
+                asked.add(question)
+                yield from answer
+                if wanted.history:
+                    yield from answers([("patient", patient) for _, patient in answer if patient])
+
+        turns = [answers(follow(labels, f"labels ({wanted.key})", len(labels)))]
+        turns += [answers(_later(refused))] if self.asks_later else []
+        for study, patient in chain.from_iterable(turns):
+            if study in seen:
+                continue
+            seen.add(study)
+            if self.inbox.is_forgotten(patient):
+                self.outcomes[Outcome.FORGOTTEN] += 1
+            else:
+                yield study
+        self.outcomes.update(Outcome.FAILED for _ in refused)
 
     def _find(self, key: str, value: str) -> list[tuple[str, str]]:
         if not value or (key != "patient" and set(value) & PATTERN):  # a patient's answers are compared
-            log.info("failed: a %s that is a pattern, and would ask for others' studies", key)
-            self.outcomes[Outcome.FAILED] += 1
-            return []
-        try:
-            answer = self._settled(lambda: sorted(self.archive.studies(key, value)))
-        except Refused as refused:
-            log.info("failed: a question for a %s: %s", key, refused)
-            self.outcomes[Outcome.FAILED] += 1
-            return []
+            raise Refused("it is a pattern, and would ask for others' studies")
+        answer = self._settled(lambda: sorted(self.archive.studies(key, value)))
         return [
             (study, patient) for study, patient in answer if key != "patient" or patient in ("", value)
         ]  # no wildcards
@@ -205,6 +227,15 @@ class Pull:
                     ) from None
                 time.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT_S)
+
+
+def _later(refused: list[T]) -> Iterator[T]:
+    """What was refused, after a while; the list begins anew."""
+    again = refused.copy()
+    refused.clear()
+    if again:
+        time.sleep(LATER_S)
+    yield from again
 
 
 def _count(series: list[Series]) -> int:

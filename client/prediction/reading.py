@@ -126,7 +126,8 @@ class Reader:
         """What the PACS has of the study's patient; a Reading if that cannot be read."""
         modality = self.handed.plan.input.modality
         wanted = Wanted("study", [study], MODALITIES[modality], history=modality == "xray")
-        pull = Pull(self.archive, inbox_of(self.site, place / "images"), self.images_per_second)
+        inbox = inbox_of(self.site, place / "images")
+        pull = Pull(self.archive, inbox, self.images_per_second, asks_later=False)
         for _ in pull.run(wanted):
             pass
         if pull.outcomes[Outcome.FORGOTTEN]:

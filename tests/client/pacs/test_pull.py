@@ -52,6 +52,7 @@ class Shelf:
 def at_once(monkeypatch):
     monkeypatch.setattr(pulling, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(pulling, "LONGEST_WAIT_S", 0.02)
+    monkeypatch.setattr(pulling, "LATER_S", 0.0)
 
 
 def run(archive, folder, key="patient", values=("P1", "P2"), modalities=CR, history=False, **more):
@@ -87,15 +88,48 @@ def test_a_short_absence_is_waited_for_and_a_long_one_ends_the_pull(tmp_path):
         run(Shelf(TWO, {"always": Unreachable("gone")}), tmp_path / "b")
 
 
-def test_a_refusal_costs_one_study_after_three_tries(tmp_path):
-    # Calls: 1 and 2 the question for P1, which is asked twice; then a list (twice) and a fetch for each try.
-    archive = Shelf(TWO, {3: Refused("no"), 4: Refused("no"), 5: Refused("no")})
-    assert run(archive, tmp_path) == {Outcome.WHOLE: 2, Outcome.FAILED: 1}
-    assert run(Shelf(TWO, {3: Refused("once")}), tmp_path / "b") == {Outcome.WHOLE: 3}
-    assert run(Shelf(TWO, {1: Refused("the question")}), tmp_path / "c") == {
-        Outcome.WHOLE: 1,
-        Outcome.FAILED: 1,
-    }
+class Refusing(Shelf):
+    """Refuses the first calls about some studies and to some questions."""
+
+    def __init__(self, patients, refusals):
+        super().__init__(patients)
+        self.refusals = dict(refusals)
+
+    def _called_for(self, what):
+        if self.refusals.get(what, 0) > 0:
+            self.refusals[what] -= 1
+            raise Refused("busy")
+
+    def studies(self, key, value):
+        self._called_for((key, value))
+        yield from super().studies(key, value)
+
+    def series(self, study, modalities):
+        self._called_for(study)
+        return super().series(study, modalities)
+
+
+def test_what_is_refused_for_a_while_is_asked_for_again_at_the_end(tmp_path):
+    assert run(Refusing(TWO, {"s1": 1}), tmp_path / "a") == {Outcome.WHOLE: 3}
+    busy = Refusing(TWO, {"s1": 3, ("patient", "P2"): 1})
+    assert run(busy, tmp_path / "b") == {Outcome.WHOLE: 3}
+    assert busy.sent == ["i3", "i4", "i1", "i2"]
+    for_ever = {"s1": 6, ("patient", "P2"): 2}
+    assert run(Refusing(TWO, for_ever), tmp_path / "c") == {Outcome.WHOLE: 1, Outcome.FAILED: 2}
+
+
+def test_who_asks_again_on_their_own_is_told_at_once(tmp_path):
+    busy = Refusing(TWO, {"s1": 3, ("patient", "P2"): 1})
+    assert run(busy, tmp_path, asks_later=False) == {Outcome.WHOLE: 1, Outcome.FAILED: 2}
+
+
+def test_a_history_that_is_refused_costs_no_labelled_study_and_comes_at_the_end(tmp_path):
+    busy = Refusing(TWO, {("patient", "P1"): 1})
+    assert run(busy, tmp_path / "a", "study", ["s2", "s3"], history=True) == {Outcome.WHOLE: 3}
+    assert busy.sent == ["i3", "i4", "i1", "i2"]
+    gone = Refusing(TWO, {("patient", "P1"): 2})
+    found = run(gone, tmp_path / "b", "study", ["s2", "s3"], history=True)
+    assert found == {Outcome.WHOLE: 2, Outcome.FAILED: 1}
 
 
 def test_one_image_that_cannot_be_had_costs_itself_and_is_named(tmp_path, caplog):

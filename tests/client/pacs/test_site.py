@@ -60,6 +60,7 @@ def test_a_pacs_that_does_not_answer_is_said(site, here, monkeypatch, pacs):
     from client.pacs import pull
 
     monkeypatch.setattr(pull, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(pull, "LATER_S", 0.0)
     monkeypatch.setattr(pull, "PATIENCE_S", 0.02)
     folder = site(pacs=pacs, labels="labels.csv")
     done = here("client", "pull", "plan.yaml", "--dir", str(folder.path))
