@@ -13,7 +13,7 @@ from common.methods import Stays
 from common.plan import Plan
 from common.results.card import Card, DeployedSite, OnTest, OnValidation, Privacy, TestedSite
 from common.results.form import Interval
-from common.results.rounds import Evaluation, History, read_history
+from common.results.rounds import Evaluation, History, read_history, trained
 from common.results.run import FILE as RESULT
 from common.results.run import Bin, Group, RunResult, calibration_of, read_result
 from common.results.status import FILE as RECORD
@@ -119,7 +119,7 @@ def _privacy(plan: Plan) -> Privacy | None:
 def of_result(result: RunResult, history: History, survey: Survey | None) -> Known:
     """Judged on test patients: those of a simulation are all here; deployed hospitals told of theirs. Who
     trained and told nothing is named too: there the model is no stranger's."""
-    sites = {name: _site(name, history, survey, None) for name in _trained(history)} | {
+    sites = {name: _site(name, history, survey, None) for name in trained(history)} | {
         name: TestedSite(
             patients=site.n_patients, split=site.split, prevalence=site.prevalence, test=site.federated
         )
@@ -144,7 +144,7 @@ def of_deployment(plan: Plan, history: History, survey: Survey | None) -> Known:
     number = chosen_round(plan, verdicts_of(history), len(history))
     last = next((report.evaluation for report in reversed(history[:number]) if report.evaluation), None)
     return {
-        "sites": {name: _site(name, history, survey, last) for name in _trained(history)},
+        "sites": {name: _site(name, history, survey, last) for name in trained(history)},
         "metrics": OnValidation(
             on=f"validation patients, after {f'round {number}' if best else 'the last round'}",
             auroc=last.auroc if last else math.nan,
@@ -157,10 +157,6 @@ def of_deployment(plan: Plan, history: History, survey: Survey | None) -> Known:
         "chosen": number if best else None,
         "calibration": None,
     }
-
-
-def _trained(history: History) -> list[str]:
-    return sorted({site for report in history for site in report.sites})
 
 
 def _site(name: str, history: History, survey: Survey | None, last: Evaluation | None) -> DeployedSite:

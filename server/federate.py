@@ -17,7 +17,7 @@ from common.files import write_atomically
 from common.handover import MODEL
 from common.plan import Plan
 from common.results.final import read_final, write_final
-from common.results.rounds import write_history
+from common.results.rounds import trained, write_history
 from common.results.run import write_result
 from common.results.survey import add_to_survey
 from server.app import build_app
@@ -92,6 +92,7 @@ def _hand_over(folder: Path, plan: Plan, grid: FleetGrid, deployment: Deployment
     roster = Roster(deployment)
     before = read_final(folder)
     final = ask_finally(grid, plan, chosen, roster, watch.gathering).after(before)
+    final = final.naming(trained(checkpoint.history))
     survey = add_to_survey(folder, roster.declared, plan.findings)
     write_final(folder, final)  # whatever becomes of what follows
     if plan.evaluation.cross and final.sites and final.crossed is None:

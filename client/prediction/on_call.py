@@ -8,7 +8,7 @@ from pathlib import Path
 
 from client.pacs.arrivals import Arrivals
 from client.prediction.reading import End, Reader, Reading
-from common.errors import ConfigError, DataError, LinkError
+from common.errors import ConfigError, DataError, LinkError, RunError
 
 QUIET_S = 2.0
 """A study to which nothing was added for so long is read. If more comes later, it is read again."""
@@ -26,7 +26,7 @@ class OnCall:
         self._tries: Counter[str] = Counter()
 
     def serve(self, ended: threading.Event) -> None:
-        """Until `ended` is set. Raises OSError: the disk is full."""
+        """Until `ended` is set. Raises OSError: the disk is full. Raises RunError: the GPU failed."""
         while not ended.is_set():
             study = self._arrivals.take(POLL_S)
             if study is not None and not self._try(study):
@@ -66,7 +66,7 @@ class OnCall:
             self._tries[study] += 1
             self._say(f"{self._reader.tag(study)}: not read yet: {e}; it is tried again")
             return False
-        except (OSError, ConfigError):  # the site's own: the study waits until it is cured
+        except (OSError, ConfigError, RunError):  # the site's own: the study waits until it is cured
             raise
         except Exception as e:  # a file that nobody foresaw costs its own study
             reading = Reading(End.NOT_READ, f"failed ({type(e).__name__})")

@@ -27,7 +27,7 @@ from client.prediction.cases import Case, Refusal, cases
 from client.prediction.explain.case import explain_case
 from client.prediction.explain.dicom import write_dicom
 from client.settings import SiteFolder
-from common.errors import DataError, LinkError
+from common.errors import DataError, LinkError, RunError
 from common.files import write_atomically
 from common.handover import Handed
 from common.models import CNNLSTM
@@ -62,6 +62,10 @@ class NotWholeError(LinkError):
     """The PACS lists images that it does not give now: trying again later may help."""
 
 
+class FullError(LinkError):
+    """The memory, the GPU's or the machine's, is taken by others now."""
+
+
 @dataclass(frozen=True)
 class Reader:
     """One model, one PACS."""
@@ -91,7 +95,9 @@ class Reader:
         """Fetch, judge, and file. `place` holds the images meanwhile, and is the caller's to remove.
 
         Raises:
-            LinkError: the PACS does not answer, gives less than it lists, or does not take the result.
+            LinkError: the PACS does not answer, gives less than it lists, or does not take the result; or no
+            memory is free.
+            RunError: the GPU failed.
             OSError: the disk is full.
         """
         reading = self._read(study, place)
@@ -155,7 +161,15 @@ class Reader:
         made: list[Path] = []
         told: list[tuple[str, float]] = []
         for k, finding in enumerate(self.handed.plan.findings):
-            explained = explain_case(self.handed, self.model, case, finding, self.device)
+            try:
+                explained = explain_case(self.handed, self.model, case, finding, self.device)
+            except (MemoryError, torch.OutOfMemoryError):
+                raise FullError("no memory is free for it") from None
+            except torch.AcceleratorError as e:  # nothing that this process still asks of it is answered
+                first = str(e).splitlines()[0]
+                raise RunError(
+                    f"the GPU failed ({first}); start this again: what waits is read then"
+                ) from None
             (folder := work / str(k)).mkdir()
             made += write_dicom(explained, folder)
             told.append((finding, explained.probability))

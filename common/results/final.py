@@ -2,8 +2,8 @@
 test patients, and how the probabilities are spread, from which the server makes the federation's."""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +15,7 @@ from common.results.run import Gain, Verdict
 from common.spread import MOST, Cell, Spread
 
 FILE = "final.json"
+AWAY = "it was not there at the end"
 METRICS = ("auroc", "auprc", "sensitivity", "accuracy", "brier", "ece")
 
 
@@ -66,6 +67,11 @@ class FinalReport(Result):
         sites = dict(sorted({**before.sites, **self.sites}.items()))
         silent = {s: why for s, why in {**before.silent, **self.silent}.items() if s not in sites}
         return FinalReport(sites=sites, silent=dict(sorted(silent.items())), crossed=before.crossed)
+
+    def naming(self, trained: Iterable[str]) -> "FinalReport":
+        """With those among the sites that trained who were not there to be asked."""
+        absent = {site: AWAY for site in trained if site not in self.sites}
+        return replace(self, silent=dict(sorted({**absent, **self.silent}.items())))
 
 
 def read_answer(text: str, findings: tuple[str, ...], alone: bool) -> FinalAnswer:

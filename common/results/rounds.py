@@ -60,6 +60,11 @@ FILE = "history.json"
 _CURE = "finish the run with that version, or start it anew"
 
 
+def trained(history: History) -> list[str]:
+    """The sites of which an update counted in any round, by name."""
+    return sorted({site for report in history for site in report.sites})
+
+
 def history_text(history: History) -> str:
     """For a checkpoint: JSON in one line, NaN as it is."""
     return json.dumps(to_tree(history))

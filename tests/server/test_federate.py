@@ -8,6 +8,7 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
 from common import wire
 from common.results.final import answer_text, read_final
+from common.results.rounds import RoundReport
 from common.results.survey import read_survey
 from server import federate, final
 from server.checkpoint import Checkpoint, save_checkpoint
@@ -55,7 +56,11 @@ def hand_over(folder, n_present, dies):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr(final, "GRACE_S", 0.2)
-    save_checkpoint(tmp_path, Checkpoint(4, START), PLAN.sha256)
+    numbers = {f"site-{k}": dict.fromkeys(wire.TRAIN_NUMBERS, 1.0) for k in (1, 2, 3)}
+    history = tuple(
+        RoundReport(round=r + 1, bytes_down=0, bytes_up=0, sites=numbers, failed={}) for r in range(4)
+    )
+    save_checkpoint(tmp_path, Checkpoint(4, START, history=history), PLAN.sha256)
     return tmp_path
 
 
@@ -73,3 +78,8 @@ def test_final_scores_outlive_a_server_that_is_killed_while_models_go_round(run)
     }
     assert after.crossed.silent == {"site-3": "it went away after its final scores"}
     assert sorted(read_survey(run).sites) == ["site-1", "site-2", "site-3"]
+
+
+def test_who_trained_and_is_gone_at_the_end_is_named(run):
+    hand_over(run, 2, dies=False)
+    assert read_final(run).silent == {"site-3": "it was not there at the end"}

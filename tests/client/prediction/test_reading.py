@@ -9,10 +9,11 @@ from pydicom import dcmread
 
 from client.forgetting import forget_patient
 from client.pacs.archive import Refused, Series, Unreachable
+from client.prediction import reading
 from client.prediction.model import load_own
 from client.prediction.reading import End, NotWholeError, Reader, log
 from client.settings import SiteFolder
-from common.errors import DataError, LinkError
+from common.errors import DataError, LinkError, RunError
 from common.handover import read_model
 from common.logs import log_to
 
@@ -188,6 +189,31 @@ def test_who_is_forgotten_is_not_read_and_nothing_of_them_stays(reader, shelf, p
     assert reader.read(latest, place).end is End.FORGOTTEN
     assert not list(place.rglob("*.dcm"))
     assert shelf.stored == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), LinkError, "no memory is free"),
+        (MemoryError(), LinkError, "no memory is free"),
+        (
+            torch.AcceleratorError("CUDA error: unspecified\nlaunch failure"),
+            RunError,
+            r"\(CUDA error: unspecified\)",
+        ),
+    ],
+)
+def test_a_machine_that_fails_costs_no_study(reader, shelf, place, monkeypatch, failure, kind, said):
+    def fails(*_):
+        raise failure
+
+    _, files = visits(shelf)
+    latest = str(files[-1].StudyInstanceUID)
+    with monkeypatch.context() as broken, pytest.raises(kind, match=said):
+        broken.setattr(reading, "explain_case", fails)
+        reader.read(latest, place)
+    assert shelf.stored == []
+    assert reader.read(latest, place).end is End.FILED
 
 
 def test_what_does_not_come_whole_is_not_read(reader, shelf, place):
