@@ -24,7 +24,7 @@ from client.pacs.archive import Archive, Refused, Unreachable
 from client.pacs.pull import PATTERN, Outcome, Pull, Wanted
 from client.pacs.site import inbox_of
 from client.prediction.cases import Case, Refusal, cases
-from client.prediction.explain.case import explain_case
+from client.prediction.explain.case import Explained, explain_case
 from client.prediction.explain.dicom import write_dicom
 from client.settings import SiteFolder
 from common.errors import DataError, LinkError, RunError
@@ -161,19 +161,20 @@ class Reader:
         made: list[Path] = []
         told: list[tuple[str, float]] = []
         for k, finding in enumerate(self.handed.plan.findings):
-            try:
-                explained = explain_case(self.handed, self.model, case, finding, self.device)
-            except (MemoryError, torch.OutOfMemoryError):
-                raise FullError("no memory is free for it") from None
-            except torch.AcceleratorError as e:  # nothing that this process still asks of it is answered
-                first = str(e).splitlines()[0]
-                raise RunError(
-                    f"the GPU failed ({first}); start this again: what waits is read then"
-                ) from None
+            explained = self._explained(case, finding)
             (folder := work / str(k)).mkdir()
             made += write_dicom(explained, folder)
             told.append((finding, explained.probability))
         return made, tuple(told)
+
+    def _explained(self, case: Case, finding: str) -> Explained:
+        try:
+            return explain_case(self.handed, self.model, case, finding, self.device)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise FullError("no memory is free for it") from None
+        except torch.AcceleratorError as e:  # it answers nothing that this process still asks
+            what = str(e).splitlines()[0]
+            raise RunError(f"the GPU failed ({what}); start this again: what waits is read then") from None
 
     def _store(self, made: list[Path]) -> None:
         try:
