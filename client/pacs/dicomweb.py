@@ -10,6 +10,7 @@ import requests
 from dicomweb_client import DICOMwebClient
 from pydicom import Dataset
 
+from client.imaging.facts.text import items, text
 from client.pacs.archive import MAX_ANSWERS, Refused, Series, Store, Studies, Unreachable, whole_number
 
 log = logging.getLogger("pneumofed.pull")
@@ -100,7 +101,18 @@ class DicomwebArchive:
         return file.getvalue()
 
     def store(self, objects: Sequence[Dataset]) -> None:
-        _asked(lambda: self._client.store_instances(list(objects)))
+        """By the service's word for each (PS3.18 10.5.3.2), as some answer 202 and have refused all. Where it
+        gives none, it is asked what it has."""
+        answer = _asked(lambda: self._client.store_instances(list(objects)))
+        for one in items(answer, "FailedSOPSequence"):
+            raise Refused(f"failure 0x{int(one.get('FailureReason', 0) or 0):04X}")
+        taken = {text(one, "ReferencedSOPInstanceUID") for one in items(answer, "ReferencedSOPSequence")}
+        for ds in objects:
+            if ds.SOPInstanceUID not in taken:
+                study, series = str(ds.StudyInstanceUID), str(ds.SeriesInstanceUID)
+                taken |= self._series(study, {SERIES: {"Value": [series]}}).images
+            if ds.SOPInstanceUID not in taken:
+                raise Refused("what was sent is not there")
 
     def _search(
         self, uid: str, search: Callable[..., list[dict[str, Any]]], **asked_of: Any

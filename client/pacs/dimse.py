@@ -179,11 +179,14 @@ class DimseArchive:
             evt_handlers=[(evt.EVT_CONN_OPEN, without_delay)],
         )
         self._require_established(association)
+        taken = {context.abstract_syntax for context in association.accepted_contexts}
         try:
-            for ds in objects:
-                _require_success([association.send_c_store(ds)])
-        except ValueError as e:  # no context for this kind of object was accepted
-            raise Refused(type(e).__name__) from None
+            for ds in objects:  # all or nothing: half a result, again at every try, would be in the way
+                if ds.SOPClassUID not in taken:
+                    raise Refused(f"it takes no {UID(ds.SOPClassUID).name}")
+            with _told(association):
+                for ds in objects:
+                    _require_success([association.send_c_store(ds)])
         finally:
             association.release()
 
@@ -251,12 +254,8 @@ class DimseArchive:
         """The association that is open, or a new one."""
         if self._association is None or not self._association.is_established:
             self._association = self._associate()
-        try:
+        with _told(self._association):
             yield self._association
-        except (Refused, Unreachable):
-            raise
-        except Exception as e:  # a lost association, a context that was not accepted, an odd data set
-            raise (Refused if self._association.is_established else Unreachable)(type(e).__name__) from None
 
     def _associate(self) -> Association:
         association = self._ae.associate(
@@ -278,6 +277,17 @@ class DimseArchive:
             raise Refused(f"{self._peer.title} does not take calls from {self._peer.own_title}")
         if not association.is_established:
             raise Unreachable("no association")
+
+
+@contextlib.contextmanager
+def _told(association: Association) -> Iterator[None]:
+    """Whatever goes wrong on it is the PACS's no, or its absence."""
+    try:
+        yield
+    except (Refused, Unreachable):
+        raise
+    except Exception as e:  # a lost association, a context that was not accepted, an odd data set
+        raise (Refused if association.is_established else Unreachable)(type(e).__name__) from None
 
 
 def _query(level: str, **keys: str) -> Dataset:

@@ -12,7 +12,7 @@ import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from client.pacs import dicomweb
 from client.pacs.archive import Refused, Series, Unreachable
@@ -53,6 +53,15 @@ class Service:
                 status, kind, body = service.answer(parts, {k: v[0] for k, v in parse_qs(url.query).items()})
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                body = json.dumps(service.stored).encode()
+                self.send_response(202)
+                self.send_header("Content-Type", "application/dicom+json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -260,3 +269,35 @@ def test_any_multipart_answer_is_that_image_or_none(service):
     service.raw, stored = whole, {}
     service.archive.fetch(series, series.images, stored.__setitem__)
     assert set(stored) == {"1.3.1"}
+
+
+def told_of(**uids):
+    """What a service says of objects that were sent to it, by the sequence that they stand in."""
+    answer = Dataset()
+    for keyword, uid in uids.items():
+        one = Dataset()
+        one.ReferencedSOPInstanceUID, one.FailureReason = uid, 0xA700
+        setattr(answer, keyword, [one])
+    return answer.to_json_dict()
+
+
+@pytest.mark.parametrize(
+    ("said", "held", "problem"),
+    [
+        (told_of(ReferencedSOPSequence="1.3.7"), 0, None),
+        ({}, 8, None),  # it says nothing, and has it
+        ({}, 7, "what was sent is not there"),
+        (told_of(ReferencedSOPSequence="1.3.8"), 7, "what was sent is not there"),
+        (told_of(FailedSOPSequence="1.3.7"), 8, "failure 0xA700"),
+        (told_of(ReferencedSOPSequence="1.3.7", FailedSOPSequence="1.3.8"), 0, "failure 0xA700"),
+    ],
+)
+def test_only_what_a_service_took_counts_as_given(service, said, held, problem):
+    service.stored, service.n = said, held
+    ds = dcmread(BytesIO(file_of("1.3.7")))
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2", "1.3"
+    if problem is None:
+        service.archive.store([ds])
+    else:
+        with pytest.raises(Refused, match=problem):
+            service.archive.store([ds])

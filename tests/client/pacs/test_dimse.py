@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +17,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt, service_class
+from pynetdicom.association import Association
 from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
@@ -197,3 +199,53 @@ def test_any_data_set_is_an_answer_or_refused_and_the_next_question_is_answered(
             assert list(archive.studies("patient", "P1")) == [("1.2", "P1")]
 
         holds()
+
+
+@pytest.fixture
+def shelf():
+    """A PACS that keeps what it is given; `takes` are the kinds, `then` is done after each."""
+    kept, ae = [], AE("PACS")
+
+    def serve(takes, then=lambda event: None):
+        for kind in takes:
+            ae.add_supported_context(kind)
+
+        def keep(event):
+            kept.append(event.dataset.SOPInstanceUID)
+            then(event)
+            return 0
+
+        server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
+        return DimseArchive(Peer("127.0.0.1", server.server_address[1], "PACS", "US"))
+
+    yield serve, kept
+    ae.shutdown()
+
+
+TWO_KINDS = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForProcessing)
+
+
+def test_what_we_make_is_given_whole_or_not_at_all(shelf):
+    serve, kept = shelf
+    objects = [film(f"1.9.{k}", kind=kind) for k, kind in enumerate(TWO_KINDS)]
+    with pytest.raises(Refused, match="it takes no Digital X-Ray Image Storage - For Processing"):
+        serve(TWO_KINDS[:1]).store(objects)
+    assert kept == []
+    serve(TWO_KINDS).store(objects)
+    assert kept == ["1.9.0", "1.9.1"]
+
+
+def test_a_pacs_that_goes_away_between_two_objects_is_away(shelf, monkeypatch):
+    serve, kept = shelf
+    archive = serve(TWO_KINDS, lambda event: event.assoc.abort())
+    send = Association.send_c_store
+
+    def slowly(association, ds):
+        while kept and association.is_established:
+            time.sleep(0.01)
+        return send(association, ds)
+
+    monkeypatch.setattr(Association, "send_c_store", slowly)
+    with pytest.raises(Unreachable):
+        archive.store([film(f"1.9.{k}", kind=kind) for k, kind in enumerate(TWO_KINDS)])
+    assert kept == ["1.9.0"]
