@@ -92,7 +92,7 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
         page.unlink()
     fetched = [
         path
-        for place in (folder.images, folder.arrived)
+        for place in (folder.images, folder.arrived, folder.once)
         if place.is_dir()
         for path in files_of_patient(place, patient, hidden=True)
     ]
@@ -101,8 +101,9 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
     lines = _scrub(folder.logs, {patient, *_names([*fetched, *elsewhere])})
     for path in fetched:
         path.unlink(missing_ok=True)
-        if path.is_relative_to(folder.arrived):  # the note beside it names the study
-            shutil.rmtree(folder.arrived / path.relative_to(folder.arrived).parts[0], ignore_errors=True)
+        for place in (folder.arrived, folder.once):  # the note beside it names the study
+            if path.is_relative_to(place):
+                shutil.rmtree(place / path.relative_to(place).parts[0], ignore_errors=True)
     touched = [counts for counts in removed if counts[0]]
     n_sequences, n_frames = sum(s for s, _ in touched), sum(f for _, f in touched)
     return Forgotten(n_sequences, n_frames, len(touched), fetched, elsewhere, lines)

@@ -106,6 +106,8 @@ class SiteFolder:
         self.images, self.forgotten = path / "images", path / "forgotten.json"
         self.curves = path / "curves"
         self.arrived, self.filed = path / "arrived", path / "filed.json"
+        self.filed_lock = path / ".filed.lock"
+        self.once, self.once_lock = path / "arrived-once", path / ".once.lock"
         self.next_key = path / "next.key"
         self.identity, self.peers = path / "identity.key", path / "peers.json"
         self.audit, self.ledger = path / "audit.log", path / "ledger.sqlite"

@@ -52,6 +52,14 @@ def fit_temperature(pooled: Mapping[str, float]) -> float:
     return float(TEMPERATURES[best] * 2.0 ** (shift / 4))
 
 
+def calibrated(logits: Reals, temperature: float) -> NDArray[np.float64]:
+    """sigmoid(z / T); sigmoid(z) if T is not known. From logits, as a float32 probability near 1 has
+    forgotten how near."""
+    z = logits.astype(np.float64) / (temperature if math.isfinite(temperature) else 1.0)
+    result: NDArray[np.float64] = np.exp(-np.logaddexp(0.0, -z))
+    return result
+
+
 def calibrate(probabilities: Reals, temperature: float) -> NDArray[np.float64]:
     """sigmoid(logit(p) / T); as they are if T is not known."""
     p = probabilities.astype(np.float64)

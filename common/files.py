@@ -67,6 +67,14 @@ def held(lock: Path, in_use: str) -> Iterator[None]:
 
 
 @contextmanager
+def waiting_for(lock: Path) -> Iterator[None]:
+    """As `held`, but waits until the other lets go of it. Raises OSError."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def whole_or_nothing(folder: Path) -> Iterator[None]:
     """Make `folder` (mode 0700), which is not there or empty; whatever fails then, nothing is left in it."""
     was_there = folder.exists()

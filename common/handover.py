@@ -57,6 +57,8 @@ class Handed:
     calibration: Mapping[str, Sequence[Bin]] = field(default_factory=dict)
     """Finding -> how often scores were right on test patients, before the temperature; empty where nobody
     judged it."""
+    sha256: str = ""
+    """Of the file of its weights, hex; "" of a model that others made."""
     foreign: Contract | None = None
     """Of a model that others made: nobody here knows on whom, or how, it was trained."""
 
@@ -88,8 +90,9 @@ def read_model(folder: Path) -> Handed:
     known = None if math.isnan(threshold) else threshold
     hospitals = frozenset(card.sites) if card and card.kind == "deployment" else frozenset()
     return Handed(
-        folder, plan, weights, run, temperature, known, *_data(folder), hospitals, _calibration(folder, card)
-    )
+        folder, plan, weights, run, temperature, known, *_data(folder), hospitals,
+        _calibration(folder, card), sha256_of(folder / MODEL),
+    )  # fmt: skip
 
 
 def _card(folder: Path) -> Card:

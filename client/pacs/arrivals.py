@@ -25,6 +25,9 @@ class Arrivals:
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder, self._clock = folder, clock
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for place in folder.iterdir():
+            if not (place / STUDY).is_file():  # what was read, and was not quite removed
+                shutil.rmtree(place, ignore_errors=True)
         self._ready_from: dict[str, float] = {
             path.read_text(encoding="utf-8"): -math.inf for path in sorted(folder.glob(f"*/{STUDY}"))
         }
@@ -41,9 +44,9 @@ class Arrivals:
         """Something of a study has arrived, or it could not be read yet: it is ready in `wait_s`, unless it
         rings again. Raises OSError."""
         note = self.place(study) / STUDY
-        if not note.is_file():
-            write_atomically(note, study.encode())
         with self._rung:
+            if not note.is_file():
+                write_atomically(note, study.encode())
             self._ready_from[study] = self._clock() + wait_s
             self._rung.notify()
 
@@ -72,4 +75,5 @@ class Arrivals:
         """A study was read: nothing of it stays, unless it has rung since."""
         with self._rung:
             if study not in self._ready_from:
+                (self.place(study) / STUDY).unlink(missing_ok=True)
                 shutil.rmtree(self.place(study), ignore_errors=True)

@@ -32,6 +32,7 @@ class Case:
     positions: NDArray[np.float64]  # (T,) days or millimetres since the first
     headers: tuple[Header, ...]  # of the images; empty for what is not DICOM
     held_out: bool = False  # no run trains on it
+    latest: str = ""  # study of the patient's last image, also of one that cannot be decoded
 
     def seen(self, device: torch.device) -> Seen:
         top = np.iinfo(self.pixels.dtype).max
@@ -111,10 +112,20 @@ def _case(
     headers: tuple[Header, ...],
     *,
     held_out: bool = False,
+    latest: str = "",
 ) -> Case:
     pixels: Pixels = np.stack([one.pixels[frame.image] for frame in frames])  # type: ignore[assignment]
     positions = np.array([frame.position for frame in frames])
-    return Case(patient, pixels, positions - positions[0], headers, held_out)
+    return Case(patient, pixels, positions - positions[0], headers, held_out, latest)
+
+
+def doubts_of(tally: Tally) -> list[str]:
+    """What was left out, and what is used and should be looked at, for people."""
+    left_out, everything = tally.left_out(), tally.as_dict()
+    noted = {name: n for name, n in everything.items() if name not in left_out}
+    return [f"left out: {n} {name.replace('_', ' ')}" for name, n in left_out.items()] + [
+        f"look at: {n} {name.replace('_', ' ')}" for name, n in noted.items()
+    ]
 
 
 def _refusal(patient: str, n_usable: int, contract: Input) -> Refusal:
@@ -137,4 +148,5 @@ def _of_dicom(contract: Input, n_findings: int, source: Path, tally: Tally) -> I
             yield _refusal(patient, len(one.pixels) if headers else 0, contract)
             continue
         header_of = {image_of(header, contract): header for header in headers}
-        yield _case(patient, one, frames, tuple(header_of[f.image] for f in frames))  # type: ignore[index]
+        shown = tuple(header_of[f.image] for f in frames)  # type: ignore[index]
+        yield _case(patient, one, frames, shown, latest=headers[-1].study)

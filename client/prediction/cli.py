@@ -1,5 +1,7 @@
 """`pneumofed evaluate`, and `pneumofed client predict`, `explain` and `verify`: a trained model, used."""
 
+import shutil
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +12,7 @@ from common.options import a_number
 
 if TYPE_CHECKING:
     from client.settings import SiteFolder
+    from common.handover import Handed
     from common.results.evaluation import EvaluationResult
 
 
@@ -52,6 +55,14 @@ def _site(given: Path | None, *, or_here: bool = False) -> "SiteFolder | None":
     return SiteFolder(given) if given else here if or_here and here.settings_file.is_file() else None
 
 
+def _handed(model: Path, site: "SiteFolder | None") -> "Handed":
+    """A model to be used. At a site that knows the federation's CA, a signature must count there."""
+    from common.handover import read_model, read_signed
+
+    known = site is not None and site.ca.is_file()
+    return read_signed(model, site.ca, site.revoked)[0] if site and known else read_model(model)
+
+
 def predict(
     model: Model,
     source: Input,
@@ -65,11 +76,11 @@ def predict(
     from client.prediction.cases import Refusal
     from client.prediction.model import load_model
     from client.prediction.predict import predict_source, write_predictions
-    from common.handover import RESEARCH_USE, read_model
+    from common.handover import RESEARCH_USE
 
     set_up_process()
-    handed, where, tally = read_model(model), choose_device(device), Tally()
     site = _site(dir_)
+    handed, where, tally = _handed(model, site), choose_device(device), Tally()
     rows = predict_source(handed, load_model(handed, where, site), source, where, tally, site)
     write_predictions(out, handed, rows, tally)
     refused = sum(isinstance(row, Refusal) for row in rows)
@@ -213,20 +224,20 @@ def explain(
     from client.prediction.explain.write import Request, explain_source
     from client.prediction.model import load_own
     from common.errors import ConfigError
-    from common.handover import RESEARCH_USE, read_model
+    from common.handover import RESEARCH_USE
 
     set_up_process()
     site = _site(dir_, or_here=store)
     if store and site is None:
         raise ConfigError("--store: expected --dir, the site's folder, whose hospital.yaml names the PACS")
-    handed, where = read_model(model), choose_device(device)
+    handed, where = _handed(model, site), choose_device(device)
     if finding is not None and finding not in handed.plan.findings:
         raise ConfigError(f"--finding {finding}: the model has {', '.join(handed.plan.findings)}")
     network = load_own(handed, where, site)
     request = Request(finding or handed.plan.findings[0], patient, most, dicom or store)
     written = explain_source(handed, network, source, out, where, request)
     for folder, one in written:
-        turning = f"turning at image {one.when.turning + 1} of {len(one.case.pixels)}"
+        turning = f"turning at image {one.turning + 1} of {len(one.case.pixels)}"
         typer.echo(f"{folder}: {one.finding} {one.probability:.2f}, {turning}")
     if store and site is not None:
         from client.pacs.site import store_files
@@ -254,14 +265,22 @@ def read(
     from client.prediction.on_call import QUIET_S, OnCall
     from client.prediction.reading import Reader
     from client.settings import SiteFolder
+    from common.files import held
     from common.handover import RESEARCH_USE, UNSIGNED, read_signed
 
     set_up_process()
     site, where = SiteFolder(dir_), choose_device(device)
     handed, signer = read_signed(model, site.ca, site.revoked)
-    network, arrivals = load_own(handed, where, site), Arrivals(site.arrived)
-    ring = None if accession else lambda study: arrivals.ring(study, QUIET_S)
-    with on_call(site, ring) as (pacs, archive):
+    network = load_own(handed, where, site)
+    with ExitStack() as stack:
+        # `--accession` may run beside the reader on call: each has a place of its own for what it reads.
+        if accession:
+            stack.enter_context(held(site.once_lock, "another `client read --accession` runs; wait for it"))
+            shutil.rmtree(site.once, ignore_errors=True)
+            stack.callback(shutil.rmtree, site.once, ignore_errors=True)
+        arrivals = Arrivals(site.once if accession else site.arrived)
+        ring = None if accession else lambda study: arrivals.ring(study, QUIET_S)
+        pacs, archive = stack.enter_context(on_call(site, ring))
         reader = Reader(site, archive, pacs.images_per_second, handed, network, where)
         duty = OnCall(reader, arrivals, typer.echo)
         typer.echo(

@@ -14,8 +14,8 @@ from client.prediction.cases import open_cohort
 from client.prediction.model import load_model
 from client.prediction.parts import Parts
 from client.settings import SiteFolder
-from client.training.evaluate import predict
-from common.calibration import calibrate
+from client.training.evaluate import predict_logits
+from common.calibration import calibrated
 from common.errors import DataError
 from common.handover import Handed
 
@@ -35,9 +35,8 @@ def doubts(handed: Handed, place: Path, site: SiteFolder | None, device: torch.d
             f"{handed.folder}: knows {', '.join(handed.plan.findings)}; the labels tell of "
             f"{', '.join(cohort.findings)}"
         )
-    p = calibrate(
-        predict(load_model(handed, device, site), cohort, np.arange(len(cohort)), device), handed.temperature
-    )
+    z = predict_logits(load_model(handed, device, site), cohort, np.arange(len(cohort)), device)
+    p = calibrated(z, handed.temperature)
     parts = Parts.of(handed, place, site)
     found = []
     for finding in known:

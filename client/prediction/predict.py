@@ -26,7 +26,7 @@ from client.prediction.parts import Parts
 from client.prediction.sequence import logits
 from client.settings import SiteFolder
 from client.training.evaluate import predict_logits, sigmoid
-from common.calibration import calibrate
+from common.calibration import calibrated
 from common.errors import DataError
 from common.files import without_nan, write_atomically
 from common.handover import RESEARCH_USE, Handed
@@ -128,7 +128,7 @@ def _predictions(
 ) -> list[Prediction]:
     """Of each sequence's (patient, part, number of images, study) and its logits, (N, K)."""
     before = sigmoid(z)
-    p = calibrate(before, handed.temperature)
+    p = calibrated(z, handed.temperature)
     bits = entropy_bits(p)
     called = [None] * len(z) if handed.threshold is None else (before[:, 0] >= handed.threshold).tolist()
     return [

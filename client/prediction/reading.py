@@ -9,7 +9,9 @@ import hashlib
 import hmac
 import json
 import logging
+import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,14 +25,15 @@ from client.imaging.outcome import Tally
 from client.pacs.archive import Archive, Refused, Unreachable
 from client.pacs.pull import PATTERN, Outcome, Pull, Wanted
 from client.pacs.site import inbox_of
-from client.prediction.cases import Case, Refusal, cases
+from client.prediction.cases import Case, Refusal, cases, doubts_of
 from client.prediction.explain.case import Explained, explain_case
 from client.prediction.explain.dicom import write_dicom
 from client.settings import SiteFolder
 from common.errors import DataError, LinkError, RunError
-from common.files import write_atomically
+from common.files import waiting_for, write_atomically
 from common.handover import Handed
 from common.models import CNNLSTM
+from common.signature import SIGNATURE, Authority, verify_folder
 
 log = logging.getLogger("pneumofed.read")
 """The site's own log. Images do not stay by which `client forget` would know a patient's lines: studies are
@@ -97,12 +100,19 @@ class Reader:
         Raises:
             LinkError: the PACS does not answer, gives less than it lists, or does not take the result; or no
             memory is free.
+            DataError: the headers of its images let no result be filed with them.
+            ConfigError: the signature of the model counts no longer.
             RunError: the GPU failed.
             OSError: the disk is full.
         """
-        reading = self._read(study, place)
-        log.info("%s: %s%s", self.tag(study), reading.end.value, f": {reading.why}" if reading.why else "")
-        return reading
+        self._require_signed()
+        shutil.rmtree(place / "images", ignore_errors=True)  # of a try before: the PACS may have mended them
+        return self._read(study, place)
+
+    def _require_signed(self) -> None:
+        """The certificate that signed it may have been revoked since."""
+        if (self.handed.folder / SIGNATURE).is_file():
+            verify_folder(self.handed.folder, Authority.read(self.site.ca, self.site.revoked))
 
     def tag(self, study: str) -> str:
         """By which log and terminal speak of a study: 12 hex digits, the same at this site for ever."""
@@ -112,20 +122,23 @@ class Reader:
         if (kept := self._fetch(study, place)) is not None:
             return kept
         for _ in range(TRIES):
-            files, case = _files(place), self._case(study, place)
+            files, tally = _files(place), Tally()
+            case = self._case(study, place, tally)
             if isinstance(case, Reading):
                 return case
+            doubts = doubts_of(tally)
             if self._is_filed(study, files):
                 return Reading(End.ALREADY)
             with tempfile.TemporaryDirectory(dir=place, prefix=".made-") as work:
-                made, told = self._explain(case, Path(work))
+                made, told = self._explain(case, Path(work), doubts)
                 if (kept := self._fetch(study, place)) is not None:
                     return kept
                 if _files(place) != files:
                     continue  # an image came while the others were judged
+                self._require_patient(study, case)
                 self._store(made)
             self._note_filed(study, files)
-            return Reading(End.FILED, probabilities=told)
+            return Reading(End.FILED, "; ".join(doubts), told)
         raise NotWholeError("its images still change")
 
     def _fetch(self, study: str, place: Path) -> Reading | None:
@@ -144,8 +157,16 @@ class Reader:
             return Reading(End.NOT_READ, f"the PACS has no image of it that is {modality}")
         return None
 
-    def _case(self, study: str, place: Path) -> Case | Reading:
-        tally = Tally()
+    def _require_patient(self, study: str, case: Case) -> None:
+        """Just before a result is filed under a name. Raises NotWholeError."""
+        try:
+            named = {patient.strip() for _, patient in self.archive.studies("study", study)} - {""}
+        except (Unreachable, Refused) as e:
+            raise NotWholeError(f"the PACS does not say whose study it is ({e})") from None
+        if named and case.patient not in named:
+            raise NotWholeError("the PACS names another patient than its images do")
+
+    def _case(self, study: str, place: Path, tally: Tally) -> Case | Reading:
         found = list(cases(self.handed, place / "images", tally))
         if len(found) > 1:
             return Reading(End.NOT_READ, f"its images name {len(found)} patients")
@@ -155,21 +176,23 @@ class Reader:
             return Reading(End.NOT_READ, f"{case.why}{f'; left out: {left_out}' if left_out else ''}")
         if study not in {header.study for header in case.headers}:
             return Reading(End.NOT_READ, f"no image of it is one that the model takes; left out: {left_out}")
-        return case if case.headers[-1].study == study else Reading(End.OLDER)
+        return case if case.latest == study else Reading(End.OLDER)
 
-    def _explain(self, case: Case, work: Path) -> tuple[list[Path], tuple[tuple[str, float], ...]]:
+    def _explain(
+        self, case: Case, work: Path, doubts: Sequence[str]
+    ) -> tuple[list[Path], tuple[tuple[str, float], ...]]:
         made: list[Path] = []
         told: list[tuple[str, float]] = []
         for k, finding in enumerate(self.handed.plan.findings):
-            explained = self._explained(case, finding)
+            explained = self._explained(case, finding, doubts)
             (folder := work / str(k)).mkdir()
             made += write_dicom(explained, folder)
             told.append((finding, explained.probability))
         return made, tuple(told)
 
-    def _explained(self, case: Case, finding: str) -> Explained:
+    def _explained(self, case: Case, finding: str, doubts: Sequence[str]) -> Explained:
         try:
-            return explain_case(self.handed, self.model, case, finding, self.device)
+            return explain_case(self.handed, self.model, case, finding, self.device, doubts)
         except (MemoryError, torch.OutOfMemoryError):
             raise FullError("no memory is free for it") from None
         except torch.AcceleratorError as e:  # it answers nothing that this process still asks
@@ -186,12 +209,15 @@ class Reader:
         return self._filed().get(self._hidden(study)) == self._of(files)
 
     def _note_filed(self, study: str, files: frozenset[str]) -> None:
-        filed = self._filed() | {self._hidden(study): self._of(files)}
-        write_atomically(self.site.filed, json.dumps(filed).encode())
+        with waiting_for(self.site.filed_lock):  # `read --accession` may run beside the reader on call
+            filed = self._filed() | {self._hidden(study): self._of(files)}
+            write_atomically(self.site.filed, json.dumps(filed).encode())
 
     def _of(self, files: frozenset[str]) -> str:
         """The images and the model that a result is of."""
-        return self._hidden(" ".join([self.handed.plan.sha256, self.handed.run, *sorted(files)]))
+        model = [self.handed.plan.sha256, self.handed.run, self.handed.sha256]
+        said_by = [repr(self.handed.temperature), repr(self.handed.threshold)]
+        return self._hidden(" ".join([*model, *said_by, *sorted(files)]))
 
     def _filed(self) -> dict[str, str]:
         """Keyed hashes: of a study, and of the images and the model that its result is of."""

@@ -1,10 +1,12 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from common.calibration import NUMBERS, TEMPERATURES, calibrate, fit_temperature, loss_at, losses
+from common.calibration import NUMBERS, TEMPERATURES, calibrate, calibrated, fit_temperature, loss_at, losses
 
 
 def sample(seed, temperature, n=4000):
@@ -61,3 +63,12 @@ def test_unknown_labels_do_not_count():
     assert np.isnan(list(nobody.values())).all()
     assert np.isnan(fit_temperature(nobody))
     assert losses(np.array([[2.0]]), np.array([[1.0]]))[loss_at(1.0)] == pytest.approx(np.log1p(np.exp(-2)))
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 8.0, 16.0, float("nan")])
+def test_a_logit_is_calibrated_however_far_it_is(temperature):
+    z = np.array([-80.0, -17.0, 0.0, 15.0, 17.0, 18.0, 80.0], np.float32)
+    found = calibrated(z, temperature)
+    t = 1.0 if np.isnan(temperature) else temperature
+    assert found == pytest.approx([1.0 / (1.0 + math.exp(-float(one) / t)) for one in z], rel=1e-12)
+    assert found[:3] == pytest.approx(1.0 - calibrated(-z, temperature)[:3], rel=1e-9)

@@ -1,11 +1,12 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from common.files import whole_or_nothing, write_atomically
+from common.files import waiting_for, whole_or_nothing, write_atomically
 from server.checkpoint import load_checkpoint
 
 
@@ -71,3 +72,19 @@ def test_a_folder_that_cannot_be_filled_is_left_empty(tmp_path, was_there):
     with whole_or_nothing(folder):
         (folder / "ca.key").write_text("a key")
     assert (folder.stat().st_mode & 0o777, os.listdir(folder)) == (0o700, ["ca.key"])
+
+
+def test_who_waits_for_a_lock_comes_after_who_has_it(tmp_path):
+    order, lock = [], tmp_path / "lock"
+
+    def second():
+        with waiting_for(lock):
+            order.append("second")
+
+    with waiting_for(lock):
+        other = threading.Thread(target=second)
+        other.start()
+        other.join(0.2)
+        order.append("first")
+    other.join(10)
+    assert order == ["first", "second"]

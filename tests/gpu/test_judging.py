@@ -67,7 +67,7 @@ def test_an_explanation_is_the_cpus(gpu, encoder):
             (explain_when(model, seen, 0), where, curves(OfFrames(model, seen, 0), seen, where.occlusion))
         )
     (when, where, curve), (when_gpu, where_gpu, curve_gpu) = told
-    assert when.turning == when_gpu.turning
+    assert when.turning(1.0) == when_gpu.turning(1.0)
     torch.testing.assert_close(when_gpu.running, when.running, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(when_gpu.influence, when.influence, rtol=1e-2, atol=1e-4)
     for name in ("grad_cam", "integrated", "occlusion"):

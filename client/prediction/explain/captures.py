@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian
 
 from client.prediction.explain.case import Explained
 from client.prediction.explain.pictures import colours, overlay
+from client.prediction.explain.source import Source
 from common.handover import RESEARCH_USE
 from common.protocol import program
 
@@ -46,12 +47,12 @@ MAPS = (
 )
 
 
-def make_captures(explained: Explained, images: Sequence[Dataset]) -> list[SCImage]:
-    """The captures of all maps, a series each, in the last image's study; `images` are the headers of what
-    was judged, in order."""
+def make_captures(explained: Explained, images: Sequence[Source]) -> list[SCImage]:
+    """The captures of all maps, a series each, in the last image's study; `images` are what was judged, in
+    order."""
     captures = []
     for number, kind in enumerate(MAPS):
-        series = generate_uid()
+        series = explained.uid(kind.method, "series")
         shown = range(len(images)) if kind.each else [len(images) - 1]
         for instance, k in enumerate(shown, start=1):
             captures.append(_capture(explained, images, kind, k, (series, SERIES + number, instance)))
@@ -59,22 +60,24 @@ def make_captures(explained: Explained, images: Sequence[Dataset]) -> list[SCIma
 
 
 def _capture(
-    explained: Explained, images: Sequence[Dataset], kind: Map, k: int, place: tuple[str, int, int]
+    explained: Explained, images: Sequence[Source], kind: Map, k: int, place: tuple[str, int, int]
 ) -> SCImage:
     series, number, instance = place
     rgb = cv2.cvtColor(picture(explained, kind, k), cv2.COLOR_BGR2RGB)
     ds = SCImage.from_ref_dataset(
-        ref_dataset=images[-1], pixel_array=np.ascontiguousarray(rgb), photometric_interpretation="RGB",
+        ref_dataset=images[-1].ds, pixel_array=np.ascontiguousarray(rgb), photometric_interpretation="RGB",
         bits_allocated=8, coordinate_system="PATIENT", series_instance_uid=series, series_number=number,
-        sop_instance_uid=generate_uid(), instance_number=instance, manufacturer=MAKER,
+        sop_instance_uid=explained.uid(kind.method, k), instance_number=instance, manufacturer=MAKER,
         patient_orientation=("L", "F"), transfer_syntax_uid=ExplicitVRLittleEndian,
     )  # fmt: skip
     label(ds, f"{explained.side.capitalize()} {explained.finding}: {kind.method}"[:40])
-    ds.PatientOrientation = list(images[k].get("PatientOrientation") or [])  # what nobody knows is not said
+    shown = images[k].ds  # what nobody knows of it is not said
+    ds.PatientOrientation = list(shown.get("PatientOrientation") or [])
     ds.ImageType = ["DERIVED", "SECONDARY"]
     ds.BodyPartExamined = "CHEST"
     ds.DerivationDescription = f"{kind.how}; over the image as the model saw it"
-    ds.BurnedInAnnotation = "NO"  # the legend identifies nobody (PS3.3 C.7.6.1.1.5)
+    if drawn := shown.get("BurnedInAnnotation"):
+        ds.BurnedInAnnotation = drawn  # of the source: our legend identifies nobody (PS3.3 C.7.6.1.1.5)
     ds.RecognizableVisualFeatures = "NO"
     ds.ImageComments = "; ".join(legend(explained, kind, k))
     ds.SourceImageSequence = Items([_reference(images[k])])
@@ -89,9 +92,12 @@ def label(ds: Dataset, title: str) -> None:
     ds.ContentQualification = "RESEARCH"
 
 
-def _reference(image: Dataset) -> Dataset:
+def _reference(image: Source) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
+    item.ReferencedSOPClassUID = image.ds.SOPClassUID
+    item.ReferencedSOPInstanceUID = image.ds.SOPInstanceUID
+    if image.frames:
+        item.ReferencedFrameNumber = image.frames
     code = codes.DCM.SourceImageForImageProcessingOperation
     purpose = Dataset()
     purpose.CodeValue, purpose.CodingSchemeDesignator = code.value, code.scheme_designator
@@ -115,7 +121,8 @@ def legend(explained: Explained, kind: Map, k: int) -> list[str]:
         f"Bright: what {explained.side.upper()} {finding}",
         f"Image {k + 1} of {n}, {when}; score up to here {so_far:+.1f}",
         f"Map: {kind.how}",
-        f"Model {explained.model} ({explained.plan[:12]}), pneumofed {program()}",
+        *([f"Of the images: {'; '.join(explained.doubts)}"] if explained.doubts else []),
+        f"Model {explained.model} ({explained.weights[:12]}), pneumofed {program()}",
         RESEARCH_USE,
     ]
 

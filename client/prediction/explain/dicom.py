@@ -5,6 +5,7 @@ By highdicom. All are new series of the study that was judged last, and refer to
 at.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,11 +25,11 @@ from highdicom.sr import (
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import UID, generate_uid
+from pydicom.uid import UID
 
-from client.imaging.dicom import open_dataset
 from client.prediction.explain.captures import MAKER, MAPS, SERIES, label, make_captures
 from client.prediction.explain.case import Explained
+from client.prediction.explain.source import Source, sources
 from common.errors import DataError
 from common.handover import RESEARCH_USE
 from common.protocol import program
@@ -43,6 +44,7 @@ THRESHOLD = Code("threshold", OURS, "Probability from which the finding is calle
 ATTENTION = Code("attention", OURS, "Share of the pooling's attention")
 INFLUENCE = Code("influence", OURS, "Fall of the logit without the image")
 SCORE_AFTER = Code("score-after", OURS, "Logit after this image")
+MOST_OF_A_CODE = 16
 RATIO = Code("1", "UCUM", "no units")
 
 
@@ -50,69 +52,58 @@ def write_dicom(explained: Explained, folder: Path) -> list[Path]:
     """sr.dcm and heat-NN.dcm in `folder`.
 
     Raises:
-        DataError: the case is from a cohort, which keeps nothing that a DICOM object must name.
+        DataError: the case is from a cohort, which keeps nothing that a DICOM object must name; or its images
+        lack it.
     """
     if not explained.case.headers:
         raise DataError(
             "a cohort holds no identifiers, so that nothing of it can be filed as DICOM; explain from the "
             "DICOM files"
         )
-    images = [open_dataset(header.path, headers_only=True) for header in explained.case.headers]
-    for image in images:
-        _complete(image)
-    paths = []
-    for k, ds in enumerate(make_captures(explained, images), start=1):
-        paths.append(folder / f"heat-{k:02d}.dcm")
-        ds.save_as(paths[-1], enforce_file_format=True)
-    report = folder / "sr.dcm"
-    _report(explained, images).save_as(report, enforce_file_format=True)
-    return [report, *paths]
+    try:
+        images = sources(explained)
+        made: dict[str, Dataset] = {"sr.dcm": _report(explained, images)}
+        for k, capture in enumerate(make_captures(explained, images), start=1):
+            made[f"heat-{k:02d}.dcm"] = capture
+        for name, ds in made.items():
+            ds.save_as(folder / name, enforce_file_format=True)
+    except (ValueError, TypeError, AttributeError, KeyError) as e:  # pydicom, highdicom: an odd header
+        raise DataError(
+            f"the headers of its images do not let a result be filed with them ({type(e).__name__}); mend "
+            "them in the PACS, or explain without --dicom"
+        ) from None
+    return [folder / name for name in made]
 
 
-def _complete(image: Dataset) -> None:
-    """Attributes that must be there in what we write (type 2), empty where the source leaves them out."""
-    for keyword in (
-        "PatientBirthDate",
-        "PatientSex",
-        "PatientName",
-        "StudyID",
-        "StudyDate",
-        "StudyTime",
-        "AccessionNumber",
-        "ReferringPhysicianName",
-    ):
-        if keyword not in image:
-            setattr(image, keyword, "")
-
-
-def _report(explained: Explained, images: Sequence[Dataset]) -> ComprehensiveSR:
+def _report(explained: Explained, images: Sequence[Source]) -> ComprehensiveSR:
     """TID 1500: one group for the sequence, one for each image. It lies in the study of its first evidence:
     of the last image."""
     observer = ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-            uid=generate_uid(), name=MAKER, manufacturer_name=MAKER
+            uid=UID(explained.uid("observer")), name=MAKER, manufacturer_name=MAKER
         ),
     )
     content = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=observer),
-        procedure_reported=PROCEDURES.get(images[-1].Modality, PROCEDURES[""]),
+        procedure_reported=PROCEDURES.get(images[-1].ds.Modality, PROCEDURES[""]),
         imaging_measurements=_groups(explained, images),
         title=codes.DCM.ImagingMeasurementReport,
     )
+    files = {image.ds.SOPInstanceUID: image.ds for image in (images[-1], *images[:-1])}
     report = ComprehensiveSR(
-        evidence=[images[-1], *images[:-1]], content=content, series_instance_uid=generate_uid(),
-        series_number=SERIES + len(MAPS), sop_instance_uid=generate_uid(), instance_number=1,
+        evidence=list(files.values()), content=content, series_instance_uid=explained.uid("report", "series"),
+        series_number=SERIES + len(MAPS), sop_instance_uid=explained.uid("report"), instance_number=1,
         manufacturer=MAKER, is_complete=True, is_final=False,
     )  # fmt: skip
     label(report, f"Measurements: {explained.finding}"[:40])
     return report
 
 
-def _groups(explained: Explained, images: Sequence[Dataset]) -> list[MeasurementsAndQualitativeEvaluations]:
+def _groups(explained: Explained, images: Sequence[Source]) -> list[MeasurementsAndQualitativeEvaluations]:
     """What the model says is said once, of all images; an image has numbers, and no finding of its own."""
     finding, when = explained.finding, explained.when
-    code = FINDINGS.get(finding, Code(finding[:16], OURS, finding))
+    code = FINDINGS.get(finding, Code(short(finding), OURS, finding))
     values = [(PROBABILITY, explained.probability), (THRESHOLD, explained.threshold)]
     said = QualitativeEvaluation(name=code, value=PRESENT if explained.called else ABSENT)
     groups = [_group(explained, f"{finding}, all images", images, values, [said])]
@@ -129,19 +120,27 @@ def _groups(explained: Explained, images: Sequence[Dataset]) -> list[Measurement
 def _group(
     explained: Explained,
     name: str,
-    images: Sequence[Dataset],
+    images: Sequence[Source],
     values: Sequence[tuple[Code, float]],
     said: Sequence[QualitativeEvaluation],
 ) -> MeasurementsAndQualitativeEvaluations:
-    about = f"{explained.model}, plan {explained.plan[:12]}"
+    about = f"{explained.model}, plan {explained.plan[:12]}, weights {explained.weights[:12]}"
+    doubts = [f"of the images: {doubt}" for doubt in explained.doubts]
     return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid=generate_uid(), identifier=name),
+        tracking_identifier=TrackingIdentifier(uid=UID(explained.uid(name)), identifier=name),
         algorithm_id=AlgorithmIdentification(
-            name=f"{MAKER} CNN-LSTM ({RESEARCH_USE})", version=program(), parameters=[about]
+            name=f"{MAKER} CNN-LSTM ({RESEARCH_USE})", version=program(), parameters=[about, *doubts]
         ),
         measurements=[Measurement(name=code, value=round(value, 6), unit=RATIO) for code, value in values],
         qualitative_evaluations=list(said) or None,
         source_images=[
-            SourceImageForMeasurementGroup(UID(i.SOPClassUID), UID(i.SOPInstanceUID)) for i in images
+            SourceImageForMeasurementGroup(UID(i.ds.SOPClassUID), UID(i.ds.SOPInstanceUID), i.frames)
+            for i in images
         ],
     )
+
+
+def short(finding: str) -> str:
+    """A code for a finding, of 16 letters at most, that no other finding has."""
+    hashed = hashlib.sha256(finding.encode()).hexdigest()
+    return finding if len(finding) <= MOST_OF_A_CODE else f"{finding[:7]}-{hashed[:8]}"

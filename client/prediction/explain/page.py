@@ -46,7 +46,7 @@ def _turning(explained: Explained) -> str:
     scores = [float(score) for score in explained.when.running]
     if len(scores) == 1:
         return "There is one image: nothing is compared over time."
-    at = explained.when.turning
+    at = explained.turning
     day = f"{explained.unit} {explained.case.positions[at]:.0f}"
     return (
         f"The score moved most toward its end at image {at + 1} ({day}): from {scores[at - 1]:+.1f} to "

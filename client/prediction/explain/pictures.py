@@ -84,7 +84,7 @@ def montage(explained: Explained) -> bytes:
         for t, tile in enumerate(row):
             top, left = head + i * (TILE + MARGIN), MARGIN + t * (TILE + MARGIN)
             canvas[top : top + TILE, left : left + TILE] = tile
-            if t == explained.when.turning and n > 1:
+            if t == explained.turning and n > 1:
                 cv2.rectangle(
                     canvas, (left - 2, top - 2), (left + TILE + 1, top + TILE + 1), (153, 110, 11), 2
                 )

@@ -22,13 +22,10 @@ class When:
         Tensor  # logit of all frames minus that without the frame: positive frames speak for the finding
     )
 
-    @property
-    def turning(self) -> int:
-        """The visit at which the score moved most in the direction of the final one; 0 for a single image."""
-        if len(self.running) == 1:
-            return 0
-        direction = 1.0 if self.running[-1] >= 0 else -1.0
-        return 1 + int((direction * self.running.diff()).argmax())
+    def turning(self, sign: float) -> int:
+        """The visit at which the score moved most up (`sign` 1, of a yes) or down (-1); 0 for a single
+        image."""
+        return 1 + int((sign * self.running.diff()).argmax()) if len(self.running) > 1 else 0
 
 
 @torch.inference_mode()

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from client.prediction.judging.labelled import Labelled
-from client.training.evaluate import predict
+from client.training.evaluate import predict_logits
 from common import metrics
-from common.calibration import calibrate
+from common.calibration import calibrate, calibrated
 from common.curves import curve_of, known_of
 from common.errors import DataError
 from common.handover import Handed
@@ -37,7 +37,7 @@ def predictions_of(
 ) -> Predictions:
     """As `predict` writes them: calibrated, where the model was."""
     cohort, indices = labelled.cohort, labelled.indices
-    found = calibrate(predict(network, cohort, indices, device), handed.temperature)
+    found = calibrated(predict_logits(network, cohort, indices, device), handed.temperature)
     attributes = {name: values[indices] for name, values in cohort.attributes.items()}
     return Predictions(found, cohort.labels[indices], cohort.patients[indices], attributes)
 

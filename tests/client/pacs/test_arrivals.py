@@ -65,3 +65,14 @@ def test_a_ring_wakes_who_waits(tmp_path):
     arrivals.ring("1.1", 0.0)
     waiting.join(10.0)
     assert taken == ["1.1"]
+
+
+def test_what_was_not_quite_removed_is_gone_at_the_next_start(tmp_path, arrivals):
+    arrivals.ring("1.1", 0.0)
+    arrivals.take(0.0)
+    left = arrivals.place("1.1") / "images"
+    left.mkdir()
+    (left / "one.dcm").write_bytes(b"pixels")
+    (arrivals.place("1.1") / "study").unlink()  # and then the power goes
+    assert len(Arrivals(tmp_path / "arrived")) == 0
+    assert list((tmp_path / "arrived").rglob("*")) == []

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.special import logit
 
 from client.imaging.cohort import Cohort, build_cohort
 from client.imaging.outcome import Tally
@@ -45,7 +46,7 @@ def sure(monkeypatch, cohort):
     p = np.where(truth == 1, 0.9, 0.1)
     for wrong, how_sure in ((7, 0.99), (11, 0.8), (30, 0.6)):
         p[wrong] = 1 - how_sure if truth[wrong] == 1 else how_sure
-    monkeypatch.setattr(doubting, "predict", lambda *_: p[:, None].astype(np.float32))
+    monkeypatch.setattr(doubting, "predict_logits", lambda *_: logit(p)[:, None])
     return p
 
 

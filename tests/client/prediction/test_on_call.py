@@ -11,7 +11,7 @@ from client.pacs.arrivals import Arrivals
 from client.prediction import on_call
 from client.prediction.on_call import OnCall
 from client.prediction.reading import End, Reading
-from common.errors import LinkError
+from common.errors import DataError, LinkError
 from tests.helpers import warm
 from tests.helpers.pacs import DICOM, OURS, WEB, a_house
 
@@ -96,7 +96,7 @@ def test_read_now_reads_what_it_is_given_alone(arrivals):
     arrivals.ring("old", 0.0)
     reader = Reader(a=[READ], b=[LinkError("away")])
     duty = OnCall(reader, arrivals, lambda line: None)
-    assert not duty.read_now(["a", "b"])
+    assert duty.read_now(["a", "b"]) == 1
     assert reader.read_studies == ["a", "b"]
     assert not arrivals.place("a").exists()
     assert arrivals.place("b").exists()
@@ -175,3 +175,9 @@ def test_a_study_that_arrives_in_the_pacs_is_answered_there(tmp_path, exported, 
         assert missing.returncode == 2
         written = (site.logs / "read.log").read_text()
         assert not [patient for patient in by_patient if patient in written]
+
+
+def test_what_could_not_be_filed_is_said_with_what_to_do(arrivals):
+    duty = OnCall(Reader(a=[DataError("the headers do not let it be filed")]), arrivals, (lines := []).append)
+    duty.read_now(["a"])
+    assert lines[0].startswith("tag-a: could not be read: the headers do not let it be filed (")

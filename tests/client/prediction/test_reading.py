@@ -1,6 +1,7 @@
 """A study of the PACS is read and the result filed: what is judged, where it lies, and what is not read."""
 
 import json
+from dataclasses import replace
 from io import BytesIO
 
 import pytest
@@ -9,11 +10,13 @@ from pydicom import dcmread
 
 from client.forgetting import forget_patient
 from client.pacs.archive import Refused, Series, Unreachable
+from client.pacs.arrivals import Arrivals
 from client.prediction import reading
 from client.prediction.model import load_own
+from client.prediction.on_call import OnCall
 from client.prediction.reading import End, NotWholeError, Reader, log
 from client.settings import SiteFolder
-from common.errors import DataError, LinkError, RunError
+from common.errors import ConfigError, DataError, LinkError, RunError
 from common.handover import read_model
 from common.logs import log_to
 
@@ -107,8 +110,9 @@ def test_the_latest_study_is_read_with_all_before_it_and_the_result_lies_beside_
 def test_the_log_names_a_study_by_a_hash_that_only_this_site_can_make(reader, shelf, place):
     name, files = visits(shelf)
     latest = str(files[-1].StudyInstanceUID)
+    arrivals = Arrivals(reader.site.arrived)
     with log_to(reader.site.logs / "read.log", log):
-        reader.read(latest, place)
+        OnCall(reader, arrivals, lambda line: None).read_now([latest])
     written = (reader.site.logs / "read.log").read_text()
     assert f"{reader.tag(latest)}: read and filed" in written
     assert latest not in written
@@ -141,11 +145,11 @@ def test_an_image_that_comes_while_the_others_are_judged_is_judged_too(reader, s
     shelf.files.remove(late)
     explain, n_images = Reader._explain, []
 
-    def watched(self, case, work):
+    def watched(self, case, *others):
         n_images.append(len(case.headers))
         if late not in shelf.files:
             shelf.files.append(late)
-        return explain(self, case, work)
+        return explain(self, case, *others)
 
     monkeypatch.setattr(Reader, "_explain", watched)
     assert reader.read(str(files[-1].StudyInstanceUID), place).end is End.FILED
@@ -261,3 +265,97 @@ def test_an_accession_number_names_its_studies(reader, shelf, monkeypatch):
     monkeypatch.setattr(shelf, "studies", away)
     with pytest.raises(LinkError, match="does not say which study"):
         reader.studies_of("A-17")
+
+
+def test_a_patient_who_is_corrected_between_two_tries_gets_the_result_and_nobody_else(reader, shelf, place):
+    name, files = visits(shelf)
+    latest = str(files[-1].StudyInstanceUID)
+    shelf.refuses = True
+    with pytest.raises(LinkError, match="does not take the result"):
+        reader.read(latest, place)
+    shelf.refuses = False
+    for ds in files:
+        ds.PatientID = "RIGHT"
+    assert reader.read(latest, place).end is End.FILED
+    assert {str(ds.PatientID) for ds in shelf.stored} == {"RIGHT"}
+    assert name != "RIGHT"
+
+
+def test_an_image_that_was_removed_between_two_tries_is_not_judged(reader, shelf, place):
+    _, files = visits(shelf)
+    shelf.refuses = True
+    with pytest.raises(LinkError):
+        reader.read(str(files[-1].StudyInstanceUID), place)
+    shelf.refuses = False
+    shelf.files.remove(files[0])
+    assert reader.read(str(files[-1].StudyInstanceUID), place).end is End.FILED
+    assert str(files[0].SOPInstanceUID) not in str(shelf.stored)
+
+
+def test_a_patient_who_is_corrected_while_it_is_judged_gets_no_result_yet(reader, shelf, place, monkeypatch):
+    _, files = visits(shelf)
+    explain = Reader._explain
+
+    def corrected(self, *some):
+        for ds in files:
+            ds.PatientID = "RIGHT"
+        return explain(self, *some)
+
+    monkeypatch.setattr(Reader, "_explain", corrected)
+    latest = str(files[-1].StudyInstanceUID)
+    with pytest.raises(NotWholeError, match="names another patient"):
+        reader.read(latest, place)
+    assert shelf.stored == []
+    assert reader.read(latest, place).end is End.FILED
+    assert {str(ds.PatientID) for ds in shelf.stored} == {"RIGHT"}
+
+
+def test_a_result_that_is_made_again_is_the_same_objects(reader, shelf, place):
+    """A PACS that takes the first of them and goes away gets no second report at the next try."""
+    _, files = visits(shelf)
+    latest = str(files[-1].StudyInstanceUID)
+    reader.read(latest, place)
+    first = [ds.SOPInstanceUID for ds in shelf.stored]
+    shelf.stored.clear()
+    reader.site.filed.unlink()
+    reader.read(latest, place)
+    assert [ds.SOPInstanceUID for ds in shelf.stored] == first
+    assert len(set(first)) == len(first)
+    shelf.stored.clear()
+    other = replace(reader, handed=replace(reader.handed, sha256="another model's"))
+    assert other.read(latest, place).end is End.FILED
+    assert not set(first) & {ds.SOPInstanceUID for ds in shelf.stored}
+
+
+def broken_pixels(ds):
+    ds.PixelData = ds.PixelData[: len(ds.PixelData) // 4]
+
+
+def test_a_study_before_the_latest_is_not_the_latest_because_that_one_is_broken(reader, shelf, place):
+    _, files = visits(shelf)
+    last = str(files[-1].StudyInstanceUID)
+    for ds in files:
+        if ds.StudyInstanceUID == last:
+            broken_pixels(ds)
+    before = [ds.StudyInstanceUID for ds in files if ds.StudyInstanceUID != last][-1]
+    assert reader.read(last, place).end is End.NOT_READ
+    assert reader.read(str(before), place).end is End.OLDER
+    assert shelf.stored == []
+
+
+def test_what_is_left_out_stands_in_the_line_and_in_what_is_filed(reader, shelf, place):
+    _, files = visits(shelf)
+    broken_pixels(files[0])
+    reading = reader.read(str(files[-1].StudyInstanceUID), place)
+    assert (reading.end, reading.why) == (End.FILED, "left out: 1 broken")
+    (report,) = (ds for ds in shelf.stored if ds.Modality == "SR")
+    assert "of the images: left out: 1 broken" in report.to_json()
+    assert all("left out: 1 broken" in ds.ImageComments for ds in shelf.stored if ds is not report)
+
+
+def test_a_signature_that_counts_no_longer_ends_the_reader(reader, shelf, place):
+    (reader.handed.folder / "signature.json").write_text("{}")
+    _, files = visits(shelf)
+    with pytest.raises(ConfigError):
+        reader.read(str(files[-1].StudyInstanceUID), place)
+    assert shelf.stored == []

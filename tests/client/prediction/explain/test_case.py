@@ -16,7 +16,7 @@ def test_the_numbers_are_those_of_the_parts():
     for t, visit in enumerate(tree["visits"]):
         assert visit["position"] == known.case.positions[t]
         assert visit["score_after"] == pytest.approx(float(known.when.running[t]))
-    assert tree["turning_visit"] == known.when.turning + 1  # people count from 1
+    assert tree["turning_visit"] == known.turning + 1  # people count from 1
     assert tree["probability"] == known.probability
 
 

@@ -42,7 +42,7 @@ def test_the_montage_has_a_column_a_visit_and_frames_the_turning_one(known):
     assert picture.shape[0] == 30 + (1 + len(METHODS)) * (TILE + 6) + 44
     blue = (picture == (153, 110, 11)).all(2)
     columns = {int(x) // (TILE + 6) for x in np.flatnonzero(blue.sum(0) > 100)}
-    assert known.when.turning in columns
+    assert known.turning in columns
 
 
 def test_a_data_address_holds_the_very_picture(known):

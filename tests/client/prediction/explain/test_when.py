@@ -31,15 +31,15 @@ def test_when_is_what_the_model_says_of_every_beginning_and_of_every_gap(model):
             assert found.influence[t] == pytest.approx(expected, abs=1e-4)
     assert float(found.attention.sum()) == pytest.approx(1.0, abs=1e-5)
     single = explain_when(model, sequence(1), 0)
-    assert (single.influence.tolist(), single.turning) == ([0.0], 0)
+    assert (single.influence.tolist(), single.turning(1.0)) == ([0.0], 0)
 
 
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_the_turning_visit_is_the_one_at_which_it_changed(at):
     found = explain_when(Bright(), spot(at=at), 0)
-    assert found.turning == at
+    assert found.turning(1.0) == at
 
 
 def test_the_turning_visit_of_a_no_is_the_one_that_speaks_against():
     falling = When(torch.ones(4) / 4, torch.tensor([3.0, 2.5, -2.0, -2.5]), torch.zeros(4))
-    assert falling.turning == 2
+    assert falling.turning(-1.0) == 2
