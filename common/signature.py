@@ -91,8 +91,13 @@ def hashes_of(folder: Path) -> dict[str, str]:
 
 
 def sign_folder(folder: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
-    """Write signature.json: the files' hashes, ECDSA with SHA-384 over them, and the certificate of the
-    key."""
+    """Write signature.json: the files' hashes, ECDSA with SHA-384 over them, and the certificate of the key.
+
+    Raises:
+        ConfigError: the certificate is another key's: nobody would take the signature.
+    """
+    if key.public_key() != certificate.public_key():
+        raise ConfigError("signing.key is not the key of signing.crt; run: pneumofed server renew signing")
     files = hashes_of(folder)
     signature = key.sign(canonical_json(files).encode(), ec.ECDSA(hashes.SHA384()))
     content = {

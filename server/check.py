@@ -26,6 +26,7 @@ from server.ask import ask_status
 from server.certificates import is_for
 from server.provision import came_back, read_sites
 from server.renewal import sites_behind
+from server.rollover import is_cut_off
 from server.settings import ServerFolder, ServerSettings
 
 RENEWALS = {
@@ -48,6 +49,7 @@ def check_server(folder: ServerFolder) -> Iterator[Finding]:
     yield from check_certificates(folder)
     yield from _check_host(folder, settings)
     yield from _check_keys(folder)
+    yield from _check_renewal(folder)
     yield from _check_sites(folder)
     yield from _check_journal(folder)
     yield check_disk(folder.path)
@@ -117,6 +119,13 @@ def _check_keys(folder: ServerFolder) -> Iterator[Finding]:
         yield Finding("ok", "fingerprint", f"of the CA, for the telephone: {sha256_fingerprint(ca)}")
     except PneumofedError:
         return  # said already
+
+
+def _check_renewal(folder: ServerFolder) -> Iterator[Finding]:
+    if is_cut_off(folder):
+        yield Finding(
+            "fails", "renewal", "that of the CA was cut off; go on with it: pneumofed server renew ca"
+        )
 
 
 def _check_sites(folder: ServerFolder) -> Iterator[Finding]:

@@ -138,6 +138,7 @@ def renew(
     """Renew a certificate or the CA, while the server runs; agents take up what is theirs by themselves."""
     from server import renewal
     from server.journal import note
+    from server.rollover import renew_ca
     from server.settings import ServerFolder
 
     folder = ServerFolder(dir_)
@@ -153,7 +154,7 @@ def renew(
         names = renewal.renew_sites(folder, ca_key)
         typer.echo(f"Renewed for {', '.join(names) or 'no site'}; their agents fetch them by themselves.")
     else:
-        names = renewal.renew_ca(folder, ca_key)
+        names = renew_ca(folder, ca_key)
         typer.echo(f"A new CA is there, and told to {', '.join(names) or 'no site'} by the old one.")
         typer.echo("Give new hospitals ca.crt again. When every agent has run: pneumofed server renew server")
 

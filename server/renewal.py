@@ -1,13 +1,7 @@
-"""`pneumofed server renew`: certificates and the CA, renewed while the server runs and without stopping a
-run.
-
-The CA is rolled over in steps. `ca` makes the new one, has the old one sign it (trust.json), and issues every
-admitted site's certificate anew under it; agents fetch both by themselves (common/trust.py). When all have,
-`server` puts the server's own certificate under the new CA. The old one is trusted until then, by both sides.
-"""
+"""`pneumofed server renew`: certificates, renewed while the server runs and without stopping a run; the CA
+itself is rollover.py's."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -25,7 +19,7 @@ from common.credentials import (
 from common.errors import ConfigError
 from common.files import write_atomically
 from common.signature import read_revocations
-from common.trust import Trust, sign_authorities
+from common.trust import Trust
 from server.certificates import Authority
 from server.provision import read_authority, read_sites
 from server.settings import ServerFolder
@@ -69,46 +63,16 @@ def renew_signing(folder: ServerFolder, ca_key: Path | None, *, revoke: bool) ->
 
 def renew_sites(folder: ServerFolder, ca_key: Path | None) -> list[str]:
     """A new certificate for every admitted site's key; agents fetch theirs. Returns the sites' names."""
-    return _issue_sites(folder, read_authority(folder, ca_key))
+    return issue_sites(folder, read_authority(folder, ca_key), folder.certificates)
 
 
-def renew_ca(folder: ServerFolder, ca_key: Path | None) -> list[str]:
-    """A new CA, told by the old one; and every site's certificate under it. Returns the sites' names.
-
-    The old CA's key becomes ca-old.key, which nobody needs any more.
-
-    Raises:
-        ConfigError: an earlier renewal is not finished: a second one would lose who knows which, or the
-            server.
-    """
-    old, settings = read_authority(folder, ca_key), folder.settings()
-    before = read_certificates(folder.ca_certificate)
-    if len(before) > 1 and (behind := sites_behind(folder)):
-        raise ConfigError(
-            f"the CA was renewed already, and {', '.join(behind)} did not take it in yet; wait for them"
-        )
-    if not is_issued_by(read_certificate(folder.certificate), [old.certificate]):
-        raise ConfigError(
-            "the server still shows a certificate of the CA before this one, which sites would trust no "
-            "more: pneumofed server renew server, first"
-        )
-    new = Authority.new("pneumofed CA of " + settings.host, make_key())
-    path = ca_key or folder.ca_key
-    path.rename(path.with_name("ca-old.key"))
-    write_key(path, new.key)
-    write_certificates(folder.ca_certificate, new.certificate, old.certificate)
-    authorities = folder.ca_certificate.read_text()
-    trust = Trust(authorities=authorities, signature=sign_authorities(authorities, old.key))
-    write_atomically(folder.trust, (json.dumps(asdict(trust), indent=2) + "\n").encode())
-    return _issue_sites(folder, new)
-
-
-def _issue_sites(folder: ServerFolder, authority: Authority) -> list[str]:
+def issue_sites(folder: ServerFolder, authority: Authority, place: Path) -> list[str]:
+    """Certificates of all admitted sites into `place`; returns their names."""
     entries = [entry for entry in read_sites(folder.sites) if entry.revoked is None]
     for entry in entries:
         key = load_pem_public_key(entry.public_key.encode())
         assert isinstance(key, ec.EllipticCurvePublicKey)
-        write_certificates(folder.certificates / f"{entry.name}.crt", authority.issue_site(entry.name, key))
+        write_certificates(place / f"{entry.name}.crt", authority.issue_site(entry.name, key))
     return [entry.name for entry in entries]
 
 
@@ -127,15 +91,16 @@ def trust_for(folder: ServerFolder, site: str) -> Trust:
 def sites_behind(folder: ServerFolder) -> list[str]:
     """Admitted sites that did not show their newest certificate yet, while the CA is renewed; none at other
     times."""
-    if len(read_certificates(folder.ca_certificate)) == 1:
+    authorities = read_certificates(folder.ca_certificate)
+    if len(authorities) == 1:
         return []
-    shown = read_shown(folder)
-    names = [entry.name for entry in read_sites(folder.sites) if entry.revoked is None]
-    return [name for name in names if shown.get(name) != _newest(folder, name)]
-
-
-def _newest(folder: ServerFolder, site: str) -> str:
-    return sha256_fingerprint(read_certificate(folder.certificates / f"{site}.crt"))
+    shown, behind = read_shown(folder), []
+    for name in (entry.name for entry in read_sites(folder.sites) if entry.revoked is None):
+        newest = read_certificate(folder.certificates / f"{name}.crt")
+        is_new = is_issued_by(newest, authorities[:1])
+        if not is_new or shown.get(name) != sha256_fingerprint(newest):
+            behind.append(name)
+    return behind
 
 
 def read_shown(folder: ServerFolder) -> dict[str, str]:

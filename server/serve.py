@@ -21,6 +21,7 @@ from server.check import certificates_of, check_certificates, days_of
 from server.control import ControlService
 from server.fleet import FleetService
 from server.lookout import Lookout
+from server.rollover import is_cut_off, switch
 from server.runner import Runner
 from server.settings import ServerFolder
 
@@ -41,6 +42,9 @@ def serve(folder: ServerFolder) -> None:
     ended = threading.Event()
     with held(folder.lock, f"{folder.path}: a server is running in it already"):
         set_up_logs(folder.logs, "server")
+        if is_cut_off(folder):
+            switch(folder, folder.ca_key)
+            log.warning("a renewal of the CA that was cut off is finished")
         monitoring = Monitoring("pneumofed.server", settings.health_port, settings.metrics_port)
         service = FleetService(folder, settings)
         runner = Runner(folder, service, monitoring)

@@ -60,6 +60,7 @@ class ServerFolder:
         self.key, self.certificate = path / "server.key", path / "server.crt"
         self.signing_key, self.signing = path / "signing.key", path / "signing.crt"
         self.revoked, self.trust = path / "ca.crl", path / "trust.json"
+        self.renewal = path / "renewal"
         self.shown = path / "shown.json"
         self.sites = path / "sites.json"
         self.certificates = path / "certificates"

@@ -4,6 +4,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from common.calibration import calibrate
 from common.config import load_yaml, parse_yaml
 from common.handover import MODEL, PLAN, sha256_of
 from common.plan import Plan
@@ -39,7 +42,8 @@ def facts_of(run: Run) -> dict[str, str]:
     """Name -> what is known, in a line; empty if it is not."""
     sentences = parse_yaml(SENTENCES.read_text(encoding="utf-8"), str(SENTENCES))
     assert isinstance(sentences, dict)
+    cut = float(calibrate(np.array([run.card.threshold]), run.card.temperature)[0])
     return {
-        name: re.sub(r"\s+([.;,])", r"\1", " ".join(render_text(text, **vars(run)).split()))
+        name: re.sub(r"\s+([.;,])", r"\1", " ".join(render_text(text, **vars(run), cut=cut).split()))
         for name, text in sentences.items()
     }

@@ -113,9 +113,18 @@ def test_a_list_of_revoked_ones_by_somebody_else_is_refused(tmp_path):
 def test_a_key_of_another_kind_is_refused(folder, authority):
     key = rsa.generate_private_key(65537, 2048)
     certificate = issued([certificates.DOCUMENT_SIGNING], key=key)
-    sign_folder(folder, KEY, certificate)
+    sign_folder(folder, KEY, CA.issue_signer("fed", KEY.public_key()))
+    told = json.loads((folder / "signature.json").read_text())
+    told["certificate"] = certificate.public_bytes(Encoding.PEM).decode()
+    (folder / "signature.json").write_text(json.dumps(told))
     with pytest.raises(ConfigError, match="was changed after it was signed"):
         verify_folder(folder, authority)
+
+
+def test_nobody_signs_with_a_key_that_is_not_the_certificate_s(folder):
+    with pytest.raises(ConfigError, match="run: pneumofed server renew signing"):
+        sign_folder(folder, KEY, CA.issue_signer("fed", make_key().public_key()))
+    assert not (folder / "signature.json").exists()
 
 
 def test_what_is_no_plain_file_is_refused(folder, authority, tmp_path):

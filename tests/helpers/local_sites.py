@@ -10,7 +10,7 @@ import numpy as np
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
 from client.link import FleetLink
-from client.provision import init_site, join
+from client.provision import init_site, join, take_in
 from client.settings import Hospital, SiteFolder
 from common import wire
 from common.credentials import client_tls, read_key
@@ -116,3 +116,24 @@ class SiteThread:
         self._thread.join(timeout=5)
         with suppress(LinkError):
             self.link.close()
+
+
+def follow(site):
+    """As its agent does at every start and every hour."""
+    link = link_of(site)
+    changes = take_in(site, link.trust())
+    link.use_tls(client_tls(site.ca, site.certificate, site.key))
+    link.trust()
+    link.close()
+    return changes
+
+
+def reaches(site):
+    link = link_of(site)
+    try:
+        link.connect()
+        return True
+    except LinkError:
+        return False
+    finally:
+        link.close()

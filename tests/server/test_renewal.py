@@ -6,7 +6,6 @@ import ssl
 import httpx
 import pytest
 
-from client.provision import take_in
 from common.credentials import (
     client_tls,
     is_issued_by,
@@ -14,32 +13,12 @@ from common.credentials import (
     read_certificates,
     read_key,
 )
-from common.errors import ConfigError, LinkError
+from common.errors import ConfigError
 from common.signature import Authority, sign_folder, verify_folder
 from server import renewal
 from server.check import _check_served
-from tests.helpers.local_sites import link_of, make_site
-
-
-def follow(site):
-    """As its agent does at every start and every hour."""
-    link = link_of(site)
-    changes = take_in(site, link.trust())
-    link.use_tls(client_tls(site.ca, site.certificate, site.key))
-    link.trust()
-    link.close()
-    return changes
-
-
-def reaches(site):
-    link = link_of(site)
-    try:
-        link.connect()
-        return True
-    except LinkError:
-        return False
-    finally:
-        link.close()
+from server.rollover import renew_ca
+from tests.helpers.local_sites import follow, link_of, make_site, reaches
 
 
 @pytest.mark.slow
@@ -48,7 +27,7 @@ def test_the_ca_is_rolled_over_under_sites_that_stay_connected(place):
     old = read_certificate(server.ca_certificate)
     standing = link_of(sites["north"])
     standing.connect()
-    assert renewal.renew_ca(server, None) == ["north", "south"]
+    assert renew_ca(server, None) == ["north", "south"]
     service.follow_certificates()
     standing.connect()  # a session that stands goes on
     assert renewal.sites_behind(server) == ["north", "south"]
@@ -62,7 +41,7 @@ def test_the_ca_is_rolled_over_under_sites_that_stay_connected(place):
     with pytest.raises(ConfigError, match="south: not there yet"):
         renewal.renew_server(server, None)
     with pytest.raises(ConfigError, match="renewed already, and south"):
-        renewal.renew_ca(server, None)
+        renew_ca(server, None)
     renewal.renew_server(server, None, without=frozenset({"south"}))
     service.follow_certificates()
     new = read_certificates(server.ca_certificate)[0]
@@ -76,7 +55,7 @@ def test_the_ca_is_rolled_over_under_sites_that_stay_connected(place):
 
 def test_a_site_that_was_admitted_under_the_new_ca_knows_it_alone(place, tmp_path):
     server, service, _ = place
-    renewal.renew_ca(server, None)
+    renew_ca(server, None)
     service.follow_certificates()
     late = make_site(tmp_path, "west", server)
     assert reaches(late)
@@ -86,15 +65,15 @@ def test_a_site_that_was_admitted_under_the_new_ca_knows_it_alone(place, tmp_pat
 def test_a_second_ca_waits_for_the_server_s_own_certificate(place):
     """Sites that trust the new two would not know the certificate that it shows, and never come back."""
     server, service, sites = place
-    renewal.renew_ca(server, None)
+    renew_ca(server, None)
     service.follow_certificates()
     for site in sites.values():
         follow(site)
     with pytest.raises(ConfigError, match="renew server, first"):
-        renewal.renew_ca(server, None)
+        renew_ca(server, None)
     assert all(map(reaches, sites.values()))
     renewal.renew_server(server, None)
-    renewal.renew_ca(server, None)
+    renew_ca(server, None)
 
 
 def test_the_server_s_certificate_is_taken_up_while_it_serves(place):
@@ -138,7 +117,7 @@ def test_who_is_behind_survives_a_note_that_is_not_readable(place):
     server, _, sites = place
     follow(sites["north"])
     server.shown.write_text("[")
-    renewal.renew_ca(server, None)
+    renew_ca(server, None)
     assert renewal.sites_behind(server) == ["north", "south"]
     assert json.loads(server.trust.read_text())["signature"]
 

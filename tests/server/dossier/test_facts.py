@@ -92,3 +92,11 @@ def test_nobody_knows_the_score_of_a_run_that_nobody_judged(tmp_path):
     run = deployed(tmp_path)
     unknown = replace(run.card, metrics=replace(run.card.metrics, auroc=float("nan")))
     assert facts_of(replace(run, card=unknown))["performance"] == ""
+
+
+def test_the_threshold_is_on_the_probability_that_predict_writes(tmp_path):
+    run = judged(tmp_path)
+    facts = facts_of(replace(run, card=replace(run.card, threshold=0.3, temperature=2.0)))
+    assert "called present from 0.396 on, after calibration." in facts["output"]  # sigmoid(logit(0.3) / 2)
+    bare = facts_of(replace(run, card=replace(run.card, threshold=0.3, temperature=float("nan"))))
+    assert "called present from 0.300 on." in bare["output"]
