@@ -364,10 +364,10 @@ def evaluate_finally(message: Message, context: Context) -> Message:
     )
 
 
-def _alone(site: Site) -> Predictions:
-    """The test patients by the model that the site trains by itself."""
+def _alone(site: Site) -> tuple[Predictions, Predictions]:
+    """The validation and test patients by the model that the site trains by itself."""
     wire.set_weights(site.model, _own_weights(site))
-    return _predicted(site, "test")
+    return _predicted(site, "validation"), _predicted(site, "test")
 
 
 def _own_weights(site: Site) -> wire.Weights:

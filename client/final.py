@@ -7,7 +7,7 @@ from common.attributes import GROUPS
 from common.errors import RefusedError
 from common.plan import Plan
 from common.results.final import FinalAnswer
-from common.scores import Predictions, choose_threshold, gain, judge, macro_auroc
+from common.scores import Predictions, choose_thresholds, gain, judge, macro_auroc
 from common.spread import MOST, Spread
 
 Spreads = dict[str, Spread]
@@ -15,9 +15,13 @@ Spreads = dict[str, Spread]
 
 
 def answer_finally(
-    plan: Plan, validation: Predictions, test: Predictions, alone: Predictions | None, least: int
+    plan: Plan,
+    validation: Predictions,
+    test: Predictions,
+    alone: tuple[Predictions, Predictions] | None,
+    least: int,
 ) -> FinalAnswer:
-    """From the last model's predictions, and on `test` those of the model that the hospital trained alone. No
+    """From the last model's predictions, and the same two of the model that the hospital trained alone. No
     number has fewer than `least` patients behind it.
 
     Raises:
@@ -32,11 +36,10 @@ def answer_finally(
         raise RefusedError(
             f"more than {MOST} test or validation sequences: this site's final scores stay here"
         )
-    threshold = choose_threshold(validation, plan)
     return FinalAnswer(
-        federated=judge(test, plan, threshold),
-        alone=judge(alone, plan, threshold) if alone else None,
-        gain=gain(test, alone, plan) if alone else None,
+        federated=judge(test, plan, choose_thresholds(validation, plan)),
+        alone=judge(alone[1], plan, choose_thresholds(alone[0], plan)) if alone else None,
+        gain=gain(test, alone[1], plan) if alone else None,
         validation=_spreads(plan, validation, least)
         or {f: Spread(positive=(), negative=()) for f in plan.findings},
         test=told,

@@ -74,6 +74,18 @@ def cuts_one(n_sites: int, options: Options) -> str | None:
     )
 
 
+def selects_some(n_sites: int, options: Options) -> str | None:
+    """Krum's least, and that it leaves out as many as may be hostile: with all selected it is a plain
+    mean."""
+    chosen, hostile = int(options.get("num_nodes_to_select", 1)), int(options.get("num_malicious_nodes", 0))
+    if (objection := _KRUM(n_sites, options)) is not None or chosen <= n_sites - max(1, hostile):
+        return objection
+    return (
+        f"num_nodes_to_select {chosen} of {n_sites} sites leaves out {max(0, n_sites - chosen)}; expected at "
+        f"most {n_sites - max(1, hostile)}: all but the hostile ones (num_malicious_nodes), and one at least"
+    )
+
+
 @dataclass(frozen=True)
 class Method:
     """One federated method."""
@@ -100,7 +112,7 @@ _HOSTILE = " against {} hostile ones (num_malicious_nodes)"
 _MALICIOUS = Option(0, high=1000, whole=True)
 _RATE = Option(0.1, low=1e-9)
 _DECAY = Option(0.9, high=1.0, open_high=True)
-_ADAPTIVE = {"eta": _RATE, "eta_l": _RATE, "tau": Option(1e-3, low=1e-12)}
+_ADAPTIVE = {"eta": _RATE, "tau": Option(1e-3, low=1e-12)}
 _MOMENTS = {**_ADAPTIVE, "beta_1": _DECAY, "beta_2": Option(0.99, high=1.0, open_high=True)}
 _KRUM = at_least(lambda hostile: 2 * hostile + 3, _HOSTILE)
 
@@ -126,7 +138,7 @@ METHODS: Mapping[str, Method] = {
             "num_malicious_nodes": _MALICIOUS,
             "num_nodes_to_select": Option(1, low=1, high=1000, whole=True),
         },
-        too_few=_KRUM,
+        too_few=selects_some,
     ),
     "Bulyan": Method(  # El Mhamdi et al., 2018: n >= 4 f + 3
         linear=False,

@@ -15,6 +15,7 @@ from common.plan import Plan
 from common.results.form import Interval
 from common.results.run import Bin, Calibrated, Confusion, Gain, Group, Scores, Verdict
 from common.seeds import numpy_generator
+from common.together import told_apart
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class Predictions:
 
     @classmethod
     def together(cls, parts: Seq["Predictions"]) -> "Predictions":
-        """Several hospitals' as one."""
+        """Several hospitals' as one. Two hospitals that number their patients alike have no patient in
+        common."""
+        patients = told_apart([part.patients for part in parts])
         return cls(
             np.concatenate([part.probabilities for part in parts]),
             np.concatenate([part.labels for part in parts]),
-            np.concatenate([part.patients for part in parts]),
+            patients,
             {name: np.concatenate([part.attributes[name] for part in parts]) for name in parts[0].attributes},
         )
 
@@ -50,9 +53,9 @@ def macro_auroc(predictions: Predictions) -> float:
     ).value
 
 
-def judge(predictions: Predictions, plan: Plan, threshold: float) -> Verdict:
+def judge(predictions: Predictions, plan: Plan, thresholds: Seq[float]) -> Verdict:
     """Metrics with 95 % intervals: the mean over findings, and each finding by itself where there are
-    several.
+    several. `thresholds` are the model's own, one a finding; NaN where nobody could choose one.
 
     The same patients are drawn for every model, so that models judged on the same patients can be compared.
     """
@@ -60,7 +63,8 @@ def judge(predictions: Predictions, plan: Plan, threshold: float) -> Verdict:
 
     def scores(columns: list[int]) -> Scores:
         some = predictions.probabilities[:, columns], predictions.labels[:, columns]
-        return _scores(*some, weights, plan.evaluation.specificity, _or_half(threshold))
+        cuts = np.array([_or_half(thresholds[k]) for k in columns])
+        return _scores(*some, weights, plan.evaluation.specificity, cuts)
 
     several = {f: scores([k]) for k, f in enumerate(plan.findings)} if len(plan.findings) > 1 else None
     return Verdict(
@@ -82,18 +86,20 @@ def _scores(
     labels: NDArray[np.float32],
     weights: metrics.Floats,
     specificity: float,
-    threshold: float,
+    cuts: NDArray[np.float64],
 ) -> Scores:
     values: dict[str, float | Interval] = {}
+    called = (probabilities >= cuts).astype(np.float64)  # each finding at its own
     for name, metric in {
         "auroc": metrics.auroc,
         "auprc": metrics.auprc,
         "sensitivity": metrics.sensitivity_at(specificity),
-        "accuracy": metrics.accuracy_at(threshold),
+        "accuracy": metrics.accuracy_at(0.5),
         "brier": metrics.brier,
         "ece": metrics.ece,
     }.items():
-        estimate = metrics.macro_estimate(metric, probabilities, labels, weights)
+        of = called if name == "accuracy" else probabilities
+        estimate = metrics.macro_estimate(metric, of, labels, weights)
         values |= {name: estimate.value, f"{name}_ci": estimate.interval}
     return Scores(**values)  # type: ignore[arg-type]  # by name, as the type has them
 
@@ -134,6 +140,11 @@ def choose_threshold(validation: Predictions, plan: Plan, finding: int = 0) -> f
     known = ~np.isnan(validation.labels[:, finding])
     rule = metrics.youden_threshold if plan.evaluation.threshold == "youden" else metrics.accuracy_threshold
     return rule(validation.probabilities[known, finding], validation.labels[known, finding])
+
+
+def choose_thresholds(validation: Predictions, plan: Plan) -> tuple[float, ...]:
+    """`choose_threshold` of each finding."""
+    return tuple(choose_threshold(validation, plan, k) for k in range(len(plan.findings)))
 
 
 def _or_half(threshold: float) -> float:

@@ -2,7 +2,7 @@
 patients that are spread as the hospitals' cells say (common/spread.py)."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from common.results.survey import Survey
 from common.scores import (
     Predictions,
     calibrated,
-    choose_threshold,
+    choose_thresholds,
     confusion,
     judge,
     macro_auroc,
@@ -45,10 +45,10 @@ def outcome(plan: Plan, final: FinalReport, run: Checkpoint, survey: Survey | No
     validation = Predictions.together(
         [_rebuilt(name, answer.validation, plan) for name, answer in answers.items()]
     )
-    threshold = choose_threshold(validation, plan)
+    thresholds = choose_thresholds(validation, plan)
     known = _own_pairs(plan, test, answers)
     sites = {
-        name: _site(plan, name, answer, test[name], threshold, survey) for name, answer in answers.items()
+        name: _site(plan, name, answer, test[name], thresholds, survey) for name, answer in answers.items()
     }
     return RunResult(
         name=plan.name,
@@ -57,8 +57,8 @@ def outcome(plan: Plan, final: FinalReport, run: Checkpoint, survey: Survey | No
         chosen=chosen.round if plan.evaluation.select == "best" else None,
         plan_sha256=agreed,
         findings=plan.findings,
-        test=_arms(plan, pooled, sites, threshold, temperature, known),
-        confusion=confusion(pooled, threshold),
+        test=_arms(plan, pooled, sites, thresholds, temperature, known),
+        confusion=confusion(pooled, thresholds[0]),
         calibration=reliability(pooled),
         details=details(pooled, validation, plan),
         subgroups=_subgroups(plan, answers),
@@ -103,9 +103,14 @@ def _rebuilt(place: str, spreads: Mapping[str, Spread], plan: Plan) -> Predictio
 
 
 def _site(
-    plan: Plan, name: str, answer: FinalAnswer, test: Predictions, threshold: float, survey: Survey | None
+    plan: Plan,
+    name: str,
+    answer: FinalAnswer,
+    test: Predictions,
+    thresholds: Sequence[float],
+    survey: Survey | None,
 ) -> SiteResult:
-    """The hospital's own numbers; its accuracy at the federation's threshold, from its cells."""
+    """The hospital's own numbers; its accuracy at the federation's thresholds, from its cells."""
     told = survey.sites.get(name, {}) if survey else {}
     counts = {part: _count(told, key) for part, key in _PARTS.items()}
     known = [n for n in counts.values() if n is not None]
@@ -115,7 +120,7 @@ def _site(
         prevalence={finding: _share(answer.test[finding]) for finding in plan.findings},
         scanners=(),
         skipped={},
-        federated=_at(answer.federated, judge(test, plan, threshold)),
+        federated=_at(answer.federated, judge(test, plan, thresholds)),
         local_only=answer.alone,
         gain=answer.gain,
     )
@@ -155,12 +160,12 @@ def _arms(
     plan: Plan,
     pooled: Predictions,
     sites: Mapping[str, SiteResult],
-    threshold: float,
+    thresholds: Sequence[float],
     temperature: float,
     known: float,
 ) -> Arms:
     """`known` is added to the pooled AUROC and its interval."""
-    federated = judge(pooled, plan, threshold)
+    federated = judge(pooled, plan, thresholds)
     low, high = federated.auroc_ci
     alone = [site.local_only for site in sites.values() if site.local_only]
     return Arms(

@@ -87,6 +87,9 @@ class Deployment:
     """Admitted sites that are not asked."""
     n_admitted: Callable[[], float] = lambda: math.inf
     """How many sites could take part now: one whose admission was taken back is not waited for."""
+    everybody: bool = False
+    """Whether every node of the grid is a site of the run, as in a simulation: one that is not in counts as
+    one that failed. In a deployment a hospital may stay away."""
 
     def at_most(self, needed: int) -> int:
         """`needed`, or all that could come where they are fewer; at least one."""

@@ -35,6 +35,7 @@ from server.strategies import (
     restore_state,
     snapshot_state,
     to_flower,
+    too_few,
 )
 from server.weighing import Scale, unlike
 
@@ -56,7 +57,7 @@ class RoundLoop:
         deployment: Deployment | None = None,
     ) -> None:
         self.grid, self.plan, self.schema, self.folder, self.observer = grid, plan, schema, folder, observer
-        self.deployment = deployment or Deployment()
+        self.deployment = deployment or Deployment(everybody=True)
         self.strategy: Strategy = build_strategy(plan)
         self.roster = Roster(self.deployment)
         self.broadcast = Broadcast(plan, schema)
@@ -140,12 +141,15 @@ class RoundLoop:
         requests = list(
             self.strategy.configure_train(number, self._shown(weights), self._config(), self._members())
         )
+        require_enough_sites(self.plan, len(requests), len(self.members))
         self._fill(requests, weights)
         self._remind(requests, before.history)
         replies = self._replies(number, weights)
         sites: dict[str, wire.Numbers] = {}
-        n_asked, admitted = len(requests), self._admitted(requests)
+        absent = self.roster.refused if self.deployment.everybody else {}
+        n_asked, admitted = len(requests) + len(absent), self._admitted(requests)
         requests, failed = replies.begin(requests), replies.failed
+        failed |= absent
         bytes_down, bytes_up = sum(map(wire.payload_bytes, requests)), 0
         asked = {m.metadata.dst_node_id for m in requests}
         self._tell_asked(asked, "train")
@@ -222,11 +226,16 @@ class RoundLoop:
 
     def _require_quorum(self, number: int, answered: int, asked: int, failed: dict[str, str]) -> None:
         needed = max(1, math.ceil(self.plan.federation.quorum * asked))
+        reasons = "; ".join(f"{site}: {reason}" for site, reason in sorted(failed.items()))
         if answered < needed:
-            reasons = "; ".join(f"{site}: {reason}" for site, reason in sorted(failed.items()))
             raise RunError(
                 f"round {number}: {answered} of {asked} sites gave a usable update, the quorum is {needed}. "
                 f"{reasons}"
+            )
+        if answered < asked and (objection := too_few(self.plan, answered)):
+            raise RunError(
+                f"round {number}: {answered} of {asked} sites gave a usable update. Strategy "
+                f"{self.plan.strategy.name}: {objection}. {reasons}"
             )
 
     def _evaluate(self, number: int, weights: wire.Weights) -> tuple[Evaluation, int]:

@@ -24,7 +24,7 @@ from common.results.run import Alone, Arms, Lengths, Mean, RunResult, SiteResult
 from common.scores import (
     Predictions,
     calibrated,
-    choose_threshold,
+    choose_thresholds,
     confusion,
     gain,
     judge,
@@ -39,6 +39,9 @@ from server.roster import Deployment
 from simulation.arms import memory_folder
 from simulation.scenario import Scenario
 from simulation.sites import SiteData
+
+Thresholds = dict[str, tuple[float, ...]]
+"""Arm -> one a finding."""
 
 
 class _Judge:
@@ -65,6 +68,17 @@ class _Judge:
             tested[arm] = {n: self._predict(arm, n, "test", own) for n in self._tried_at(arm)}
         return tested
 
+    def thresholds(self) -> Thresholds:
+        """Of each model that was trained beside the federated one, from the validation patients that it may
+        look at."""
+        found = {}
+        for arm in [arm for arm in self.results if arm != FEDERATED]:
+            at = [n for n in self.cohorts if arm in (CENTRALISED, local_arm(n))]
+            own = self._own(arm, arm.removeprefix(local_arm("")))
+            validation = _together({n: self._predict(arm, n, "validation", own) for n in at})
+            found[arm] = choose_thresholds(validation, self.plan)
+        return found
+
     def _tried_at(self, arm: str) -> list[str]:
         everywhere = arm == CENTRALISED or len(self.cohorts) <= MANY_SITES
         return [n for n in self.cohorts if everywhere or arm == local_arm(n)]
@@ -87,14 +101,14 @@ MANY_SITES = 20
 
 
 def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpoint], out: Path) -> RunResult:
-    """All models on the test patients; the time that it took is for the caller to add. Threshold and
-    temperature are chosen on validation patients, by the federated model."""
+    """All models on the test patients, each at the thresholds that its own validation scores choose; the time
+    that it took is for the caller to add. The temperature is the federated model's."""
     plan, judge_ = scenario.plan, _Judge(scenario, sites, results, out)
     validation = _together(judge_.federated("validation"))
-    threshold = choose_threshold(validation, plan)
+    own = {FEDERATED: choose_thresholds(validation, plan), **judge_.thresholds()}
     tested, history = judge_.tested(), results[FEDERATED].history
     test = _together(tested[FEDERATED])
-    by_site = {n: _assess_site(plan, cohort, tested, n, threshold) for n, cohort in judge_.cohorts.items()}
+    by_site = {n: _assess_site(plan, cohort, tested, n, own) for n, cohort in judge_.cohorts.items()}
     chosen = results[FEDERATED].chosen(plan)
     temperature = chosen.evaluation.temperature if chosen.evaluation else math.nan
     tally = sum((cohort.tally for cohort in judge_.cohorts.values()), Tally())
@@ -105,8 +119,8 @@ def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpo
         chosen=chosen.round if plan.evaluation.select == "best" else None,
         plan_sha256=plan.sha256,
         findings=plan.findings,
-        test=_arms(plan, tested, by_site, threshold, temperature),
-        confusion=confusion(test, threshold),
+        test=_arms(plan, tested, by_site, own, temperature),
+        confusion=confusion(test, own[FEDERATED][0]),
         calibration=reliability(test),
         details=details(test, validation, plan),
         subgroups=subgroups(test, plan),
@@ -138,17 +152,18 @@ def _arms(
     plan: Plan,
     tested: dict[str, dict[str, Predictions]],
     by_site: dict[str, SiteResult],
-    threshold: float,
+    own: Thresholds,
     temperature: float,
 ) -> Arms:
     test = _together(tested[FEDERATED])
     mean = Mean(auroc=mean_auroc(site.federated for site in by_site.values()))
-    federated = judge(test, plan, threshold)
+    federated = judge(test, plan, own[FEDERATED])
+    centralised = _together(tested[CENTRALISED]) if CENTRALISED in tested else None
     alone = [site.local_only for site in by_site.values() if site.local_only]
     return Arms(
         federated=replace(federated, mean=mean, calibrated=calibrated(test, plan, temperature)),
         local_only=Alone(mean=Mean(auroc=mean_auroc(alone))) if alone else None,
-        centralised=judge(_together(tested[CENTRALISED]), plan, threshold) if CENTRALISED in tested else None,
+        centralised=judge(centralised, plan, own[CENTRALISED]) if centralised else None,
     )
 
 
@@ -159,7 +174,7 @@ def matrix(tested: dict[str, dict[str, Predictions]]) -> dict[str, dict[str, flo
 
 
 def _assess_site(
-    plan: Plan, cohort: Cohort, tested: dict[str, dict[str, Predictions]], site: str, threshold: float
+    plan: Plan, cohort: Cohort, tested: dict[str, dict[str, Predictions]], site: str, own: Thresholds
 ) -> SiteResult:
     split, federated = cohort.split(plan.split), tested[FEDERATED][site]
     local = tested.get(local_arm(site), {}).get(site)
@@ -173,7 +188,7 @@ def _assess_site(
         prevalence={f: float(np.nanmean(cohort.labels[:, k])) for k, f in enumerate(plan.findings)},
         scanners=sorted(set(cohort.scanners)),
         skipped=cohort.tally.left_out(),
-        federated=judge(federated, plan, threshold),
-        local_only=judge(local, plan, threshold) if local else None,
+        federated=judge(federated, plan, own[FEDERATED]),
+        local_only=judge(local, plan, own[local_arm(site)]) if local else None,
         gain=gain(federated, local, plan) if local else None,
     )

@@ -1,6 +1,13 @@
 """Aggregation rules: Flower's own by name, and the state that a checkpoint must keep of them."""
 
-from server.strategies.flower import build_strategy, is_linear, is_mean, require_enough_sites, to_flower
+from server.strategies.flower import (
+    build_strategy,
+    is_linear,
+    is_mean,
+    require_enough_sites,
+    to_flower,
+    too_few,
+)
 from server.strategies.state import restore_state, snapshot_state
 
 __all__ = [
@@ -11,4 +18,5 @@ __all__ = [
     "restore_state",
     "snapshot_state",
     "to_flower",
+    "too_few",
 ]

@@ -51,16 +51,21 @@ def build_strategy(plan: Plan) -> Strategy:
         raise ConfigError(f"strategy.options: {name}: {e}") from None
 
 
-def require_enough_sites(plan: Plan, n_sites: int) -> None:
-    """Refuse a rule that so few sites cannot support. One site alone is no federation: any rule is the
-    identity.
+def require_enough_sites(plan: Plan, n_sites: int, n_members: int | None = None) -> None:
+    """Refuse a rule that so few sites cannot support, of `n_members` that there are (default: all). One site
+    alone is no federation: any rule is the identity.
 
     Raises:
         ConfigError: says how many are needed.
     """
-    objection = plan.strategy.method.too_few(n_sites, plan.strategy.options)
-    if n_sites > 1 and objection is not None:
+    objection = too_few(plan, n_sites)
+    if objection is not None and (n_members or n_sites) > 1:
         raise ConfigError(f"strategy {plan.strategy.name}: {objection}; choose another strategy")
+
+
+def too_few(plan: Plan, n_sites: int) -> str | None:
+    """Why the plan's rule cannot work with the updates of so many sites of a federation, or None."""
+    return plan.strategy.method.too_few(n_sites, plan.strategy.options)
 
 
 def is_mean(strategy: Strategy) -> bool:

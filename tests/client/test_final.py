@@ -5,7 +5,7 @@ import pytest
 
 from client.final import answer_finally
 from common.errors import RefusedError
-from common.scores import Predictions, choose_threshold, gain, judge
+from common.scores import Predictions, choose_thresholds, gain, judge
 from tests.helpers.plans import small_plan
 
 PLAN = small_plan()
@@ -23,11 +23,11 @@ def predictions(n=80, seed=0, sexes=("F", "M"), positive=None):
 
 def test_its_scores_are_those_that_a_simulation_computes():
     validation, test, alone = predictions(seed=1), predictions(seed=2), predictions(seed=3)
-    answer = answer_finally(PLAN, validation, test, alone, 10)
-    assert answer.federated == judge(test, PLAN, choose_threshold(validation, PLAN))
+    alone_before = predictions(seed=4)
+    answer = answer_finally(PLAN, validation, test, (alone_before, alone), 10)
+    assert answer.federated == judge(test, PLAN, choose_thresholds(validation, PLAN))
     assert answer.gain == gain(test, alone, PLAN)
-    assert answer.alone is not None
-    assert answer.alone.auroc == judge(alone, PLAN, 0.5).auroc
+    assert answer.alone == judge(alone, PLAN, choose_thresholds(alone_before, PLAN))
     assert {cell.n_patients for cell in answer.cells()} == {10}
     assert set(answer.subgroups) == {
         "sex"

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -6,6 +8,7 @@ from common.scores import (
     Predictions,
     calibrated,
     choose_threshold,
+    choose_thresholds,
     confusion,
     gain,
     judge,
@@ -28,7 +31,7 @@ def predictions(seed, n=80, skill=1.0, findings=1):
 
 def test_a_verdict_names_values_with_intervals():
     plan, found = small_plan(findings=("a", "b")), predictions(1, findings=2)
-    verdict = judge(found, plan, 0.5)
+    verdict = judge(found, plan, (0.5,) * len(plan.findings))
     each = [roc_auc_score(found.labels[:, k], found.probabilities[:, k]) for k in range(2)]
     assert verdict.auroc == pytest.approx(np.mean(each))
     assert [verdict.findings[f].auroc for f in "ab"] == pytest.approx(each)
@@ -41,7 +44,10 @@ def test_a_verdict_names_values_with_intervals():
 def test_a_gain_is_sure_only_where_it_is():
     plan, good, poor = small_plan(), predictions(1, skill=2.0), predictions(2, skill=0.0)
     better = gain(good, poor, plan)
-    assert better.value == pytest.approx(judge(good, plan, 0.5).auroc - judge(poor, plan, 0.5).auroc)
+    assert better.value == pytest.approx(
+        judge(good, plan, (0.5,) * len(plan.findings)).auroc
+        - judge(poor, plan, (0.5,) * len(plan.findings)).auroc
+    )
     assert better.ci[0] > 0
     none = gain(good, good, plan)
     assert (none.value, none.ci) == (0, (0, 0))
@@ -65,14 +71,42 @@ def test_a_threshold_that_nobody_could_choose_is_said_to_be_none():
     """Validation patients of one class, or none: counted at 0.5, which is nobody's choice."""
     plan, found = small_plan(), predictions(4)
     for validation in (found.where(found.labels[:, 0] == 1), found.where(np.zeros(80, bool))):
-        threshold = choose_threshold(validation, plan)
-        assert np.isnan(threshold)
-        counted = confusion(found, threshold)
+        thresholds = choose_thresholds(validation, plan)
+        assert np.isnan(thresholds).all()
+        counted = confusion(found, thresholds[0])
         assert (counted.threshold, counted.chosen) == (0.5, False)
         assert np.isnan(counted.chosen_threshold)
-        assert judge(found, plan, threshold).accuracy == judge(found, plan, 0.5).accuracy
+        assert (
+            judge(found, plan, thresholds).accuracy
+            == judge(found, plan, (0.5,) * len(plan.findings)).accuracy
+        )
     chosen = confusion(found, choose_threshold(found, plan))
     assert (chosen.chosen, chosen.chosen_threshold) == (None, chosen.threshold)
+
+
+def test_each_finding_is_called_at_its_own_threshold():
+    plan = small_plan(findings=("pneumonia", "effusion"))
+    one, other = predictions(1), predictions(2)
+    low = other.probabilities * 0.2  # a finding whose scores are low
+    both = replace(
+        one, probabilities=np.hstack([one.probabilities, low]), labels=np.hstack([one.labels, other.labels])
+    )
+    thresholds = choose_thresholds(both, plan)
+    verdict = judge(both, plan, thresholds)
+    for k, finding in enumerate(plan.findings):
+        counts = confusion(both, thresholds[k], k)
+        right = counts.true_positive + counts.true_negative
+        wrong = counts.false_positive + counts.false_negative
+        assert verdict.findings[finding].accuracy == pytest.approx(right / (right + wrong))
+    told = [verdict.findings[finding].accuracy for finding in plan.findings]
+    assert verdict.accuracy == pytest.approx(np.mean(told))
+    assert judge(both, plan, (thresholds[0],) * 2).accuracy < verdict.accuracy
+
+
+def test_hospitals_that_number_their_patients_alike_have_no_patient_in_common():
+    plan, found = small_plan(), predictions(3)
+    together = Predictions.together([found, found])
+    assert judge(together, plan, (0.5,)).n_patients == 2 * judge(found, plan, (0.5,)).n_patients
 
 
 def test_delong_stands_where_sequences_are_patients():
@@ -107,6 +141,10 @@ def test_together_and_apart_are_the_same_patients():
 
 def test_calibration_changes_brier_and_no_ranking():
     plan, found = small_plan(), predictions(1, skill=3.0)
-    assert calibrated(found, plan, 1.0).brier == pytest.approx(judge(found, plan, 0.5).brier)
-    assert calibrated(found, plan, float("nan")).brier == pytest.approx(judge(found, plan, 0.5).brier)
+    assert calibrated(found, plan, 1.0).brier == pytest.approx(
+        judge(found, plan, (0.5,) * len(plan.findings)).brier
+    )
+    assert calibrated(found, plan, float("nan")).brier == pytest.approx(
+        judge(found, plan, (0.5,) * len(plan.findings)).brier
+    )
     assert calibrated(found, plan, 500.0).brier == pytest.approx(0.25, abs=0.01)

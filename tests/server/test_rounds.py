@@ -263,3 +263,55 @@ def test_a_run_that_was_cut_off_chooses_the_same_round(tmp_path, stop):
     assert (state.round, state.chosen(plan).round) == (5, 3)
     expected = run(small_plan(rounds=3), tmp_path / "b").weights
     assert all(np.array_equal(state.chosen(plan).weights[k], expected[k]) for k in expected)
+
+
+KRUM = Strategy(name="Krum", options={"num_malicious_nodes": 1})
+TRIMMED = Strategy(name="FedTrimmedAvg", options={"beta": 0.2})
+
+
+@pytest.mark.parametrize("strategy", [KRUM, TRIMMED])
+def test_a_rule_is_not_asked_of_fewer_sites_than_it_can_work_with(tmp_path, strategy):
+    plan = small_plan(strategy=strategy, federation=Federation(participation=0.4))
+    with pytest.raises(ConfigError, match=r"of 2 sites cuts off 0|found 2 sites, it needs at least 5"):
+        run(plan, tmp_path)
+    assert load_checkpoint(tmp_path, plan.sha256) is None
+
+
+@pytest.mark.parametrize("strategy", [KRUM, TRIMMED])
+@pytest.mark.parametrize("n_lost", [1, 3, 4])
+def test_a_round_with_too_few_answers_for_its_rule_ends_the_run(tmp_path, strategy, n_lost):
+    def some(node, message):
+        if node <= n_lost:
+            return Message(Error(1, "power cut"), reply_to=message)
+        return honest(node, message)
+
+    plan = small_plan(strategy=strategy, federation=Federation(quorum=0.2))
+    with pytest.raises(RunError, match=rf"round 1: {5 - n_lost} of 5 sites .* Strategy {strategy.name}"):
+        run(plan, tmp_path, some)
+
+
+class Speechless(ScriptedGrid):
+    """Some sites do not even answer the greeting."""
+
+    dead = (2, 3)
+
+    def pull_messages(self, message_ids):
+        if self.waiting and self.waiting[-1].metadata.dst_node_id in self.dead:
+            return [Message(Error(1, "the worker was killed"), reply_to=self.waiting.pop())]
+        return super().pull_messages(message_ids)
+
+
+def test_a_site_of_a_simulation_that_never_answers_counts_as_failed_in_every_round(tmp_path):
+    def loop(plan, deployment=None):
+        return RoundLoop(Speechless(honest), plan, SCHEMA, tmp_path, Silent(), deployment).run(START)
+
+    with pytest.raises(RunError, match=r"3 of 5 sites .* node 2: the worker was killed; node 3"):
+        loop(small_plan(federation=Federation(quorum=1.0)))
+    done = loop(small_plan(rounds=2, federation=Federation(quorum=0.6)))
+    assert [sorted(report.failed) for report in done.history] == [["node 2", "node 3"]] * 2
+
+
+def test_a_hospital_that_stays_away_is_missed_by_no_quorum(tmp_path):
+    plan = small_plan(rounds=1, federation=Federation(quorum=1.0))
+    done = RoundLoop(Speechless(honest), plan, SCHEMA, tmp_path, Silent(), Deployment()).run(START)
+    assert done.history[0].failed == {}

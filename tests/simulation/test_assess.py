@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from common.plan import Evaluation
-from common.scores import Predictions
-from simulation.assess import choose_threshold, matrix, versions
+from common.scores import Predictions, choose_threshold
+from simulation.assess import matrix, versions
 from tests.helpers.plans import small_plan
 
 

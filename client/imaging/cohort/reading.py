@@ -18,6 +18,7 @@ from common.arrays import Pixels
 from common.attributes import ATTRIBUTES
 from common.errors import DataError
 from common.plan import Input, Split
+from common.together import told_apart
 
 FORMAT = 3
 RULES = 2
@@ -124,8 +125,9 @@ class Cohort:
         self._part = np.repeat(np.arange(len(parts)), [p.table.num_rows for p in parts])
         self._first = _column(parts, "first").astype(np.int64)
         self.lengths: NDArray[np.int64] = _column(parts, "n_frames").astype(np.int64)
-        self.patients: NDArray[np.str_] = _column(parts, "patient").astype(np.str_)
-        self._position = np.array([split_position(p) for p in self.patients])
+        names = [part.table["patient"].to_numpy(zero_copy_only=False).astype(np.str_) for part in parts]
+        self.patients: NDArray[np.str_] = told_apart(names)
+        self._position = np.array([split_position(p) for p in np.concatenate(names)])
         self.attributes: dict[str, NDArray[np.str_]] = {
             name: _column(parts, name).astype(np.str_) for name in ATTRIBUTES
         }

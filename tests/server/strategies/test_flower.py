@@ -20,6 +20,7 @@ from tests.helpers.plans import small_plan
     [
         ("Krum", {"num_malicious_nodes": 1}, 5, "it needs at least 5 against 1 hostile ones"),
         ("MultiKrum", {"num_malicious_nodes": 2, "num_nodes_to_select": 2}, 7, "it needs at least 7"),
+        ("MultiKrum", {"num_malicious_nodes": 1, "num_nodes_to_select": 5}, 6, "at most 4"),
         ("Bulyan", {"num_malicious_nodes": 1}, 7, "it needs at least 7 against 1"),
         ("FedMedian", {}, 3, "it needs at least 3; choose"),
         ("FedTrimmedAvg", {"beta": 0.2}, 5, "cuts off 0 on each side"),
