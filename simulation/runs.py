@@ -1,9 +1,12 @@
 """A run's folder: who may use it, what it was started with, and whether it is finished."""
 
 import hashlib
+import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from common import files
@@ -15,7 +18,21 @@ from common.results.run import FILE as RESULT
 from common.results.run import RunResult, read_result
 from simulation.scenario import Scenario
 
-SCENARIO = "scenario.yaml"
+SCENARIO, DATA = "scenario.yaml", "data.json"
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """data.json: the hospitals' data that a run was begun with."""
+
+    cohorts: Path
+    """The folder with a cohort for each hospital: the run's own, or one that runs of a study share."""
+    fingerprints: Mapping[str, str]
+    """Hospital -> SHA-256 of all that training sees."""
+    path: str = ""
+    """Of the data, as the plan names it; "" of a phantom."""
+    tables: str = ""
+    """SHA-256 of the tables there (client/prediction/parts.py), which no seed changes."""
 
 
 def latest_unfinished(parent: Path) -> Path:
@@ -68,7 +85,7 @@ def _clear(out: Path) -> None:
     """Remove what a start makes before it trains, and nothing else."""
     for folder in ("arms", "cohorts", "dicom"):
         shutil.rmtree(out / folder, ignore_errors=True)
-    for file in ("plan.yaml", SCENARIO):
+    for file in ("plan.yaml", SCENARIO, DATA):
         (out / file).unlink(missing_ok=True)
 
 
@@ -98,6 +115,41 @@ def resume(out: Path, given: Scenario | None) -> Scenario:
             "was"
         )
     return scenario
+
+
+def require_same_data(out: Path, now: TrainedOn) -> None:
+    """Note down what a run is trained on, or make sure that it is what was noted down.
+
+    Raises:
+        RunError: some hospital's images or labels are others now: one model would be judged against another
+        that learned something else.
+    """
+    before = trained_on(out) if is_begun(out) else None
+    if before is None:
+        told = {**vars(now), "cohorts": os.path.relpath(now.cohorts, out)}
+        write_atomically(out / DATA, (json.dumps(told, indent=2) + "\n").encode())
+        return
+    if before.fingerprints != now.fingerprints:
+        names = sorted(before.fingerprints.keys() | now.fingerprints.keys())
+        changed = [n for n in names if before.fingerprints.get(n) != now.fingerprints.get(n)]
+        raise RunError(
+            f"{out}: the data of {', '.join(changed[:3])}{' and others' if len(changed) > 3 else ''} are not "
+            "those that it was begun with; put them back, or begin anew in another --out"
+        )
+
+
+def trained_on(out: Path) -> TrainedOn | None:
+    """What a run was begun with; None of one of an older version. Raises RunError if data.json is damaged."""
+    if not (out / DATA).is_file():
+        return None
+    try:
+        told = json.loads((out / DATA).read_text(encoding="utf-8"))
+        fingerprints, cohorts = dict(told["fingerprints"]), out / str(told["cohorts"])
+        return TrainedOn(cohorts, fingerprints, str(told["path"]), str(told["tables"]))
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise RunError(
+            f"{out / DATA}: not readable ({type(e).__name__}); begin anew in another --out"
+        ) from None
 
 
 def data_id(scenario: Scenario) -> str:

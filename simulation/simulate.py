@@ -15,6 +15,7 @@ from safetensors.numpy import save
 
 from client.app import app as client_app
 from client.compute.device import set_up_process
+from client.prediction.parts import content_sha256
 from client.site_config import NodeConfig, SiteConfig
 from common import wire
 from common.arms import CENTRALISED, FEDERATED, local_arm
@@ -31,13 +32,14 @@ from server.curves import Recorded
 from server.live import Live
 from server.observer import Observer
 from server.strategies import require_enough_sites
+from simulation import runs
 from simulation.arms import arm_plan, memory_folder
 from simulation.assess import assess
 from simulation.grid import PoolGrid, SequentialGrid, SimulationGrid
 from simulation.hostile import app as hostile_app
 from simulation.identities import introduce
 from simulation.scenario import Scenario
-from simulation.sites import SiteData, prepare_sites
+from simulation.sites import COHORTS, SiteData, prepare_sites
 
 
 def simulate(
@@ -54,15 +56,7 @@ def simulate(
         What metrics.json holds.
     """
     started = time.perf_counter()
-    logging.getLogger("flwr").setLevel(logging.WARNING)
-    set_up_process(scenario.simulation.n_threads)
-    sites = prepare_sites(scenario, data or out)
-    require_enough_sites(scenario.plan, len(sites))
-    if unknown := sorted(scenario.simulation.hostile.keys() - {site.name for site in sites}):
-        raise ConfigError(
-            f"simulation.hostile: {unknown[0]}: no such site; sites are "
-            f"{', '.join(site.name for site in sites)}"
-        )
+    sites = prepare(scenario, out, data or out)
     prepared = time.perf_counter()
     arms = {FEDERATED: sites}
     if "local_only" in scenario.simulation.arms and len(sites) > 1:
@@ -84,6 +78,30 @@ def simulate(
     result = replace(result, timing=timing)
     write_outputs(out, scenario.plan, result, results)
     return result
+
+
+def prepare(scenario: Scenario, out: Path, data: Path) -> list[SiteData]:
+    """This process and the hospitals, before a run in `out` trains; their data lie in `data`.
+
+    Raises:
+        ConfigError: the strategy needs more hospitals, or one that is to be hostile is not there.
+        DataError: labels, classes or numbers of patients do not allow a federation.
+        RunError: the run was begun with other data.
+    """
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    set_up_process(scenario.simulation.n_threads)
+    sites = prepare_sites(scenario, data)
+    require_enough_sites(scenario.plan, len(sites))
+    if unknown := sorted(scenario.simulation.hostile.keys() - {site.name for site in sites}):
+        raise ConfigError(
+            f"simulation.hostile: {unknown[0]}: no such site; sites are "
+            f"{', '.join(site.name for site in sites)}"
+        )
+    fingerprints = {site.name: site.open().fingerprint for site in sites}
+    path = getattr(scenario.data, "path", "")
+    tables = content_sha256(Path(path).expanduser()) if path else ""
+    runs.require_same_data(out, runs.TrainedOn(data / COHORTS, fingerprints, path, tables))
+    return sites
 
 
 def run_arm(

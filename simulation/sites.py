@@ -13,6 +13,8 @@ from simulation.partition import deal_out
 from simulation.phantom import site_name, write_phantom
 from simulation.scenario import PhantomData, Scenario
 
+COHORTS = "cohorts"
+
 
 @dataclass(frozen=True)
 class SiteData:
@@ -41,7 +43,7 @@ def prepare_sites(scenario: Scenario, out: Path) -> list[SiteData]:
     sources = (
         _phantom_sources(scenario, out) if isinstance(scenario.data, PhantomData) else scenario.sources()
     )
-    folder = out / "cohorts"
+    folder = out / COHORTS
     if list(sources) == [""]:
         sites = _partitioned(scenario, sources[""], folder, key)
     else:

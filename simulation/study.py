@@ -6,7 +6,7 @@ variant trains on the same hospitals, splits and seeds as the others, unless it 
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ from pydantic import Field, model_validator
 from common.advice import ADOPT, KEEP_LOCAL
 from common.arms import CENTRALISED
 from common.config import Settings, load_yaml
-from common.errors import ConfigError
+from common.errors import ConfigError, RunError
 from common.files import without_nan, write_atomically
 from common.results.run import RunResult
 from server.observer import Observer
 from simulation import runs
 from simulation.scenario import Scenario, scenario_with
-from simulation.simulate import simulate
+from simulation.simulate import prepare, simulate
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "studies"
 Values = dict[str, Any]
@@ -50,16 +50,32 @@ class Study(Settings):
     def _measured(self) -> "Study":
         if self.main not in MEASURES:
             raise ValueError(f"main: found {self.main!r}, expected one of {', '.join(MEASURES)}")
+        folders: dict[str, str] = {}
+        for variant in self.variants:
+            if (other := folders.setdefault(_slug(variant), variant)) != variant:
+                raise ValueError(f"variants: {other!r} and {variant!r} would share a folder; rename one")
         return self
 
     def scenario_of(self, variant: str, seed: int, full: bool, overrides: Values) -> Scenario:
         """The scenario of one run.
 
         Raises:
-            ConfigError: it is not a valid one; names the variant and the key.
+            ConfigError: it is not a valid one, or overrides what the variants differ in; names the variant
+            and the key.
         """
+        for key in overrides:
+            if related(key, "seed") or any(related(key, own) for own in self.variants[variant]):
+                raise ConfigError(
+                    f"--set {key}: the study's runs differ in it (seeds, or variant {variant!r}); leave it "
+                    "out, or change the study's file"
+                )
         values = {**(self.full if full else {}), **self.variants[variant], **overrides, "seed": seed}
         return scenario_with(self.scenario, values, f"variant {variant!r}")
+
+
+def related(key: str, other: str) -> bool:
+    """Whether two keys of a plan are the same, or one lies in the other."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
 def load_study(name: str) -> tuple[str, Study]:
@@ -90,7 +106,8 @@ def run_study(
 
     Raises:
         ConfigError: a variant is not valid (all are checked before the first trains).
-        RunError: a run's folder holds another scenario than the study's.
+        RunError: a run's folder holds another scenario than the study's, or was trained on other data than
+        the others.
     """
     seeds = study.full_seeds if full else study.seeds
     wanted = {
@@ -101,12 +118,15 @@ def run_study(
             raise ConfigError(
                 f"variant {variant!r}: the study's main measure is {study.main}; simulation.arms has no {arm}"
             )
+    folders = {(v, seed): out / "runs" / _slug(v) / f"seed-{seed}" for v, seed in wanted}
     results: dict[tuple[str, int], RunResult] = {}
     for (variant, seed), scenario in wanted.items():
-        folder = out / "runs" / _slug(variant) / f"seed-{seed}"
-        results[variant, seed] = _run(
-            scenario, folder, out / "data" / runs.data_id(scenario), observe(f"{variant}, seed {seed}")
-        )
+        data = out / "data" / runs.data_id(scenario)
+        watch = observe(f"{variant}, seed {seed}")
+        result_of = _run(scenario, folders[variant, seed], data, watch, folders.values())
+        if study.main not in measures(result_of):
+            raise ConfigError(f"variant {variant!r}: has no {study.main}: there is one hospital alone")
+        results[variant, seed] = result_of
         write_atomically(out / "table.json", _json(summary(name, study, results)))
     table_of_runs = summary(name, study, results)
     write_atomically(out / "table.md", table(table_of_runs).encode())
@@ -115,10 +135,37 @@ def run_study(
     return result
 
 
-def _run(scenario: Scenario, folder: Path, data: Path, observe: Callable[[str], Observer]) -> RunResult:
+def _run(
+    scenario: Scenario,
+    folder: Path,
+    data: Path,
+    observe: Callable[[str], Observer],
+    all_runs: Collection[Path],
+) -> RunResult:
     with runs.held(folder):
         runs.start_or_resume(folder, scenario)
-        return runs.finished_result(folder) or simulate(scenario, folder, observe, data)
+        done = runs.finished_result(folder)
+        if done is None:
+            prepare(scenario, folder, data)
+        _require_one_data(all_runs)
+        return done or simulate(scenario, folder, observe, data)
+
+
+def _require_one_data(folders: Iterable[Path]) -> None:
+    """Of the runs that share hospitals, or the tables that they come from: each was trained on what was there
+    at its time."""
+    first: dict[object, tuple[Path, object]] = {}
+    for folder in folders:
+        if told := runs.trained_on(folder):
+            same = [(told.cohorts.resolve(), told.fingerprints), (told.path, told.tables)]
+            for what, is_now in same:
+                other, was = first.setdefault(what, (folder, is_now))
+                if was == is_now:
+                    continue
+                raise RunError(
+                    f"{folder}: was trained on other data than {other}, though both name the same; put the "
+                    "data back, and remove the folder that was not trained on them"
+                )
 
 
 def _slug(variant: str) -> str:

@@ -24,9 +24,17 @@ from common.seeds import numpy_generator
 from server.observer import Observer
 from simulation import runs
 from simulation.scenario import Scenario, scenario_with
-from simulation.simulate import run_arm
-from simulation.sites import prepare_sites
-from simulation.study import Values
+from simulation.simulate import prepare, run_arm
+from simulation.study import Values, related
+
+_OTHERS = "candidates are compared on the same patients"
+_SEARCH = "the search sets it itself"
+FIXED = {
+    "rounds": _SEARCH, "simulation": _SEARCH, "seed": _OTHERS, "data": _OTHERS, "split": _OTHERS,
+    "findings": _OTHERS, "min_patients": _OTHERS, "input.min_frames": _OTHERS, "input.modality": _OTHERS,
+    "evaluation": "it is what candidates are compared by", "name": "it changes nothing",
+}  # fmt: skip
+"""Key of the plan -> why it is not searched."""
 
 
 class Range(Settings):
@@ -41,6 +49,13 @@ class Range(Settings):
             raise ValueError("expected either among: [values] or log: [low, high]")
         if self.log is not None and not 0 < self.log[0] < self.log[1]:
             raise ValueError(f"log: found {list(self.log)}, expected 0 < low < high")
+        if self.among is not None:
+            try:
+                plain = bool(self.among) and bool(json.dumps(self.among, allow_nan=False))
+            except (TypeError, ValueError):
+                plain = False
+            if not plain:
+                raise ValueError("among: expected one value at least, each as a plan has it")
         return self
 
     def draw(self, rng: np.random.Generator) -> Any:
@@ -61,6 +76,16 @@ class Search(Settings):
     )
     keep: int = Field(default=3, ge=2, le=10, description="one in so many goes on")
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _compared(self) -> "Search":
+        for key in self.space:
+            for fixed in FIXED:
+                if related(key, fixed):
+                    raise ValueError(
+                        f"space: {key}: is no value to search: {FIXED[fixed]}; leave it out of space"
+                    )
+        return self
 
 
 @dataclass(frozen=True)
@@ -137,7 +162,7 @@ def _score(scenario: Scenario, folder: Path, data: Path, observe: Callable[[str]
     """The pooled validation AUROC after the last round; minus infinity where it is undefined."""
     with runs.held(folder):
         runs.start_or_resume(folder, scenario)
-        sites = prepare_sites(scenario, data / runs.data_id(scenario))
+        sites = prepare(scenario, folder, data / runs.data_id(scenario))
         history = run_arm(scenario, FEDERATED, sites, folder, observe(FEDERATED)).history
     evaluation = history[-1].evaluation
     return evaluation.auroc if evaluation and math.isfinite(evaluation.auroc) else -math.inf

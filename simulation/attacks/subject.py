@@ -14,11 +14,13 @@ from client.imaging.cohort import Cohort
 from client.settings import SiteFolder
 from common.config import load_yaml
 from common.errors import ConfigError, RunError
+from common.methods import Stays
 from common.models import build_model
 from common.plan import Plan
 from common.wire import Schema, Weights
 from simulation import runs
 from simulation.scenario import Scenario
+from simulation.sites import COHORTS
 
 
 @dataclass(frozen=True)
@@ -54,24 +56,36 @@ def find_subject(where: Path, site: str | None, plan: str | None, model: Path | 
         RunError, ConfigError: there is no such site, plan or model.
     """
     if (where / runs.SCENARIO).is_file():
-        return _simulated(where, site, model or where / "model.safetensors")
+        return _attackable(_simulated(where, site, model or where / "model.safetensors"))
     if (where / "hospital.yaml").is_file():
-        return _hospital(SiteFolder(where), plan, model)
+        return _attackable(_hospital(SiteFolder(where), plan, model))
     raise RunError(f"{where}: found neither a simulated run nor a hospital's folder; give one of the two")
+
+
+def _attackable(subject: Subject) -> Subject:
+    method, name = subject.plan.strategy.method, subject.plan.strategy.name
+    if method.stays is not Stays.NOTHING:
+        raise ConfigError(
+            f"strategy {name}: {method.stays.value} stays at the site, or crosses beside the weights; what "
+            "is attacked here are whole updates (FedAvg, FedProx and the like): audit it with one of them"
+        )
+    return subject
 
 
 def _simulated(where: Path, site: str | None, model: Path) -> Subject:
     plan = load_yaml(where / runs.SCENARIO, Scenario).plan
     if not runs.is_finished(where):
         raise RunError(f"{where}: is not finished; go on with: pneumofed simulate --out {where} --resume")
-    names = sorted(
-        path.name for path in (where / "cohorts").iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
+    told = runs.trained_on(where)
+    cohorts = told.cohorts if told else where / COHORTS
+    if not cohorts.is_dir():
+        raise RunError(f"{cohorts}: the data that the run was trained on are not there; put them back")
+    names = sorted(path.name for path in cohorts.iterdir() if path.is_dir() and not path.name.startswith("."))
     name = site or names[0]
     if name not in names:
         raise ConfigError(f"--site: found {name!r}, the run has {', '.join(names)}")
     ledger = where / "arms" / "federated" / f"ledger-{name}.sqlite"
-    return Subject(name, plan, str(where / "cohorts" / name), load_model(model, plan), ledger)
+    return Subject(name, plan, str(cohorts / name), load_model(model, plan), ledger)
 
 
 def _hospital(folder: SiteFolder, plan: str | None, model: Path | None) -> Subject:

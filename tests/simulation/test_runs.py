@@ -111,3 +111,36 @@ def test_no_result_no_finished_run(out):
     assert runs.is_finished(out)
     with pytest.raises(RunError, match="damaged, or of another version"):
         runs.finished_result(out)
+
+
+NORTH, SOUTH = {"north": "aa", "south": "bb"}, {"north": "aa", "south": "cc"}
+
+
+def on(out, fingerprints):
+    return runs.TrainedOn(out / "cohorts", fingerprints)
+
+
+def test_what_was_begun_goes_on_with_the_same_data_alone(out):
+    runs.require_same_data(out, on(out, NORTH))
+    runs.require_same_data(out, on(out, SOUTH))  # nothing was trained on the others
+    begin(out)
+    runs.require_same_data(out, on(out, SOUTH))
+    with pytest.raises(RunError, match="the data of south are not those that it was begun with"):
+        runs.require_same_data(out, on(out, NORTH))
+    with pytest.raises(RunError, match="the data of west are not"):
+        runs.require_same_data(out, on(out, {**SOUTH, "west": "dd"}))
+    assert runs.trained_on(out).fingerprints == SOUTH
+
+
+def test_where_the_data_lie_moves_with_the_folder(out, tmp_path):
+    shared = tmp_path / "data" / "id" / "cohorts"
+    shared.mkdir(parents=True)
+    runs.require_same_data(out, runs.TrainedOn(shared, NORTH))
+    assert runs.trained_on(out).cohorts.resolve() == shared
+    moved = tmp_path.with_name("moved")
+    tmp_path.rename(moved)
+    assert runs.trained_on(moved / "run").cohorts.resolve() == moved / "data" / "id" / "cohorts"
+    (moved / "run" / runs.DATA).write_text("[1")
+    with pytest.raises(RunError, match="not readable"):
+        runs.trained_on(moved / "run")
+    moved.rename(tmp_path)

@@ -82,7 +82,7 @@ def test_the_same_run_twice_gives_the_same_digits(finished, here, plan, tmp_path
 @pytest.mark.slow
 def test_killed_in_every_phase_and_resumed_it_ends_with_the_same_weights(finished, here, plan, tmp_path):
     run, result = finished
-    rng, out = random.Random(0), tmp_path / "killed"
+    rng, out, said = random.Random(0), tmp_path / "killed", tmp_path / "said"
     command = [*warm.command(), "simulate", plan, "--out", str(out)]
     phases = [
         ".dicom.building",
@@ -94,12 +94,13 @@ def test_killed_in_every_phase_and_resumed_it_ends_with_the_same_weights(finishe
     ]
     for phase in phases:
         resume = ["--resume"] if (out / "scenario.yaml").exists() else []
-        process = subprocess.Popen(command + resume, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with said.open("ab") as errors:
+            process = subprocess.Popen(command + resume, stdout=subprocess.DEVNULL, stderr=errors)
         until = time.monotonic() + 120
         while not (out / phase).exists() and process.poll() is None and time.monotonic() < until:
             time.sleep(0.002)
         time.sleep(rng.uniform(0.0, 0.25))
-        assert process.poll() is None, f"finished before {phase}"
+        assert process.poll() is None, f"finished before {phase}: {said.read_text()}"
         warm.kill(process)
     resumed = json.loads(here("simulate", "--out", str(out), "--resume", "--json").stdout)
     assert without_times(resumed) == without_times(result)

@@ -6,6 +6,7 @@ import json
 import pytest
 import yaml
 
+from simulation.phantom import write_phantom
 from simulation.study import FOLDER, load_study
 from tests.helpers.command import refused
 from tests.helpers.studies import SMALL
@@ -71,3 +72,57 @@ def test_bad_studies_are_refused_before_anything_trains(here, tmp_path):
     hostile = {"h": {"simulation.hostile": {"hospital-x": -1.0}}}
     (tmp_path / "hostile.yaml").write_text(yaml.safe_dump({**SMALL, "variants": hostile}))
     refused(here("study", "hostile.yaml"), "hospital-x: no such site; sites are hospital-a, hospital-b")
+
+
+def turn_round(labels):
+    """Every label of a table is the other one."""
+    header, *rows = labels.read_text().splitlines()
+    assert header.endswith("pneumonia")
+    other = {"0": "1", "1": "0"}
+    labels.write_text("\n".join([header, *(f"{row[:-1]}{other[row[-1]]}" for row in rows)]) + "\n")
+
+
+@pytest.mark.slow
+def test_runs_of_other_data_are_not_put_into_one_table_or_one_run(here, tmp_path):
+    write_phantom(tmp_path / "hospitals", 2, 20, 3)
+    given = {**SMALL["scenario"], "data": {"source": "dicom", "path": "hospitals"}}
+    one = {**SMALL, "scenario": given, "variants": {"as it is": {}}, "seeds": [1]}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(one))
+    assert here("study", "study.yaml", "--out", "s").returncode == 0
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(given))
+    assert here("simulate", "plan.yaml", "--out", "r").returncode == 0
+    turn_round(tmp_path / "hospitals" / "hospital-a" / "labels.csv")
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({**one, "seeds": [1, 2]}))
+    refused(here("study", "study.yaml", "--out", "s"), "seed-2: was trained on other data than", "seed-1")
+    assert not list((tmp_path / "s/runs/as-it-is/seed-2").glob("arms/*/*.safetensors"))  # before it trained
+    (tmp_path / "r/metrics.json").unlink()
+    refused(here("simulate", "--out", "r", "--resume"), "the data of hospital-a are not those")
+    turn_round(tmp_path / "hospitals" / "hospital-a" / "labels.csv")
+    assert here("simulate", "--out", "r", "--resume").returncode == 0
+
+
+def test_what_the_runs_differ_in_is_not_overridden(here, tmp_path):
+    variants = {"one": {"training.epochs": 1}, "two": {"training.epochs": 2}}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({**SMALL, "variants": variants}))
+    for given in ("seed=7", "training.epochs=3", "training={epochs: 3}"):
+        refused(here("study", "s.yaml", "--set", given), "the study's runs differ in it")
+    twins = {"a b": {}, "a-b": {"rounds": 2}}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({**SMALL, "variants": twins}))
+    refused(here("study", "s.yaml"), "'a b' and 'a-b' would share a folder")
+
+
+@pytest.mark.slow
+def test_a_measure_that_one_hospital_does_not_have_is_said(here, tmp_path):
+    alone = {**SMALL["scenario"], "data": {"source": "phantom", "sites": 1, "patients": 20}}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({**SMALL, "scenario": alone, "main": "alone"}))
+    refused(here("study", "s.yaml"), "has no alone: there is one hospital alone")
+
+
+@pytest.mark.slow
+def test_a_study_s_runs_can_be_audited(here, tmp_path):
+    one = {**SMALL, "variants": {"a": {}}, "seeds": [1]}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(one))
+    assert here("study", "s.yaml", "--out", "s").returncode == 0
+    done = here("audit-privacy", "s/runs/a/seed-1", "--canaries", "20", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["site"] == "hospital-a"

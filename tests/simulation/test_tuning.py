@@ -1,5 +1,6 @@
 """Searches: candidates are drawn, halved, and refused where they are bad."""
 
+import datetime
 import json
 
 import pytest
@@ -61,6 +62,12 @@ def test_bad_searches_are_refused(here, tmp_path):
         ({"space": {"training.lr": {"among": [1]}}}, "candidate 1 (training.lr=1): training.lr: unknown key"),
         ({"space": {"training.learning_rate": {"log": [1.0, 0.1]}}}, "expected 0 < low < high"),
         ({"space": {"training.learning_rate": {}}}, "expected either among"),
+        ({"space": {"training.learning_rate": {"among": []}}}, "expected one value at least"),
+        ({"space": {"model.pooling": {"among": [datetime.date(2024, 1, 1)]}}}, "each as a plan has it"),
+        ({"space": {"rounds": {"among": [2, 4]}}}, "rounds: is no value to search: the search sets it"),
+        ({"space": {"split.validation": {"among": [0.1, 0.3]}}}, "compared on the same patients"),
+        ({"space": {"split": {"among": [{"validation": 0.1}]}}}, "compared on the same patients"),
+        ({"space": {"evaluation.threshold": {"among": ["youden"]}}}, "what candidates are compared by"),
         ({"scenario": {**SMALL["scenario"], "split": {"validation": 0.0}}}, "compared by validation scores"),
     ]:
         (tmp_path / "bad.yaml").write_text(yaml.safe_dump({**SEARCH, **change}))

@@ -1,12 +1,16 @@
 import json
+import shutil
 
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from client.governance.approval import Approvals
 from client.governance.ledger import Ledger, Purpose
 from client.settings import SiteFolder
 from common.config import load_yaml
+from common.models import build_model
+from common.wire import get_weights
 from simulation.scenario import Scenario
 from tests.helpers.machines import audit_privacy
 from tests.helpers.plans import PRIVATE
@@ -40,6 +44,7 @@ def test_a_hospital_audits_a_plan_that_it_knows(run, here, tmp_path):
     ("arguments", "problem"),
     [
         (["run", "--site", "hospital-z"], "found 'hospital-z', the run has hospital-a, hospital-b"),
+        (["personal"], "strategy FedPer: the head stays at the site"),
         (["nowhere"], "neither a simulated run nor a hospital's folder"),
         (["run", "--model", "plan.yaml"], "not a readable model"),
     ],
@@ -49,6 +54,12 @@ def test_rubbish_is_one_line(here, tmp_path, arguments, problem):
     (tmp_path / "run" / "cohorts" / "hospital-b").mkdir()
     (tmp_path / "run" / "scenario.yaml").write_text(yaml.safe_dump(PRIVATE))
     (tmp_path / "run" / "metrics.json").write_text("{}")
+    shutil.copytree(tmp_path / "run", tmp_path / "personal")
+    plain = {k: v for k, v in PRIVATE.items() if k != "privacy"}
+    given = {**plain, "strategy": {"name": "FedPer"}}
+    (tmp_path / "personal" / "scenario.yaml").write_text(yaml.safe_dump(given))
+    weights = get_weights(build_model(load_yaml(tmp_path / "personal" / "scenario.yaml", Scenario).plan))
+    save_file(weights, tmp_path / "personal" / "model.safetensors")
     (tmp_path / "plan.yaml").write_text("name: private\n")
     done = here("audit-privacy", *arguments)
     assert done.returncode == 2
