@@ -23,3 +23,8 @@ def memory_folder(out: Path, arm: str, site: str) -> Path:
     """Where the plan's method keeps a site's tensors in an arm of the run in `out`
     (client/methods/memory.py)."""
     return out / "arms" / arm / f"memory-{site}"
+
+
+def ledger_of(out: Path, arm: str, site: str) -> Path:
+    """The ledger of a site in an arm of the run in `out`: each arm has its own, as only one would be real."""
+    return out / "arms" / arm / f"ledger-{site}.sqlite"

@@ -9,6 +9,8 @@ import numpy as np
 from pydantic import JsonValue
 
 from client.compute.device import choose_device, describe
+from client.governance.accounting import epsilon
+from client.governance.ledger import Ledger
 from client.imaging.cohort import Cohort
 from client.imaging.outcome import Tally
 from client.methods import personal_weights
@@ -36,7 +38,7 @@ from common.scores import (
 from common.versions import versions
 from server.checkpoint import Checkpoint
 from server.roster import Deployment
-from simulation.arms import memory_folder
+from simulation.arms import ledger_of, memory_folder
 from simulation.scenario import Scenario
 from simulation.sites import SiteData
 
@@ -132,8 +134,17 @@ def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpo
         device=describe(judge_.device),
         engine=scenario.simulation.engine,
         data=_told_of(scenario),
+        epsilon=_spent(plan, out, list(judge_.cohorts)),
         versions=versions(),
     )
+
+
+def _spent(plan: Plan, out: Path, sites: list[str]) -> float | None:
+    """ε of the run, at the hospital where it is most; None without privacy."""
+    if plan.privacy is None:
+        return None
+    histories = {tuple(Ledger(ledger_of(out, FEDERATED, site)).history()) for site in sites}
+    return max(epsilon(list(history), plan.privacy.delta) for history in histories)
 
 
 def _told_of(scenario: Scenario) -> dict[str, JsonValue]:

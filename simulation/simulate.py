@@ -33,7 +33,7 @@ from server.live import Live
 from server.observer import Observer
 from server.strategies import require_enough_sites
 from simulation import runs
-from simulation.arms import arm_plan, memory_folder
+from simulation.arms import arm_plan, ledger_of, memory_folder
 from simulation.assess import assess
 from simulation.grid import PoolGrid, SequentialGrid, SimulationGrid
 from simulation.hostile import app as hostile_app
@@ -171,7 +171,7 @@ def node_configs(scenario: Scenario, sites: list[SiteData], out: Path, arm: str)
             cohorts=site.folders,
             plan=file,
             device=scenario.simulation.device_of(node),
-            ledger=out / "arms" / arm / f"ledger-{site.name}.sqlite",
+            ledger=ledger_of(out, arm, site.name),
             memory=memory_folder(out, arm, site.name),
             pretrained=Path(given) if (given := scenario.simulation.pretrained) else None,
             identity=known[site.name].key if known else None,

@@ -222,10 +222,12 @@ class RunResult(Result):
     data: Mapping[str, JsonValue]  # as the scenario has it
     versions: Mapping[str, str]
     timing: Timing = Timing()
+    epsilon: Annotated[float | None, IF_KNOWN] = None
+    """What a simulated private run spent by a hospital's ledger, at the hospital where it is most."""
     silent: Annotated[Mapping[str, str] | None, IF_KNOWN] = None
+    """Hospitals of a deployed run that tell no scores -> why."""
     not_crossed: Annotated[Mapping[str, str] | None, IF_KNOWN] = None
     """Hospital -> why its own model, or its judgement of others', is not in the matrix of a deployed run."""
-    """Hospitals of a deployed run that tell no scores -> why."""
 
     @property
     def temperature(self) -> float:

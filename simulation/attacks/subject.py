@@ -12,6 +12,7 @@ from client.governance.approval import Approvals
 from client.governance.ledger import Ledger
 from client.imaging.cohort import Cohort
 from client.settings import SiteFolder
+from common.arms import FEDERATED
 from common.config import load_yaml
 from common.errors import ConfigError, RunError
 from common.methods import Stays
@@ -19,6 +20,7 @@ from common.models import build_model
 from common.plan import Plan
 from common.wire import Schema, Weights
 from simulation import runs
+from simulation.arms import ledger_of
 from simulation.scenario import Scenario
 from simulation.sites import COHORTS
 
@@ -84,7 +86,7 @@ def _simulated(where: Path, site: str | None, model: Path) -> Subject:
     name = site or names[0]
     if name not in names:
         raise ConfigError(f"--site: found {name!r}, the run has {', '.join(names)}")
-    ledger = where / "arms" / "federated" / f"ledger-{name}.sqlite"
+    ledger = ledger_of(where, FEDERATED, name)
     return Subject(name, plan, str(cohorts / name), load_model(model, plan), ledger)
 
 
