@@ -74,7 +74,11 @@ def is_own(handed: Handed, path: Path, site: SiteFolder | None) -> bool:
     if handed.folder.resolve() in path.resolve().parents:
         return True
     if handed.data_sha256:
-        return content_sha256(path) == handed.data_sha256
+        whole = path.resolve().parent  # if `path` is one hospital's folder
+        within = bool(handed.data) and Path(handed.data).name == whole.name
+        return handed.data_sha256 == content_sha256(path) or (
+            within and handed.data_sha256 == content_sha256(whole)
+        )
     return bool(handed.data) and Path(handed.data).name == path.name
 
 

@@ -70,7 +70,7 @@ def evaluate(
             findings = _against(findings, found, judged, other, wish.part)
     return EvaluationResult(
         model=handed.plan.name, plan_sha256=handed.plan.sha256, against=other.plan.name if other else None,
-        on=printable(place.path.name or "."), part=wish.part, n_patients=len(set(found.patients)),
+        on=printable(place.path.name or "."), part=labelled.part, n_patients=len(set(found.patients)),
         n_sequences=len(found.patients), n_training=labelled.n_training,
         left_out=labelled.cohort.tally.left_out(), temperature=handed.temperature,
         warnings=_warnings(labelled, findings), findings=findings, versions=versions(),

@@ -34,6 +34,8 @@ class Labelled:
     indices: NDArray[np.intp]
     n_training: int | None
     """Patients among them whom the run's plan puts into training; None where nobody can know."""
+    part: Part
+    """What was asked for; "all" where no split parts the patients of this place."""
 
 
 @dataclass(frozen=True)
@@ -61,32 +63,35 @@ def read_part(handed: Handed, place: Place, part: Part, work: Path) -> Labelled:
             told, wanted = ", ".join(cohort.findings), ", ".join(handed.plan.findings)
             raise DataError(f"{place.path}: labels {told}; the model knows {wanted}")
         if is_strangers(handed, place.path, place.site):
-            return _some(cohort, np.arange(len(cohort)), None, place.path)
+            return _some(cohort, np.arange(len(cohort)), None, "all", place.path)
         return _by_plan(cohort, handed, part)
     own = is_own(handed, place.path, place.site)
     source = _source(handed, place, part, own)
     cohort = _build(handed, place, source, own, work)
     if own and not _has_own_test(source):
         return _by_plan(cohort, handed, part)
-    return _some(cohort, np.arange(len(cohort)), 0 if own else None, place.path)
+    named = part if isinstance(source, NpzFile) and source.splits else "all"
+    return _some(cohort, np.arange(len(cohort)), 0 if own else None, named, place.path)
 
 
 def _by_plan(cohort: Cohort, handed: Handed, part: Part) -> Labelled:
     split = cohort.split(handed.plan.split)
     training = len(set(cohort.patients[split["train"]]))
     if part == "all":
-        return _some(cohort, np.arange(len(cohort)), training, None)
-    return _some(cohort, split[part], 0, None)
+        return _some(cohort, np.arange(len(cohort)), training, part, None)
+    return _some(cohort, split[part], 0, part, None)
 
 
-def _some(cohort: Cohort, indices: NDArray[np.intp], n_training: int | None, path: Path | None) -> Labelled:
+def _some(
+    cohort: Cohort, indices: NDArray[np.intp], n_training: int | None, part: Part, path: Path | None
+) -> Labelled:
     if len(indices) == 0:
         where = f"{path}: " if path else ""
         left_out = "; ".join(f"{n} {why.replace('_', ' ')}" for why, n in cohort.tally.left_out().items())
         raise DataError(
             f"{where}no labelled sequence of this part that the model takes; left out: {left_out or 'none'}"
         )
-    return Labelled(cohort, indices, n_training)
+    return Labelled(cohort, indices, n_training, part)
 
 
 def _source(handed: Handed, place: Place, part: Part, own: bool) -> Source:

@@ -166,3 +166,19 @@ def test_a_hospital_that_took_no_part_has_no_split_and_all_its_patients_are_new(
             assert judged.n_training == (0 if known else None)
     unsaid = replace(handed, hospitals=frozenset())
     assert Parts.of(unsaid, sites["south"].cohort(handed.plan), None).of_pseudonym("patient") != UNKNOWN
+
+
+def test_one_hospital_s_folder_is_the_run_s_own_too(tmp_path):
+    for name in ("ha", "hb"):
+        write_index(tmp_path / "hospitals" / name, 40)
+    data = ImageData(path=str(tmp_path / "hospitals"))
+    run(small_scenario(data=data, simulation=MACHINE, rounds=1), tmp_path / "run")
+    model = read_model(tmp_path / "run")
+    kept = read_part(model, Place(tmp_path / "run" / "cohorts" / "ha"), "test", tmp_path / "1")
+    straight = read_part(model, Place(tmp_path / "hospitals" / "ha"), "test", tmp_path / "2")
+    assert 0 < len(straight.indices) < 40
+    assert straight.part == "test"
+    names = [set(p.cohort.patients[p.indices].tolist()) for p in (kept, straight)]
+    assert names[0] == names[1]
+    write_index(tmp_path / "strangers" / "ha", 40)
+    assert not is_own(model, tmp_path / "strangers" / "ha", None)

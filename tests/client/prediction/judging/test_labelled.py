@@ -39,7 +39,7 @@ def test_other_hospitals_patients_are_all_judged_and_nobody_knows_of_training(si
     (elsewhere,) = write_phantom(tmp_path / "elsewhere", 1, 8, 99)
     found = read_part(read_model(simulated), Place(elsewhere), "test", tmp_path / "w")
     assert len(patients(found)) == 8
-    assert found.n_training is None
+    assert (found.n_training, found.part) == (None, "all")  # not "test": that word is the plan's
 
 
 def npz(path, *parts, n=30):
