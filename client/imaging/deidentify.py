@@ -64,10 +64,12 @@ def scan(folder: Path, identifiers: Iterable[str]) -> list[str]:
         for name in table.column_names:
             if str(table.schema.field(name).type) != "string":
                 continue
-            texts = {str(text).lower() for text in table[name].unique().to_pylist()}
+            texts = {str(text).lower() for text in table[name].unique().to_pylist()} - OUR_WORDS
             if texts & wanted or (name != "patient" and _holds(" ".join(texts), wanted)):
                 places.append(f"{file.name}, column {name}")
-    texts = set(_texts(json.loads((folder / "cohort.json").read_text(encoding="utf-8"))))
+    description = json.loads((folder / "cohort.json").read_text(encoding="utf-8"))
+    ours = {"input", "findings"}  # words of the plan: a patient may be called XRAY
+    texts = set(_texts({key: value for key, value in description.items() if key not in ours}))
     if texts & wanted or _holds(" ".join(text for text in texts if not _HEX.fullmatch(text)), wanted):
         places.append("cohort.json")
     return places

@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from client.imaging.deidentify import identifiers_in, removed_from
 from client.imaging.facts import body_part, side
-from client.imaging.facts.image_kind import Kind, kind_of
+from client.imaging.facts.image_kind import Kind, kind_of, kind_of_frame
 from client.imaging.facts.moment import Moment, acquisition_moment, parse_date
 from client.imaging.facts.person import NOBODY, Person, person_of
 from client.imaging.facts.text import text
@@ -224,6 +224,7 @@ def _frame(common: Header, ds: Dataset, frame: int, n: int, since: timedelta) ->
         position=position,
         placed_by=placed_by,
         stack=stack,
+        kind=min(common.kind, kind_of_frame(own)),
         right_at=side.right_of(own),
     )
 

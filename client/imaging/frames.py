@@ -2,10 +2,12 @@
 from."""
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from client.imaging.outcome import Reason, Skipped
@@ -20,10 +22,27 @@ class ImageFile:
 
     def read(self) -> Grey:
         """(H, W) in [0, 1]. Raises Skipped if it cannot be decoded."""
-        image = cv2.imread(str(self.path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+        try:
+            data = self.path.read_bytes()  # by itself OpenCV prints the path of what is missing
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+        except (OSError, cv2.error):
+            raise Skipped(Reason.BROKEN) from None
         if image is None or image.dtype not in (np.uint8, np.uint16):
             raise Skipped(Reason.BROKEN)
-        return unit_range(np.asarray(image))
+        grey = unit_range(np.asarray(image))
+        # OpenCV turns a TIFF whose white is zero round where it has eight bits, and leaves one of sixteen.
+        return 1.0 - grey if image.dtype == np.uint16 and _white_is_zero(data) else grey
+
+
+def _white_is_zero(data: bytes) -> bool:
+    """Whether it is a TIFF that says so (PhotometricInterpretation 0)."""
+    if data[:2] not in (b"II", b"MM"):
+        return False
+    try:
+        with PIL.Image.open(BytesIO(data)) as tiff:
+            return getattr(tiff, "tag_v2", {}).get(262) == 0
+    except (OSError, ValueError, SyntaxError):
+        return False
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ _GROUPS = (
     "PlanePositionSequence", "PlaneOrientationSequence", "PixelValueTransformationSequence",
     "FrameVOILUTSequence",
     "PixelMeasuresSequence", "CTReconstructionSequence", "FrameContentSequence",
+    "CTImageFrameTypeSequence", "XRay3DFrameTypeSequence",
 )  # fmt: skip
 _TOP = (
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",

@@ -81,6 +81,11 @@ def read_labels(path: Path, findings: tuple[str, ...]) -> Labels:
         seen[subject].append(number)
         if not np.array_equal(values.setdefault(subject, known), known, equal_nan=True):
             conflicts[subject] = None
+    for owner, name in values:  # a row without a patient is about whoever has the key
+        anybody = (ANYBODY, name)
+        if anybody in values and not np.array_equal(values[anybody], values[owner, name], equal_nan=True):
+            conflicts[anybody] = None
+            seen[anybody] = sorted({*seen[anybody], *seen[owner, name]})
     if conflicts:
         raise DataError(
             f"{path}: rows about the same {key} have different labels: "

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import RLELossless
 
 from client.imaging.dicom import guarded, open_dataset, require_image
 from client.imaging.functional_groups import count_frames, frame_attributes
@@ -69,8 +70,8 @@ def to_grey(ds: Dataset, window: Window | None = None, frame: int = 0) -> Grey:
         stored = apply_color_lut(stored, ds)
     own = frame_attributes(ds, frame)
     if stored.ndim == 3:
-        return square(_luminance(stored), aspect_of(own))
-    padding = padding_in(stored, own)
+        return square(_luminance(stored, _white(ds, stored)), aspect_of(own))
+    padding = padding_in(stored, ds, own, frame)
     values = rescaled(stored, own)
     grey = _shown(values, own, window, padding)
     if ds.PhotometricInterpretation == "MONOCHROME1":
@@ -100,23 +101,39 @@ def samples(ds: Dataset, frame: int) -> NDArray[Any]:
     if not 0 < bits <= allocated or high >= allocated:
         raise Skipped(Reason.BROKEN)
     low = high + 1 - bits
-    index = frame if count_frames(ds) > 1 else None
-    if low <= 0 or ds.file_meta.TransferSyntaxUID.is_compressed:
+    if low <= 0 or not _keeps_words(ds):
+        index = frame if count_frames(ds) > 1 else None
         return np.asarray(pixel_array(ds, index=index, view_only=True))
-    words = pixel_array(ds, index=index, correct_unused_bits=False)
+    words = _words(ds, frame)
     plain = (words.astype(np.int64) >> low) & ((1 << bits) - 1)
     if ds.PixelRepresentation:
         plain -= (plain >> (bits - 1)) << bits
     return plain.astype(words.dtype)
 
 
-def padding_in(stored: NDArray[Any], ds: Dataset) -> NDArray[np.bool_] | None:
+def _keeps_words(ds: Dataset) -> bool:
+    """Whether pixel data are words of BitsAllocated: RLE packs them as they are, other codecs know samples
+    alone."""
+    syntax = ds.file_meta.TransferSyntaxUID
+    return not syntax.is_compressed or syntax == RLELossless
+
+
+def _words(ds: Dataset, frame: int) -> NDArray[Any]:
+    """One frame with all BitsAllocated bits."""
+    index = frame if count_frames(ds) > 1 else None
+    return np.asarray(pixel_array(ds, index=index, correct_unused_bits=False))
+
+
+def padding_in(stored: NDArray[Any], ds: Dataset, own: Dataset, frame: int) -> NDArray[np.bool_] | None:
     """Where there is no image: stored values from PixelPaddingValue to PixelPaddingRangeLimit (PS3.3
-    C.7.5.1.1.2); None where there are none, or nothing else."""
-    value = ds.get("PixelPaddingValue")
+    C.7.5.1.1.2); None where there are none, or nothing else. A value that BitsStored cannot hold is looked
+    for among the whole words."""
+    value = own.get("PixelPaddingValue")
     if value is None:
         return None
-    ends = sorted(_stored_value(v, ds) for v in (value, ds.get("PixelPaddingRangeLimit", value)))
+    ends = sorted(_stored_value(v, own) for v in (value, own.get("PixelPaddingRangeLimit", value)))
+    if ends[1] >= 1 << int(ds.BitsStored) and _keeps_words(ds):
+        stored = _words(ds, frame)
     padding = (stored >= ends[0]) & (stored <= ends[1])
     return padding if padding.any() and not padding.all() else None
 
@@ -151,12 +168,19 @@ def rescaled(stored: NDArray[Any], ds: Dataset) -> Grey:
     return values
 
 
-def _luminance(rgb: NDArray[Any]) -> Grey:
+def _white(ds: Dataset, rgb: NDArray[Any]) -> int:
+    """The largest that a sample may be: of BitsStored, or of a palette's entries."""
+    if ds.PhotometricInterpretation == "PALETTE COLOR":
+        return int(np.iinfo(rgb.dtype).max)
+    return (1 << int(ds.BitsStored)) - 1
+
+
+def _luminance(rgb: NDArray[Any], white: int) -> Grey:
     """(H, W, 3) unsigned -> (H, W) in [0, 1]; pydicom has turned the other colour spaces into RGB."""
     if rgb.shape[2] < 3 or not np.issubdtype(rgb.dtype, np.unsignedinteger):
         raise Skipped(Reason.BROKEN)
-    grey: Grey = (rgb[..., :3].astype(np.float32) @ LUMA) / np.float32(np.iinfo(rgb.dtype).max)
-    return grey
+    grey: Grey = (rgb[..., :3].astype(np.float32) @ LUMA) / np.float32(white)
+    return grey.clip(0.0, 1.0)
 
 
 def apply_window(values: Grey, center: float, width: float, function: str) -> Grey:

@@ -2,6 +2,7 @@
 result."""
 
 import hashlib
+import os
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -20,10 +21,11 @@ from client.imaging.labels import Known, Labels, parse_label, read_labels, requi
 from client.imaging.outcome import Reason, Skipped, Tally, log_files
 from client.imaging.reader import headers_of, patients_of
 from client.imaging.sequence import Collection, Sequence, choose, episodes, order_headers, sequence_of
-from client.imaging.tables import Table, parse_day, parse_number, read_table
+from client.imaging.tables import NOTHING, Table, parse_day, parse_number, read_table, require_key
 from common.errors import DataError
 from common.plan import Input
 from common.progress import follow
+from common.text import printable
 
 
 class Source(Protocol):
@@ -165,11 +167,21 @@ def _sequences(
 
 
 @dataclass(frozen=True)
+class _Row:
+    """An image of an index."""
+
+    place: tuple[float, float]  # day and, on one day, order
+    file: str
+    labels: NDArray[np.float32]
+    number: int  # of the row
+
+
+@dataclass(frozen=True)
 class ImageIndex:
     """Images (PNG, JPEG, TIFF) named by an index CSV: patient, file, day or order, and one column a finding.
 
     `columns` maps these names to the ones that the file uses. A single finding may stand in a column `label`.
-    With `order` instead of `day`, frames lie one unit apart.
+    With `order` instead of `day`, frames lie one unit apart; with both, `order` is that of one day.
     """
 
     path: Path
@@ -189,10 +201,14 @@ class ImageIndex:
         table = read_table(self.path, (patient, file))
         place = self._place_column(table)
         tally, by_patient, dated = Tally(), defaultdict(list), set[bool]()
+        order = self._column("order")
+        rows = dict[tuple[str, ...], int]()
         for number, row in table.rows:
             where = table.where(number)
             if not row[patient]:
                 tally.add(Reason.NO_PATIENT)
+            elif rows.setdefault(tuple(row.values()), number) != number:
+                tally.add(Reason.DUPLICATE)
             elif not row[place]:
                 tally.add(Reason.NO_POSITION)
             else:
@@ -202,17 +218,28 @@ class ImageIndex:
                     raise DataError(
                         f"{where}: found numbers and dates in the column {place!r}; expected one kind"
                     )
-                by_patient[row[patient]].append((position, row[file], self._labels(row, findings, where)))
+                after = parse_number(row[order], where) if place != order and row.get(order) else 0.0
+                name = require_key(row[patient], "patient", where)
+                by_patient[name].append(
+                    _Row((position, after), row[file], self._labels(row, findings, where), number)
+                )
         return Collection(
             [s for p in sorted(by_patient) if (s := self._sequence(p, by_patient[p], contract, tally))], tally
         )
 
-    def _sequence(
-        self, patient: str, rows: list[tuple[float, str, NDArray[np.float32]]], contract: Input, tally: Tally
-    ) -> Sequence | None:
-        rows.sort(key=lambda r: r[:2])
-        labels = rows[0][2]
-        if any(not np.array_equal(labels, other, equal_nan=True) for _, _, other in rows):
+    def _sequence(self, patient: str, rows: list[_Row], contract: Input, tally: Tally) -> Sequence | None:
+        rows.sort(key=lambda row: (row.place, row.file))
+        files = Counter(row.file for row in rows)
+        if twice := [row.number for row in rows if files[row.file] > 1]:
+            raise DataError(
+                f"{self.path}: rows {twice[0]} and {twice[1]} have the same file at two places; remove one"
+            )
+        tally.add(
+            Reason.ORDER_UNSURE,
+            sum(n for n in Counter(row.place for row in rows).values() if n > 1),
+        )
+        labels = rows[0].labels
+        if any(not np.array_equal(labels, row.labels, equal_nan=True) for row in rows):
             raise DataError(
                 f"{self.path}: one patient's rows have different labels; a sequence has one label a finding"
             )
@@ -220,7 +247,8 @@ class ImageIndex:
             tally.add(Reason.UNLABELLED)
             return None
         kept = [rows[i] for i in choose(len(rows), contract.max_frames, contract.modality)]
-        frames = tuple(Frame(r[0] - kept[0][0], ImageFile(self.path.parent / r[1])) for r in kept)
+        first = kept[0].place[0]
+        frames = tuple(Frame(row.place[0] - first, ImageFile(self.path.parent / row.file)) for row in kept)
         return Sequence(patient, frames, labels)
 
     def _column(self, name: str) -> str:
@@ -245,6 +273,10 @@ class ImageIndex:
         return np.array([parse_label(row[c], where) for c in columns], dtype=np.float32)
 
 
+PARTS = ("train", "val", "test")
+"""Of MedMNIST's files."""
+
+
 @dataclass(frozen=True)
 class NpzFile:
     """A MedMNIST-style .npz: `{split}_images` and `{split}_labels`, or `images`, `labels` and `patient_id`.
@@ -264,7 +296,7 @@ class NpzFile:
         self.files()
         try:
             with np.load(self.path, allow_pickle=False) as npz:
-                return [part for part in ("train", "val", "test") if f"{part}_images" in npz]
+                return [part for part in PARTS if f"{part}_images" in npz]
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
             raise DataError(f"{self.path}: not an .npz of images and labels: {type(e).__name__}") from None
 
@@ -329,16 +361,22 @@ class NpzFile:
             return np.array([f"{split}-{i}" for i in range(n)])
         patients = np.full(n, "", dtype="<U128")
         table = read_table(self._map, ("split", "index", "patient_id"))
+        for number, row in table.rows:
+            if row["split"] not in PARTS:
+                found, where = printable(row["split"], 40), table.where(number)
+                raise DataError(f"{where}: found the split {found!r}, expected {', '.join(PARTS)}")
         if all(row["split"] != split for _, row in table.rows):  # the map is of the other parts
             return np.array([f"{split}-{i}" for i in range(n)])
         for number, row in table.rows:
-            index = parse_number(row["index"], table.where(number))
+            where = table.where(number)
+            index = parse_number(row["index"], where)
             if not index.is_integer() or index < 0:
-                raise DataError(
-                    f"{table.where(number)}: found the index {index:g}, expected a whole number from 0"
-                )
-            if row["split"] == split and index < n:
-                patients[int(index)] = row["patient_id"]
+                raise DataError(f"{where}: found the index {index:g}, expected a whole number from 0")
+            if row["split"] == split and index < n and row["patient_id"]:
+                named, before = require_key(row["patient_id"], "patient_id", where), patients[int(index)]
+                if before not in ("", named):
+                    raise DataError(f"{where}: names another patient than a row before; remove one")
+                patients[int(index)] = named
         return patients
 
 
@@ -353,7 +391,8 @@ def _patient_ids(ids: NDArray[np.generic], n: int, path: Path) -> NDArray[np.str
         return np.array(
             ["" if x != x else f"{x:g}" if x != int(x) else str(int(x)) for x in ids.tolist()], np.str_
         )
-    return np.array([str(x).strip() for x in ids.tolist()], np.str_)
+    texts = (x.decode("utf-8", "replace") if isinstance(x, bytes) else str(x) for x in ids.tolist())
+    return np.array(["" if x.strip().lower() in NOTHING else x.strip() for x in texts], np.str_)
 
 
 def files_of_patient(folder: Path, patient: str, hidden: bool = False) -> list[Path]:
@@ -371,11 +410,30 @@ def _is_beside(path: Path) -> bool:
 
 
 def _walk(root: Path, hidden: bool = False) -> list[Path]:
-    """Every file below `root`, sorted, those that are or lie in `hidden` ones left out otherwise. Raises
-    DataError if `root` is no folder."""
+    """Every file below `root`, also in folders that it links to, sorted; those that are or lie in `hidden`
+    ones left out otherwise. Raises DataError if `root` is no folder, or one of them cannot be listed."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected DICOM files and labels.csv")
-    found = (p for p in root.rglob("*") if p.is_file())
-    return sorted(
-        p for p in found if hidden or not any(part.startswith(".") for part in p.relative_to(root).parts)
-    )
+
+    def refuse(error: OSError) -> None:
+        what = f"{error.filename}: cannot be listed: {error.strerror}"
+        raise DataError(f"{what}; what is in it would be missing")
+
+    found: list[Path] = []
+    walked: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        state = os.stat(folder)
+        if (state.st_dev, state.st_ino) in walked:  # a link to a folder above, or to one that was there
+            folders.clear()
+            continue
+        walked.add((state.st_dev, state.st_ino))
+        if not hidden:
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            files = [name for name in files if not name.startswith(".")]
+        found += (path for name in files if not _is_special(path := Path(folder, name)))
+    return sorted(found)
+
+
+def _is_special(path: Path) -> bool:
+    """A pipe, say, which nobody can read to its end. A link to nothing is a file that cannot be read."""
+    return path.exists() and not path.is_file()

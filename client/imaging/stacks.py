@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from collections.abc import Sequence as Seq
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -79,15 +78,39 @@ def _placed(volume: Volume) -> Volume:
 
 
 def _by_pass(volume: Volume, key: Callable[[Header], Hashable]) -> list[Volume]:
-    """Parted by `key` if two of the parts overlap in space."""
+    """Parted by `key` where parts overlap in space. Those that follow one another stay together: of a scan
+    step by step one step may begin before the last one's end."""
     parts: dict[Hashable, Volume] = defaultdict(list)
     for h in volume:
         parts[key(h)].append(h)
-    ranges = sorted(
-        (min(places), max(places)) for p in parts.values() if (places := [h.position or 0.0 for h in p])
-    )
-    overlap = any(later[0] < earlier[1] for earlier, later in pairwise(ranges))
-    return list(parts.values()) if overlap else [volume]
+    left = sorted(parts.values(), key=lambda part: (_range(part), part[0].uid))
+    chains: list[Volume] = []
+    while left:
+        chain = _longest_chain(left)
+        chains.append([h for part in chain for h in part])
+        left = [part for part in left if all(part is not other for other in chain)]
+    return chains
+
+
+def _longest_chain(parts: list[Volume]) -> list[Volume]:
+    """Of parts in order of their beginnings, those with the most slices of which each begins where the one
+    before has ended (weighted interval scheduling)."""
+    ranges = [_range(part) for part in parts]
+    most: list[tuple[int, int]] = []  # slices up to and with a part, and the part before it (-1: none)
+    for k, (low, _) in enumerate(ranges):
+        before = [j for j in range(k) if ranges[j][1] <= low]
+        best = max(before, key=lambda j: (most[j][0], j), default=-1)
+        most.append((len(parts[k]) + (most[best][0] if best >= 0 else 0), best))
+    k, chain = max(range(len(parts)), key=lambda j: most[j][0]), []
+    while k >= 0:
+        chain.append(parts[k])
+        k = most[k][1]
+    return chain[::-1]
+
+
+def _range(volume: Volume) -> tuple[float, float]:
+    places = [h.position or 0.0 for h in volume]
+    return min(places), max(places)
 
 
 def score(candidates: Seq[Volume]) -> Callable[[Volume], tuple[bool, bool, int, float, str]]:

@@ -146,7 +146,7 @@ def require_key(text: str, what: str, where: str) -> str:
     it."""
     if not text:
         raise DataError(f"{where}: its {what} is empty")
-    if re.fullmatch(r"\d([.,]\d+)?[eE]\+?\d+", text):
+    if re.fullmatch(r"\d([.,]\d+)?[eE]\+\d+", text):
         raise DataError(
             f"{where}: the {what} is a number that a spreadsheet has rounded; format the column as text"
         )

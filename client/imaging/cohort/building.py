@@ -61,6 +61,7 @@ def build_cohort(
         _write_tables(building, frames, _sequence_table(writer.rows, findings))
         state = {
             "format": FORMAT,
+            "rules": RULES,
             "input": contract.model_dump(mode="json"),
             "findings": list(findings),
             "stamp": stamp,
@@ -145,12 +146,14 @@ def _token(image: Image, key: bytes) -> bytes:
 
 
 def _known(tokens: Mapping[Image, bytes], folder: Path, contract: Input) -> dict[Image, Pixels]:
-    """Images that the cohort in `folder` holds already, if it was made for the same contract."""
+    """Images that the cohort in `folder` holds already, if it was made by the same rules for the same
+    contract."""
     try:
         part = Part.open(folder)
     except DataError:
         return {}
-    if part.description["input"] != contract.model_dump(mode="json"):
+    made_by = part.description.get("rules"), part.description["input"]
+    if made_by != (RULES, contract.model_dump(mode="json")):
         return {}
     number = {token: i for i, token in enumerate(part.tokens) if token}
     return {image: part.frames[number[token]] for image, token in tokens.items() if token in number}

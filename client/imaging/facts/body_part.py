@@ -5,6 +5,7 @@ and the protocol's descriptions. One that names the chest is enough (`CHEST ABDO
 name other parts, it shows none. Where they differ, it is used and noted.
 """
 
+import re
 from collections.abc import Iterator
 
 from pydicom import Dataset
@@ -12,7 +13,7 @@ from pydicom import Dataset
 from client.imaging.facts.text import items, text, values, words
 
 CHEST, OTHER, UNSURE, UNKNOWN = "chest", "other", "unsure", "unknown"
-"""UNSURE: one witness says the chest and one another part."""
+"""UNSURE: one witness says the chest and one another part, or a part is named that is not known here."""
 DESCRIPTIONS = (
     "RequestedProcedureDescription", "PerformedProcedureStepDescription", "StudyDescription",
     "SeriesDescription",
@@ -21,8 +22,11 @@ DESCRIPTIONS = (
 
 
 def body_part_of(ds: Dataset) -> str:
-    """One of CHEST, OTHER, UNSURE, UNKNOWN."""
+    """One of CHEST, OTHER, UNSURE, UNKNOWN. UNSURE also where BodyPartExamined has a word that is not known
+    here, and nobody names the chest."""
     told = {part for part in _witnesses(ds) if part != UNKNOWN}
+    if not told and words(" ".join(values(ds, "BodyPartExamined"))):
+        return UNSURE
     return UNSURE if len(told) > 1 else next(iter(told), UNKNOWN)
 
 
@@ -38,10 +42,23 @@ def _witnesses(ds: Dataset) -> Iterator[str]:
 
 def by_words(said: str) -> str:
     """CHEST, OTHER or UNKNOWN."""
-    spoken = words(said)
+    spoken = [part for word in words(said) for part in _parted(word)]
     if any(word.startswith(_CHEST) or word in _CHEST_WORDS for word in spoken) and not _is_spine(spoken):
         return CHEST
     return OTHER if _is_spine(spoken) or any(word in _OTHER_WORDS for word in spoken) else UNKNOWN
+
+
+def _parted(word: str) -> list[str]:
+    """A defined term in its parts, as BodyPartExamined runs them together (PS3.16 Annex L): ABDOMENPELVIS is
+    ABDOMEN, PELVIS, and THORACICSPINE is THORACIC, SPINE. Other words are as they are."""
+    match = re.fullmatch(rf"(?:{_PARTS})+", word)
+    return re.findall(_PARTS, word) if match else [word]
+
+
+_PARTS = (
+    "ABDOMEN|ABD|PELVIS|PELV|HEAD|NECK|CHEST|THORAX|THORACIC|CERVICAL|LUMBAR|SACRAL|SPINE|TSPINE|LSPINE|CSPINE"
+    "|TLSPINE|LSSPINE|SSPINE|CTSPINE|SKULL|BRAIN|FACE|UPPER|LOWER|EXTREMITY|ARM|LEG|FOOT|HAND|HIP|KNEE"
+)
 
 
 def _is_spine(spoken: list[str]) -> bool:
@@ -54,8 +71,8 @@ def _is_spine(spoken: list[str]) -> bool:
 _CHEST = ("CHEST", "THORA", "TORAX", "TORAC", "LUNG", "PULMO", "POUMON", "POLMON", "BRUSTKORB")
 _CHEST_WORDS = {"CXR", "THX", "PECHO", "HRCT", "KLATKA", "WHOLEBODY", "RIB", "RIBS", "CTPA", "CTCHEST"}
 _SPINE = {
-    "SPINE", "TSPINE", "LSPINE", "CSPINE", "TLSPINE", "VERTEBRA", "VERTEBRAE", "WIRBELSAULE", "BWS",
-    "HWS", "LWS", "RACHIS",
+    "SPINE", "TSPINE", "LSPINE", "CSPINE", "TLSPINE", "LSSPINE", "SSPINE", "CTSPINE", "VERTEBRA",
+    "VERTEBRAE", "WIRBELSAULE", "BWS", "HWS", "LWS", "RACHIS",
     "COLUMNA", "COLONNA",
 }  # fmt: skip
 _OTHER_WORDS = {
@@ -70,6 +87,9 @@ _OTHER_WORDS = {
     "ULNA", "RADIUS", "CRANIUM", "FACIAL", "NASAL", "ESOPHAGUS", "COLON",
     "HANDGELENK", "FUSS", "KNIE", "SCHULTER", "BECKEN", "SCHADEL", "HUFTE", "ELLENBOGEN", "KOPF",
     "MAIN", "PIED", "GENOU", "EPAULE", "BASSIN", "CRANE", "HANCHE", "POIGNET", "CHEVILLE",
+    "ARM", "FACE", "MAXILLA", "PANCREAS", "BLADDER", "GALLBLADDER", "STOMACH", "SPLEEN", "PROSTATE",
+    "UTERUS", "RECTUM", "DUODENUM", "JEJUNUM", "ILEUM", "APPENDIX", "URETER", "URETHRA", "THYROID",
+    "LARYNX", "PHARYNX", "TONGUE", "EAR", "EYE", "CAROTID", "PAROTID", "TMJ", "ZYGOMA", "SELLA", "IAC",
     "MANO", "PIE", "RODILLA", "HOMBRO", "CRANEO", "CADERA", "ABDOME", "PIEDE", "GINOCCHIO", "SPALLA",
     "CRANIO",
 }  # fmt: skip

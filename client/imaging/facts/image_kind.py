@@ -32,7 +32,7 @@ def kind_of(ds: Dataset) -> Kind:
     sop_class, parts = text(ds, "SOPClassUID"), values(ds, "ImageType")
     if sop_class in _RAW_CLASSES or text(ds, "PresentationIntentType").upper() == "FOR PROCESSING":
         return Kind.RAW
-    if {word for part in parts for word in part.replace("_", " ").split()} & _NOT_SLICES:
+    if _is_no_slice(parts):
         return Kind.NOT_A_SLICE
     capture = (
         sop_class.startswith(SecondaryCaptureImageStorage) or text(ds, "ConversionType").upper() in _CONVERTED
@@ -40,6 +40,19 @@ def kind_of(ds: Dataset) -> Kind:
     if capture or "SECONDARY" in parts[1:2]:
         return Kind.CAPTURE
     return Kind.DERIVED if "DERIVED" in parts[:1] else Kind.ORIGINAL
+
+
+def kind_of_frame(own: Dataset) -> Kind:
+    """By the FrameType of one image of an enhanced object, whose ImageType may be MIXED; an original where it
+    has none."""
+    parts = values(own, "FrameType")
+    if _is_no_slice(parts):
+        return Kind.NOT_A_SLICE
+    return Kind.DERIVED if "DERIVED" in parts[:1] else Kind.ORIGINAL
+
+
+def _is_no_slice(parts: list[str]) -> bool:
+    return bool({word for part in parts for word in part.replace("_", " ").split()} & _NOT_SLICES)
 
 
 _RAW_CLASSES = {
@@ -51,5 +64,5 @@ _CONVERTED = {"WSD", "SD", "SI", "DRW", "SYN", "DV"}  # PS3.3 C.8.6.1; a digitis
 _NOT_SLICES = {
     "LOCALIZER", "SCOUT", "MIP", "MINIP", "MIN", "MPR", "REFORMATTED", "REFORMAT", "CPR", "VRT", "VR",
     "SSD", "3D", "AVERAGE",
-    "MAX", "PROJECTION", "SUBTRACTION", "DOSE", "SCREEN", "MEAN", "VOLREN",
+    "MAX", "MAXIMUM", "MINIMUM", "PROJECTION", "SUBTRACTION", "DOSE", "SCREEN", "MEAN", "VOLREN",
 }  # fmt: skip

@@ -37,6 +37,7 @@ class _Witness:
     clock: time | None
     offset: int | None = None
     of_acquisition: bool = False
+    to_the_second: bool = False
 
 
 def acquisition_moment(ds: Dataset) -> Moment | None:
@@ -56,7 +57,7 @@ def acquisition_moment(ds: Dataset) -> Moment | None:
         datetime.combine(day, clock or time()),
         offset=offset,
         timed=clock is not None,
-        exact=first.of_acquisition and first.clock is not None,
+        exact=first.of_acquisition and first.to_the_second,
         agreed=max(days) - min(days) <= DISAGREE,
     )
 
@@ -64,10 +65,14 @@ def acquisition_moment(ds: Dataset) -> Moment | None:
 def _witnesses(ds: Dataset) -> Iterable[_Witness]:
     stamp = text(ds, "AcquisitionDateTime")
     of_day, offset = _split_offset(stamp[8:])
-    yield _Witness(parse_date(stamp[:8]), parse_clock(of_day), offset, of_acquisition=True)
+    yield _Witness(parse_date(stamp[:8]), parse_clock(of_day), offset, True, _tells_seconds(of_day))
     for kind in ("Acquisition", "Content", "Series", "Study"):
-        day, clock = parse_date(text(ds, f"{kind}Date")), parse_clock(text(ds, f"{kind}Time"))
-        yield _Witness(day, clock, of_acquisition=kind == "Acquisition")
+        day, told = parse_date(text(ds, f"{kind}Date")), text(ds, f"{kind}Time")
+        yield _Witness(day, parse_clock(told), None, kind == "Acquisition", _tells_seconds(told))
+
+
+def _tells_seconds(clock: str) -> bool:
+    return parse_clock(clock) is not None and len(re.sub(r"\D", "", clock)) >= len("HHMMSS")
 
 
 def _day_of(clock: time | None, others: list[_Witness]) -> date:
@@ -93,7 +98,10 @@ def parse_date(value: str) -> date | None:
 def parse_clock(value: str) -> time | None:
     """DICOM TM, HH[MM[SS[.FFFFFF]]] or the old HH:MM:SS; a leap second is the one before. None for anything
     else."""
-    match = re.fullmatch(r"(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{1,6}))?)?)?", value.replace(":", "").strip())
+    value = value.strip()
+    if re.fullmatch(r"\d\d:\d\d(:\d\d(\.\d{1,6})?)?", value):
+        value = value.replace(":", "")
+    match = re.fullmatch(r"(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{1,6}))?)?)?", value)
     if match is None:
         return None
     hour, minute, second, fraction = match.groups(default="0")

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from client.imaging.cohort import Cohort, build_cohort, building
 from client.imaging.deidentify import (
@@ -19,6 +20,7 @@ from client.imaging.sources import DicomFolder
 from common.errors import DataError
 from common.plan import Input
 from tests.helpers.dicom import image, save
+from tests.helpers.hospital import hospital
 
 PIXELS = np.arange(64, dtype=np.uint16).reshape(8, 8)
 PERSON = {
@@ -106,3 +108,15 @@ def test_the_scan_finds_what_got_in_and_the_cohort_is_not_made(tmp_path, monkeyp
     about = json.loads(before)
     (tmp_path / "c" / "cohort.json").write_text(json.dumps({**about, "note": ["of MRN-4711"]}))
     assert scan(tmp_path / "c", {"mrn-4711"}) == ["cohort.json"]
+
+
+@pytest.mark.parametrize("name", ["XRAY", "PNEU", "KNOW", "pneumonia"])
+def test_a_patient_who_is_called_like_a_word_of_ours_stops_nobody(tmp_path, name):
+    folder = hospital(tmp_path / "h")
+    for path in folder.glob("*.dcm"):
+        ds = dcmread(path)
+        ds.PatientName = name
+        ds.save_as(path)
+    collection = DicomFolder(folder).read(Input(), ("pneumonia",))
+    build_cohort(tmp_path / "c", collection, Input(), ("pneumonia",), b"k" * 32, "stamp")
+    assert len(Cohort.open(tmp_path / "c")) == 3

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,3 +61,22 @@ def test_a_frame_knows_its_file_if_it_has_one():
     assert Frame(0.0, ImageFile(Path("a.png"))).path == Path("a.png")
     assert Frame(0.0, DicomPixels(Path("b.dcm"))).path == Path("b.dcm")
     assert Frame(0.0, InMemory(RAMP)).path is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_a_tiff_whose_white_is_zero_is_turned_round_at_any_depth(tmp_path, dtype, white_is_zero):
+    top = np.iinfo(dtype).max
+    values = (RAMP.astype(np.uint32) * top // 255).astype(dtype)
+    stored = top - values if white_is_zero else values
+    written = values if dtype == np.uint8 else stored  # Pillow turns eight bits round by itself
+    PIL.Image.fromarray(written).save(tmp_path / "a.tiff", tiffinfo={262: 0 if white_is_zero else 1})
+    assert stored.astype(stored.dtype.newbyteorder("<")).tobytes() in (tmp_path / "a.tiff").read_bytes()
+    np.testing.assert_allclose(ImageFile(tmp_path / "a.tiff").read(), RAMP / 255, atol=0.003)
+
+
+def test_nothing_is_printed_of_a_file_that_is_not_there(tmp_path, capfd):
+    with pytest.raises(Skipped) as caught:
+        ImageFile(tmp_path / "Doe_Jane.png").read()
+    assert caught.value.reason == Reason.BROKEN
+    assert "Doe" not in "".join(capfd.readouterr())

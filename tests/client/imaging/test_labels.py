@@ -145,3 +145,11 @@ def test_a_labelled_study_without_an_image_is_refused_with_the_list(tmp_path):
     csv(tmp_path, "study,pneumonia\n1.80.0,1\n9.9,0\n")
     with pytest.raises(DataError, match=r"1 labelled studies without any image: 9\.9"):
         DicomFolder(tmp_path).read(Input(), ("pneumonia",))
+
+
+def test_a_row_without_a_patient_does_not_contradict_one_that_names_one(tmp_path):
+    (tmp_path / "labels.csv").write_text("study,patient,pneumonia\n1.2.3,P1,1\n1.2.4,P1,0\n1.2.3,,0\n")
+    with pytest.raises(DataError, match="rows about the same study have different labels: rows 2 and 4"):
+        read_labels(tmp_path / "labels.csv", ("pneumonia",))
+    (tmp_path / "labels.csv").write_text("study,patient,pneumonia\n1.2.3,P1,1\n1.2.3,P2,0\n")
+    read_labels(tmp_path / "labels.csv", ("pneumonia",))  # numbers that two patients have

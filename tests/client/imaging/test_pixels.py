@@ -445,3 +445,38 @@ def test_where_both_read_a_grey_file_of_the_zoo_itk_has_the_same_values():
         )
         compared += 1
     assert compared >= 30
+
+
+RGB12 = np.stack([RAMP12] * 3, axis=-1)
+
+
+def test_a_colour_of_twelve_bits_in_sixteen_is_white_at_twelve():
+    ds = image(
+        RAMP12,
+        BitsStored=12,
+        HighBit=11,
+        SamplesPerPixel=3,
+        PhotometricInterpretation="RGB",
+        PlanarConfiguration=0,
+    )
+    ds.PixelData = RGB12.astype("<u2").tobytes()
+    np.testing.assert_allclose(to_grey(ds)[0], UNIT, atol=1e-3)
+
+
+def test_run_lengths_keep_the_place_of_the_bits():
+    ds = image(RAMP12 << 4, BitsStored=12, HighBit=15, **WHOLE)
+    plain = to_grey(ds)
+    ds.compress(RLELossless, generate_instance_uid=False)
+    ds.BitsStored, ds.HighBit = 12, 15
+    np.testing.assert_array_equal(to_grey(ds), plain)
+    np.testing.assert_allclose(plain[0], UNIT, atol=1e-3)
+
+
+def test_padding_that_the_samples_cannot_hold_is_found_in_the_words_and_nowhere_else():
+    words = RAMP12.copy()
+    words[0, :3] = 63536  # its low twelve bits are 2096, which is a grey value too
+    words[1, 5] = 2096
+    ds = image(words, BitsStored=12, HighBit=11, PixelPaddingValue=63536, **WHOLE)
+    found = to_grey(ds)
+    assert found[0, :3].tolist() == [0.0] * 3
+    assert found[1, 5] == pytest.approx(2096 / 4095, abs=1e-3)

@@ -187,7 +187,7 @@ def test_serial_xrays_become_seventy_one_sequences(tmp_path):
     build_cohort(tmp_path / "c", found, Input(size=32, max_frames=64), FINDINGS, b"k", "s")
     cohort = Cohort.open(tmp_path / "c")
     # One (17ad0a56.png) is noted, rightly: its lower third was never transferred.
-    assert cohort.tally == Tally(Counter({Reason.UNLIKE_CHEST: 1}))
+    assert cohort.tally == Tally(Counter({Reason.UNLIKE_CHEST: 1, Reason.ORDER_UNSURE: 46}))
     assert int(cohort.lengths.sum()) == len(rows)
     last_days = sorted(
         max(float(r["day_offset_from_first"]) for r in rows if r["patient_id"] == p)
@@ -286,3 +286,84 @@ def test_patients_of_an_npz_that_are_none(tmp_path):
     np.savez(tmp_path / "b.npz", images=images, labels=labels, patient_id=np.array([1, 2]))
     with pytest.raises(DataError, match="expected one an image"):
         NpzFile(tmp_path / "b.npz").read(Input(), FINDINGS)
+
+
+def test_a_folder_that_is_a_link_counts_and_one_that_cannot_be_listed_is_refused(tmp_path):
+    whole = hospital(tmp_path / "whole")
+    one, *_ = sorted(whole.glob("*.dcm"))
+    (tmp_path / "far").mkdir()
+    os.replace(one, tmp_path / "far" / one.name)
+    (whole / "linked").symlink_to(tmp_path / "far")
+    (whole / "round").symlink_to(whole)  # to itself
+    found = DicomFolder(whole).read(Input(), FINDINGS)
+    assert sum(len(s.frames) for s in found.sequences) == 9
+    (whole / "nowhere.dcm").symlink_to(tmp_path / "gone.dcm")
+    os.mkfifo(whole / "pipe")
+    assert DicomFolder(whole).read(Input(), FINDINGS).tally.counts[Reason.BROKEN] == 1
+
+
+def test_a_folder_that_cannot_be_listed_is_refused_by_name(tmp_path, monkeypatch):
+    """Root may list all: in place of one who may not."""
+    whole = hospital(tmp_path / "h")
+    (whole / "closed").mkdir()
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(DataError, match="closed: cannot be listed: Permission denied"):
+        DicomFolder(whole).read(Input(), FINDINGS)
+
+
+def test_rows_of_an_index_that_stand_twice(tmp_path):
+    twice = index(tmp_path, ["A,a.png,1,0", "A,a.png,1,0", "B,b.png,1,1"]).read(Input(), FINDINGS)
+    assert [len(s.frames) for s in twice.sequences] == [1, 1]
+    assert twice.tally.counts[Reason.DUPLICATE] == 1
+    with pytest.raises(DataError, match="rows 2 and 3 have the same file at two places"):
+        index(tmp_path, ["A,a.png,1,0", "A,a.png,2,0"]).read(Input(), FINDINGS)
+    with pytest.raises(DataError, match=r"row 2: the patient is a number that a spreadsheet has rounded"):
+        index(tmp_path, ["1.23457E+11,a.png,1,0"]).read(Input(), FINDINGS)
+
+
+def test_images_of_one_day_go_by_their_order_and_without_one_it_is_said(tmp_path):
+    header = "patient,file,day,order,label"
+    (one,) = index(tmp_path, ["A,z.png,1,1,0", "A,a.png,1,2,0"], header).read(Input(), FINDINGS).sequences
+    assert [f.path.name for f in one.frames] == ["z.png", "a.png"]
+    assert (
+        index(tmp_path, ["A,z.png,1,1,0", "A,a.png,1,2,0"], header).read(Input(), FINDINGS).tally.as_dict()
+        == {}
+    )
+    tied = index(tmp_path, ["A,z.png,1,0", "A,a.png,1,0", "A,b.png,2,0"]).read(Input(), FINDINGS)
+    assert tied.tally.counts[Reason.ORDER_UNSURE] == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["Train,0,P1"], "found the split 'Train', expected train, val, test"),
+        (["train,0,P1", "train,0,P2"], "row 3: names another patient than a row before"),
+        (["train,0,1.2E+11"], "a number that a spreadsheet has rounded"),
+    ],
+)
+def test_a_map_of_patients_is_read_in_one_way_or_refused(tmp_path, rows, said):
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "m.npz",
+        train_images=rng.integers(0, 255, (4, 8, 8), np.uint8),
+        train_labels=np.array([[0], [1]] * 2),
+    )
+    (tmp_path / "patient_map.csv").write_text("\n".join(["split,index,patient_id", *rows]) + "\n")
+    with pytest.raises(DataError, match=said):
+        NpzFile(tmp_path / "m.npz", splits=("train",)).read(Input(), FINDINGS)
+
+
+def test_ids_of_an_npz_are_texts_and_nan_is_nobody(tmp_path):
+    images, labels_ = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+    for ids in (np.array(["P1", "P1", "nan", ""]), np.array([b"P1", b"P1", b"nan", b""])):
+        np.savez(tmp_path / "m.npz", images=images, labels=labels_, patient_id=ids)
+        found = NpzFile(tmp_path / "m.npz").read(Input(), FINDINGS)
+        assert [s.patient for s in found.sequences] == ["P1", "P1"]
+        assert found.tally.counts[Reason.NO_PATIENT] == 2

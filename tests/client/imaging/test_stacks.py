@@ -136,3 +136,23 @@ def test_the_choice_depends_on_the_slices_alone(some, random):
     assert len({(h.series, h.stack.kernel, h.stack.normal) for h in chosen}) <= 1
     assert all(h.kind >= Kind.DERIVED and h.stack.normal != CORONAL for h in chosen)
     assert tally.skipped_files + len(first) == len(some)
+
+
+def test_steps_of_which_one_begins_before_the_last_one_s_end_stay_together():
+    """A scan in ten steps of four slices; the fourth begins 2.6 mm early."""
+    steps = []
+    for k in range(10):
+        first = 20.0 * k - (2.6 + 5.0 if k == 3 else 0.0)
+        more = {"acquisition": str(k + 1)}
+        steps.append(scan(f"{k}x", [first + 5.0 * i for i in range(4)], more=more))
+    _, places, tally = taken(*steps)
+    assert len(places) == 36
+    assert tally.counts[Reason.OTHER_SERIES] == 4
+
+
+def test_two_whole_passes_are_two_volumes_still():
+    first = scan("a", range(20), more={"acquisition": "1"})
+    second = scan("b", [z + 0.5 for z in range(20)], more={"acquisition": "2"})
+    names, places, _ = taken(first, second)
+    assert len(names) == 1
+    assert np.diff(places).tolist() == [1.0] * 19

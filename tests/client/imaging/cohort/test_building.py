@@ -198,3 +198,18 @@ def _fingerprint(images, folder, plan):
     source = DicomFolder(images)
     build_cohort(folder, source.read(plan.input, plan.findings), plan.input, plan.findings, b"key", "stamp")
     return Cohort.open(folder).fingerprint
+
+
+def test_other_rules_read_every_image_anew(tmp_path, reads, monkeypatch):
+    """A release that mends grey values must not keep the old ones under a fresh stamp."""
+    from client.imaging.cohort import building
+    from tests.helpers.hospital import hospital
+
+    hospital(tmp_path / "h")
+    dicom_cohort(tmp_path / "h", tmp_path / "c")
+    n = len(reads)
+    dicom_cohort(tmp_path / "h", tmp_path / "c")
+    assert len(reads) == n
+    monkeypatch.setattr(building, "RULES", building.RULES + 1)
+    dicom_cohort(tmp_path / "h", tmp_path / "c")
+    assert len(reads) == 2 * n

@@ -37,3 +37,21 @@ def test_a_region_has_a_code():
     ds = Dataset()
     ds.AnatomicRegionSequence = Sequence([region])
     assert body_part_of(ds) == "other"
+
+
+@pytest.mark.parametrize(
+    ("told", "part"),
+    [
+        *((term, "other") for term in ("ABDOMENPELVIS", "HEADNECK", "LSSPINE", "SSPINE", "CTSPINE", "PANCREAS",
+            "BLADDER", "STOMACH", "ARM", "FACE", "MAXILLA", "CERVICALSPINE", "LUMBARSPINE", "THORACICSPINE", "TLSPINE",
+            "LOWEREXTREMITY")),
+        *((term, "chest") for term in ("CHEST", "NECKCHEST", "CHESTABDOMEN", "NECKCHESTABDPELV", "CHESTABDPELVIS", "THORAX")),
+        ("", "unknown"), ("XYZZY", "unsure"), ("PORT", "unsure"),
+    ],
+)  # fmt: skip
+def test_defined_terms_run_together_and_an_unknown_one_is_noted(told, part):
+    ds = Dataset()
+    ds.BodyPartExamined = told
+    assert body_part_of(ds) == part
+    ds.SeriesDescription = "CT Chest"
+    assert body_part_of(ds) == ("unsure" if part == "other" else "chest")

@@ -3,7 +3,8 @@
 import pytest
 from pydicom import Dataset
 
-from client.imaging.facts.image_kind import Kind, kind_of
+from client.imaging.facts.image_kind import Kind, kind_of, kind_of_frame
+from tests.helpers.dicom import dataset
 
 CT, CR, DX, DX_RAW, CAPTURE = (f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("2", "1", "1.1", "1.1.1", "7"))
 
@@ -35,3 +36,17 @@ def test_each_witness_can_only_make_it_less(sop_class, tags, kind):
     for name, value in tags.items():
         setattr(ds, name, value)
     assert kind_of(ds) == kind
+
+
+@pytest.mark.parametrize(
+    ("frame_type", "kind"),
+    [
+        (["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], Kind.ORIGINAL),
+        (["DERIVED", "PRIMARY", "VOLUME", "NONE"], Kind.DERIVED),
+        (["DERIVED", "PRIMARY", "VOLUME", "MAXIMUM"], Kind.NOT_A_SLICE),
+        (["ORIGINAL", "PRIMARY", "LOCALIZER", "NONE"], Kind.NOT_A_SLICE),
+        (None, Kind.ORIGINAL),
+    ],
+)
+def test_a_frame_of_an_enhanced_object_has_a_type_of_its_own(frame_type, kind):
+    assert kind_of_frame(dataset(FrameType=frame_type) if frame_type else Dataset()) is kind

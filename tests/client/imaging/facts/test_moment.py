@@ -92,3 +92,18 @@ def test_what_the_standard_writes_is_read_back(moment):
 def test_rubbish_is_nothing_or_a_moment(text):
     acquisition_moment(dataset(AcquisitionDateTime=text, StudyTime=text, TimezoneOffsetFromUTC=text))
     assert parse_offset(text) is None or abs(parse_offset(text)) <= 840
+
+
+@pytest.mark.parametrize("value", ["1:2:30", "10:1:12", "1:02", "10:11:1", ":101112"])
+def test_a_time_of_the_old_kind_has_two_digits_a_field(value):
+    assert parse_clock(value) is None
+
+
+@pytest.mark.parametrize(
+    ("clock", "exact"),
+    [("1011", False), ("10", False), ("101112", True), ("101112.5", True), ("10:11:12", True)],
+)
+def test_a_minute_is_no_moment_that_two_exposures_cannot_share(clock, exact):
+    moment = acquisition_moment(dataset(AcquisitionDate="20240101", AcquisitionTime=clock))
+    assert moment.exact is exact
+    assert acquisition_moment(dataset(AcquisitionDateTime=f"20240101{clock.replace(':', '')}")).exact is exact
