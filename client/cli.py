@@ -296,7 +296,7 @@ def pull(
             pass
     for outcome in Outcome:
         typer.echo(f"{work.outcomes[outcome]:>6} {outcome.value}")
-    if work.outcomes[Outcome.FAILED] or work.outcomes[Outcome.PARTIAL]:
+    if any(work.outcomes[lacking] for lacking in (Outcome.FAILED, Outcome.PARTIAL, Outcome.UNKNOWN)):
         typer.echo(f"Which, and why: {folder.logs / 'pull.log'}. Run this again to try them once more.")
         raise typer.Exit(1)  # `pull && ingest` must not go on with less than there is
     typer.echo(f"Next: pneumofed client ingest {plan}")
@@ -354,6 +354,10 @@ def forget(
             f"{len(gone.elsewhere)} files with this Patient ID are still in the folder that data.dicom names"
         )
         typer.echo(f"{still}, which pneumofed never changes.")
+    if gone.named:
+        them = ", ".join(sorted({str(path.relative_to(dir_)) for path in gone.named})[:8])
+        more = f" and {len(gone.named) - 8} more" if len(gone.named) > 8 else ""
+        typer.echo(f"Still in this site's folder, for you to remove or change: {them}{more}.")
     typer.echo("Backups and tables of labels are yours to change.")
     typer.echo("Models that were trained already are not changed: they cannot forget (docs/privacy.md).")
 

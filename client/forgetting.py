@@ -8,7 +8,7 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,13 @@ class Tombstones:
         """Whether there is one for this Patient ID."""
         return bool(self.pseudonyms) and pseudonym(patient.strip(), self.key) in self.pseudonyms
 
+    def is_about(self, owner: str, kind: str, value: str) -> bool:
+        """Whether a label of such a patient is about one of them: by its owner, or by the "study" or
+        "accession" that was theirs."""
+        if kind == "patient":
+            return self.holds(value)
+        return self.holds(owner) or pseudonym(f"{kind} {value}", self.key) in self.pseudonyms
+
 
 @dataclass(frozen=True)
 class Forgotten:
@@ -60,12 +67,13 @@ class Forgotten:
     cohorts: int
     files: list[Path]  # in the site's own folder, deleted
     elsewhere: list[Path]  # in a folder that is not ours: still there
+    named: list[Path]  # in the site's folder, made by other commands: they name or show the patient still
     lines: int  # of logs, deleted
 
     @property
     def nothing(self) -> bool:
         """Whether nobody of that ID was here: perhaps it was mistyped."""
-        return not (self.sequences or self.files or self.elsewhere or self.lines)
+        return not (self.sequences or self.files or self.elsewhere or self.lines or self.named)
 
 
 def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
@@ -98,6 +106,11 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
     ]
     data = folder.settings().data
     elsewhere = files_of_patient(Path(data.dicom).expanduser(), patient) if data.dicom else []
+    theirs = [_keys(path) for path in (*fetched, *elsewhere)]
+    hidden_keys = {pseudonym(f"{k} {v}", tombstones.key) for keys in theirs for k, v in keys.items() if v}
+    before = Tombstones.read(folder).pseudonyms
+    write_atomically(folder.forgotten, json.dumps(sorted(before | hidden_keys)).encode())
+    folder.forgotten.chmod(0o600)
     lines = _scrub(folder.logs, {patient, *_names([*fetched, *elsewhere])})
     for path in fetched:
         path.unlink(missing_ok=True)
@@ -106,11 +119,47 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
                 shutil.rmtree(place / path.relative_to(place).parts[0], ignore_errors=True)
     touched = [counts for counts in removed if counts[0]]
     n_sequences, n_frames = sum(s for s, _ in touched), sum(f for _, f in touched)
-    return Forgotten(n_sequences, n_frames, len(touched), fetched, elsewhere, lines)
+    named = [path for path in _of_others(folder) if _is_of(path, patient)]
+    return Forgotten(n_sequences, n_frames, len(touched), fetched, elsewhere, named, lines)
 
 
 def _cohorts(folder: SiteFolder) -> list[Path]:
     return sorted(path.parent for path in folder.cohorts.glob("*/cohort.json"))
+
+
+def _keys(path: Path) -> dict[str, str]:
+    """What a label may be about, of one file."""
+    with contextlib.suppress(Exception):  # what cannot be read has none
+        ds = dcmread(path, stop_before_pixels=True, specific_tags=list(UIDS), force=True)
+        return {"study": text(ds, "StudyInstanceUID"), "accession": text(ds, "AccessionNumber")}
+    return {}
+
+
+def _of_others(folder: SiteFolder) -> Iterator[Path]:
+    """Files in the site's folder that are not looked after here: predictions, explanations, tables."""
+    data = folder.settings().data
+    ours = [folder.images, folder.arrived, folder.once, folder.cohorts, folder.logs, folder.plans]
+    ours += [Path(data.dicom).expanduser().resolve()] if data.dicom else []
+    for path in sorted(folder.path.rglob("*")):
+        if path.is_file() and not any(path.resolve().is_relative_to(place.resolve()) for place in ours):
+            yield path
+
+
+def _is_of(path: Path, patient: str) -> bool:
+    """Whether a file tells of the patient by ID, or is an image of theirs."""
+    if path.suffix.lower() == ".dcm":
+        with contextlib.suppress(Exception):
+            ds = dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"], force=True)
+            return text(ds, "PatientID") == patient
+        return False
+    if path.suffix.lower() not in TOLD_IN or path.stat().st_size > MOST_SEARCHED:
+        return False
+    told = path.read_bytes()
+    return bool(re.search(rb"(?<![A-Za-z0-9])" + re.escape(patient.encode()) + rb"(?![A-Za-z0-9])", told))
+
+
+TOLD_IN, MOST_SEARCHED = (".csv", ".json", ".html", ".txt", ".md", ".xml", ".tsv"), 256 * 2**20
+"""Kinds of files that are searched, and their size."""
 
 
 def _names(paths: Iterable[Path]) -> set[str]:

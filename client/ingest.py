@@ -1,6 +1,7 @@
 """`pneumofed client ingest`: the hospital's images, brought to cohorts under the site's own secret."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from client.forgetting import Tombstones
@@ -23,7 +24,8 @@ def ingest_site(folder: SiteFolder, plan: Plan) -> Path:
         DataError: the images or labels cannot be used.
     """
     clear_pieces(folder)
-    source, cohort, tombstones = images_of(folder), folder.cohort(plan), Tombstones.read(folder)
+    cohort, tombstones = folder.cohort(plan), Tombstones.read(folder)
+    source = replace(images_of(folder), is_forgotten=tombstones.is_about)
     key, forgotten = tombstones.key, tombstones.pseudonyms
     stamp = stamp_of(fingerprint(source), plan.input, plan.findings, key.hex(), *sorted(forgotten))
     if not is_current(cohort, stamp):

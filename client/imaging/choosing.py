@@ -1,6 +1,7 @@
 """Which of a patient's images make the sequence: frontal X-rays of the chest, one an exposure; one axial
 stack of CT slices."""
 
+from collections import Counter
 from collections.abc import Sequence as Seq
 from pathlib import Path
 
@@ -18,10 +19,12 @@ GAP = 1.5
 
 
 def choose_images(headers: Seq[Header], modality: str, tally: Tally) -> list[Header]:
-    """The images of one patient that belong together, in no order; each SOP instance once. Maybe none."""
-    images = list(
-        {header.uid: header for header in sorted(headers, key=lambda h: str(h.path), reverse=True)}.values()
-    )
+    """The images of one patient that belong together, in no order; each SOP instance once, of several copies
+    the largest file: one may have been cut off. Maybe none."""
+    copies = sorted(headers, key=lambda h: str(h.path), reverse=True)
+    n_copies = Counter(header.uid for header in copies)
+    copies.sort(key=lambda h: _size(h.path) if n_copies[h.uid] > 1 else 0)
+    images = list({header.uid: header for header in copies}.values())
     tally.add_files(Reason.DUPLICATE, _paths(headers, without=images))
     images = _left(images, [h for h in images if h.body != body_part.OTHER], Reason.NOT_CHEST, tally)
     kept = _one_stack(images, tally) if modality == "ct" else _frontal(images, tally)
@@ -29,6 +32,13 @@ def choose_images(headers: Seq[Header], modality: str, tally: Tally) -> list[Hea
         for doubt in header.doubts:
             tally.add_files(Reason[doubt], [header.path])
     return kept
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _left(images: Seq[Header], kept: list[Header], reason: Reason, tally: Tally) -> list[Header]:

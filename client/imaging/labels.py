@@ -1,7 +1,7 @@
 """Labels: a table keyed by patient, study or accession, one column a finding; 0, 1, or empty for unknown."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,15 @@ class Labels:
     def known(self) -> set[str]:
         """Keys with a known label for at least one finding."""
         return {key for (_, key), values in self.values.items() if not np.isnan(values).all()}
+
+    def owners(self) -> dict[str, set[str]]:
+        """Key -> the patients whose it is; without those that may be anybody's."""
+        if self.key == "patient":
+            return {}
+        named: dict[str, set[str]] = defaultdict(set)
+        for owner, key in self.values:
+            named[key].add(owner)
+        return {key: owners for key, owners in named.items() if ANYBODY not in owners}
 
     def of(self, patient: str, without: Set[str] = frozenset()) -> dict[str, Known]:
         """Key -> what is known, of those that may be about this patient."""
@@ -115,12 +124,29 @@ def _listed(texts: list[str]) -> str:
     return ", ".join(texts[:SHOWN]) + (f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else "")
 
 
-def require_images(labels: Labels, seen: Set[tuple[str, str]], unusable: Iterable[str], tally: Tally) -> None:
+Forgotten = Callable[[str, str, str], bool]
+"""Takes a label's patient (or ANYBODY), what it is about (one of KEYS) and which: whether they asked to be
+left out."""
+
+
+def nobody(_owner: str, _kind: str, _value: str) -> bool:
+    """Where nobody asked to be left out."""
+    return False
+
+
+def require_images(
+    labels: Labels,
+    seen: Set[tuple[str, str]],
+    unusable: Iterable[str],
+    tally: Tally,
+    is_forgotten: Forgotten = nobody,
+) -> None:
     """Count what is labelled and has no usable image.
 
     Args:
         seen: (patient, key) of each image.
         unusable: the key of each file that is no image for the plan; empty where it could be anybody's.
+        is_forgotten: of whom images are not expected.
 
     Raises:
         DataError: there are more of them than files that nobody can read could explain, or an ID has lost its
@@ -132,6 +158,9 @@ def require_images(labels: Labels, seen: Set[tuple[str, str]], unusable: Iterabl
         for owner, key in labels.values
         if not ((owner, key) in seen or (not owner and key in keys))
     }
+    forgotten = {(owner, key) for owner, key in missing if is_forgotten(owner, labels.key, key)}
+    tally.add(Reason.FORGOTTEN, len(forgotten))
+    missing -= forgotten
     ghosts = sorted({key for _, key in missing})
     if labels.key != "study":
         _require_zeros(labels, ghosts, keys)

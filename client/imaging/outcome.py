@@ -51,7 +51,7 @@ class Reason(StrEnum):
     UNLIKE_CHEST = "does not look like a chest from the front"
     BODY_PART_UNSURE = "told to show the chest and another part, or one that is not known here"
     DATES_DISAGREE = "its dates lie more than a week apart"
-    ORDER_UNSURE = "has no time of day, beside another image of the day"
+    ORDER_UNSURE = "has no time of day, or another image's, beside another image of the day"
     ZONE_UNSURE = "does not say its time zone, beside images of several"
 
 

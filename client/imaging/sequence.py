@@ -84,7 +84,13 @@ def order_headers(headers: Seq[Header], modality: str, tally: Tally) -> list[Hea
     if modality == "ct":
         return check_places(ordered, tally)
     days = Counter(h.time.date() for h in ordered if h.time)
-    unsure = [h for h in ordered if not h.timed and h.time and days[h.time.date()] > 1]
+    files = Counter({(h.time, h.number, h.path) for h in ordered})
+    alike = Counter((time, number) for time, number, _ in files)
+    unsure = [
+        h
+        for h in ordered
+        if (not h.timed and h.time and days[h.time.date()] > 1) or alike[h.time, h.number] > 1
+    ]
     tally.add_files(Reason.ORDER_UNSURE, (h.path for h in unsure))
     return ordered
 

@@ -17,7 +17,7 @@ from client.imaging.deidentify import without_identifiers
 from client.imaging.dicom import Header, HeadersOfFile
 from client.imaging.facts.person import are_several
 from client.imaging.frames import Frame, ImageFile, InMemory
-from client.imaging.labels import Known, Labels, parse_label, read_labels, require_images
+from client.imaging.labels import Forgotten, Known, Labels, nobody, parse_label, read_labels, require_images
 from client.imaging.outcome import Reason, Skipped, Tally, log_files
 from client.imaging.reader import headers_of, patients_of
 from client.imaging.sequence import Collection, Sequence, choose, episodes, order_headers, sequence_of
@@ -52,10 +52,11 @@ def fingerprint(source: Source) -> str:
 @dataclass(frozen=True)
 class DicomFolder:
     """A folder with DICOM files at any depth, and a table of labels (default: `labels.csv` or
-    `labels.parquet` in it)."""
+    `labels.parquet` in it), which may name people who asked to be left out."""
 
     path: Path
     labels: Path | None = None
+    is_forgotten: Forgotten = nobody
 
     @property
     def labels_path(self) -> Path:
@@ -79,7 +80,8 @@ class DicomFolder:
             removed.update(file.removed)
             identifiers |= file.identifiers
         images = [h for headers in patients.values() for h in headers]
-        require_images(labels, {(h.patient, str(getattr(h, labels.key))) for h in images}, unusable, tally)
+        seen = {(h.patient, str(getattr(h, labels.key))) for h in images}
+        require_images(labels, seen, unusable, tally, self.is_forgotten)
         shared = _shared_keys(images, labels, tally)
         sequences = [
             s

@@ -293,6 +293,8 @@ def _told(association: Association) -> Iterator[None]:
 def _query(level: str, **keys: str) -> Dataset:
     asked = Dataset()
     asked.QueryRetrieveLevel = level
+    if not all(value.isascii() for value in keys.values()):
+        asked.SpecificCharacterSet = "ISO_IR 192"  # without it each letter goes out as ?, which asks for all
     for keyword, value in keys.items():
         setattr(asked, keyword, value)
     return asked

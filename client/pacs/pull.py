@@ -4,7 +4,7 @@ cannot be had costs itself alone."""
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
@@ -37,6 +37,7 @@ class Outcome(StrEnum):
     PARTIAL = "come in part: the rest could not be had"
     ALREADY = "already here"
     FORGOTTEN = "of patients who asked to be left out"
+    UNKNOWN = "labels of which the PACS has no study"
     EMPTY = "without an image of the plan's modality"
     FAILED = "could not be fetched"
 
@@ -47,6 +48,8 @@ class Wanted:
 
     key: str  # "patient", "study" or "accession"
     values: Sequence[str]
+    owners: Mapping[str, Set[str]] = field(default_factory=dict, kw_only=True)
+    """Value -> the patients whose it is, where the table says so: others may have the same number."""
     modalities: tuple[str, ...]
     history: bool  # also all other studies of the same patients
 
@@ -101,12 +104,15 @@ class Pull:
                 if question in asked:
                     continue
                 try:
-                    answer = self._find(*question)
+                    answer = self._find(*question, wanted.owners)
                 except Refused as why:
                     log.info("refused: a question for a %s: %s", question[0], why)
                     refused.append(question)
                     continue
                 asked.add(question)
+                if not answer and question[0] == wanted.key:
+                    log.info("unknown: a %s of which the PACS has no study", question[0])
+                    self.outcomes[Outcome.UNKNOWN] += 1
                 yield from answer
                 if wanted.history:
                     yield from answers([("patient", patient) for _, patient in answer if patient])
@@ -123,13 +129,13 @@ class Pull:
                 yield study
         self.outcomes.update(Outcome.FAILED for _ in refused)
 
-    def _find(self, key: str, value: str) -> list[tuple[str, str]]:
+    def _find(self, key: str, value: str, owners: Mapping[str, Set[str]]) -> list[tuple[str, str]]:
+        """Raises Refused."""
         if not value or (key != "patient" and set(value) & PATTERN):  # a patient's answers are compared
             raise Refused("it is a pattern, and would ask for others' studies")
         answer = self._settled(lambda: sorted(self.archive.studies(key, value)))
-        return [
-            (study, patient) for study, patient in answer if key != "patient" or patient in ("", value)
-        ]  # no wildcards
+        whose = {value} if key == "patient" else owners.get(value)  # no wildcards, nobody else's number
+        return [(study, patient) for study, patient in answer if not whose or patient in {"", *whose}]
 
     def _study(self, study: str, modalities: tuple[str, ...]) -> Outcome:
         """Fetch what is missing of a study. It gets its place when the images are here that the PACS lists
@@ -173,13 +179,14 @@ class Pull:
 
     def _settled(self, ask: Callable[[], T]) -> T:
         """What the PACS answers twice in a row. Orthanc, asked while it files something, leaves things out of
-        a list now and then; taken at its word, a patient would miss an image and nobody would know."""
+        a list now and then; taken at its word, a patient would miss an image and nobody would know. Raises
+        Refused where it answers otherwise each time, as two machines behind one name may."""
         answer = self._patiently(ask)
         for _ in range(TRIES):
             before, answer = answer, self._patiently(ask)
             if answer == before:
-                break
-        return answer
+                return answer
+        raise Refused("it does not answer the same twice")
 
     def _lost(self, series: list[Series]) -> list[str]:
         """The images of a study that are not here."""

@@ -39,7 +39,10 @@ def pulling(folder: SiteFolder, plan: Plan) -> Iterator[tuple[Pull, Wanted]]:
     pacs, inbox = _pacs(folder), _inbox(folder)
     labels = read_labels(_labels(folder), plan.findings)
     modality = plan.input.modality
-    wanted = Wanted(labels.key, sorted(labels.known()), MODALITIES[modality], history=modality == "xray")
+    wanted = Wanted(
+        labels.key, sorted(labels.known()), MODALITIES[modality], history=modality == "xray",
+        owners=labels.owners(),
+    )  # fmt: skip
     with contextlib.ExitStack() as stack:
         stack.enter_context(log_to(folder.logs / "pull.log", logging.getLogger("pneumofed.pull")))
         receiver = stack.enter_context(_listening(folder, pacs, None)) if pacs.retrieve == "move" else None

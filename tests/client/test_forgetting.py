@@ -2,11 +2,14 @@
 
 import json
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from client.forgetting import Tombstones, forget_patient
+from client.imaging.cohort import Cohort
+from client.imaging.outcome import Reason
 from client.ingest import ingest_site
 from client.pacs.archive import Series
 from client.pacs.inbox import Inbox, LeftOut
@@ -179,3 +182,53 @@ def test_an_id_of_other_letters_is_found_in_a_log(site):
     site.logs.mkdir()
     (site.logs / "pull.log").write_text(json.dumps({"message": "of MÜLLER: x"}) + "\n")
     assert forget_patient(site, "MÜLLER").lines == 1
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "patient,pneumonia\nSECRET0,1\nSECRET1,0\nSECRET2,1\n",
+        "study,pneumonia\n" + "".join(f"1.{p}.{d}.1,{p % 2}\n" for p in range(3) for d in (1, 2)),
+        "accession,pneumonia\nACCSECRET0,1\nACCSECRET1,0\nACCSECRET2,1\n",
+        "patient,accession,pneumonia\nSECRET0,ACCSECRET0,1\nSECRET1,ACCSECRET1,0\nSECRET2,ACCSECRET2,1\n",
+    ],
+    ids=["patient", "study", "accession", "both"],
+)
+def test_labels_of_who_is_forgotten_stop_no_ingest(site, table):
+    labels = Path(json.loads(site.settings_file.read_text())["data"]["labels"])
+    labels.write_text(table)
+    forget_patient(site, "SECRET1")
+    cohort = Cohort.open(ingest_site(site, small_plan()))
+    assert len(set(cohort.patients.tolist())) == 2
+    assert cohort.tally.counts[Reason.FORGOTTEN] == (2 if "study" in table else 1)
+    labels.write_text(
+        table + table.splitlines()[1].replace("SECRET0", "SECRET7").replace("1.0.", "1.7.") + "\n"
+    )
+    with pytest.raises(DataError, match="without any image"):
+        ingest_site(site, small_plan())
+
+
+def test_a_number_that_was_a_patient_s_is_nobody_else_s_id(site):
+    forget_patient(site, "SECRET1")
+    told = Tombstones.read(site)
+    assert told.is_about("", "accession", "ACCSECRET1")
+    assert not told.is_about("", "study", "ACCSECRET1")
+    assert not told.holds("ACCSECRET1")
+    assert "ACCSECRET1" not in site.forgotten.read_text()
+
+
+def test_what_other_commands_made_in_the_folder_is_named(site):
+    made = {
+        "predictions/predictions.csv": "patient,p\nSECRET1,0.4\n",
+        "why/case-001/page.html": "<p>Patient SECRET1.</p>",
+        "why/case-002/page.html": "<p>Patient SECRET10.</p>",
+    }
+    for name, text in made.items():
+        (site.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (site.path / name).write_text(text)
+    save(xray("SECRET1", "1.1.7"), site.path / "why/case-001/heat-01.dcm")
+    save(xray("SECRET2", "1.2.7"), site.path / "why/case-002/heat-01.dcm")
+    gone = forget_patient(site, "SECRET1")
+    assert {str(path.relative_to(site.path)) for path in gone.named} == {
+        "predictions/predictions.csv", "why/case-001/page.html", "why/case-001/heat-01.dcm",
+    }  # fmt: skip

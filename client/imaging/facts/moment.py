@@ -7,7 +7,7 @@ the same day). A UTC offset stands in AcquisitionDateTime or in TimezoneOffsetFr
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 
 from pydicom import Dataset
@@ -42,7 +42,9 @@ class _Witness:
 
 def acquisition_moment(ds: Dataset) -> Moment | None:
     """None without a usable date."""
-    told = [witness for witness in _witnesses(ds) if witness.day or witness.clock]
+    told = [
+        witness for witness in _without_placeholders(list(_witnesses(ds))) if witness.day or witness.clock
+    ]
     if not told or not any(witness.day for witness in told):
         return None
     first, *others = told
@@ -60,6 +62,17 @@ def acquisition_moment(ds: Dataset) -> Moment | None:
         exact=first.of_acquisition and first.to_the_second,
         agreed=max(days) - min(days) <= DISAGREE,
     )
+
+
+def _without_placeholders(witnesses: list[_Witness]) -> list[_Witness]:
+    """Midnight to the second is no time of day where another witness of the day says another one."""
+
+    def is_contradicted(one: _Witness) -> bool:
+        return one.clock == time() and any(
+            other.clock not in (None, time()) and (other.day or one.day) == one.day for other in witnesses
+        )
+
+    return [replace(w, clock=None, to_the_second=False) if is_contradicted(w) else w for w in witnesses]
 
 
 def _witnesses(ds: Dataset) -> Iterable[_Witness]:

@@ -3,8 +3,10 @@
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from client.imaging.choosing import choose_images
 from client.imaging.dicom import Header, read_headers
 from client.imaging.facts.image_kind import Kind
 from client.imaging.outcome import Reason, Skipped, Tally
@@ -87,3 +89,15 @@ def test_slices_of_one_series_are_placed_by_one_rule():
     mixed = [slice_("a", 100.0), slice_("b", 102.0), slice_("c", 3.0, placed_by="instance number")]
     assert [h.uid for h in order_headers(mixed, "ct", tally)] == ["a", "b"]
     assert tally.counts[Reason.NO_POSITION] == 1
+
+
+def test_of_two_copies_the_whole_one_is_taken(tmp_path):
+    whole = save(image(np.arange(64, dtype=np.uint16).reshape(8, 8), ViewPosition="PA"), tmp_path / "b2.dcm")
+    cut = tmp_path / "b1.dcm"
+    cut.write_bytes(whole.read_bytes()[:-60])
+    headers = [read_headers(path, "xray").images[0] for path in (cut, whole)]
+    tally = Tally()
+    for some in (headers, headers[::-1]):
+        (kept,) = choose_images(some, "xray", tally)
+        assert kept.path == whole
+    assert tally.counts[Reason.DUPLICATE] == 2

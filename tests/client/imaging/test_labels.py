@@ -153,3 +153,11 @@ def test_a_row_without_a_patient_does_not_contradict_one_that_names_one(tmp_path
         read_labels(tmp_path / "labels.csv", ("pneumonia",))
     (tmp_path / "labels.csv").write_text("study,patient,pneumonia\n1.2.3,P1,1\n1.2.3,P2,0\n")
     read_labels(tmp_path / "labels.csv", ("pneumonia",))  # numbers that two patients have
+
+
+def test_a_number_is_its_patients_where_each_row_says_whose(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("accession,patient,pneumonia\n7,P1,1\n7,P2,0\n8,P1,1\n9,,1\n9,P3,1\n")
+    assert read_labels(path, ("pneumonia",)).owners() == {"7": {"P1", "P2"}, "8": {"P1"}}
+    path.write_text("patient,pneumonia\nP1,1\n")
+    assert read_labels(path, ("pneumonia",)).owners() == {}

@@ -1,14 +1,16 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.imaging.dicom import Header
+from client.imaging.dicom import Header, read_headers
 from client.imaging.facts.image_kind import Kind
 from client.imaging.outcome import Reason, Tally
 from client.imaging.sequence import choose, order_headers, place, to_frames
 from common.plan import Input
+from tests.helpers.dicom import image, save
 
 times = st.integers(0, 10**7).map(lambda s: datetime(2020, 1, 1) + timedelta(seconds=s))
 
@@ -124,3 +126,24 @@ def test_one_exposure_counts_once_and_a_capture_never_beside_an_original():
     only = Tally()
     assert order_headers([raw, capture], "xray", only) == [capture]
     assert only.as_dict() == {"raw": 1, "capture_used": 1}
+
+
+def test_two_files_that_nothing_but_their_uids_put_in_order_are_noted(tmp_path):
+    def films(**tags):
+        files = []
+        for k in (1, 2):
+            ds = image(
+                np.full((8, 8), k, np.uint16),
+                SOPInstanceUID=f"1.2.{k}",
+                StudyDate="20240101",
+                StudyTime="101500",
+            )
+            del ds.AcquisitionDate, ds.AcquisitionTime
+            ds.ViewPosition, ds.InstanceNumber = "PA", tags.get("number", k)
+            files.append(save(ds, tmp_path / f"{len(list(tmp_path.iterdir()))}.dcm"))
+        tally = Tally()
+        order_headers([read_headers(path, "xray").images[0] for path in files], "xray", tally)
+        return tally.counts[Reason.ORDER_UNSURE]
+
+    assert films(number=1) == 2
+    assert films() == 0

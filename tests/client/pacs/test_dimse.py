@@ -75,7 +75,9 @@ def pacs():
     for context in AllStoragePresentationContexts:
         ae.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True)
     server = ae.start_server(
-        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, house.find), (evt.EVT_C_GET, house.get)]
+        ("127.0.0.1", 0),
+        block=False,
+        evt_handlers=[(evt.EVT_C_FIND, lambda event: house.find(event)), (evt.EVT_C_GET, house.get)],
     )
     house.peer = Peer("127.0.0.1", server.server_address[1], "PACS", "US")
     yield house
@@ -249,3 +251,19 @@ def test_a_pacs_that_goes_away_between_two_objects_is_away(shelf, monkeypatch):
     with pytest.raises(Unreachable):
         archive.store([film(f"1.9.{k}", kind=kind) for k, kind in enumerate(TWO_KINDS)])
     assert kept == ["1.9.0"]
+
+
+@pytest.mark.parametrize("value", ["Ж12", "Müller", "日本"])
+def test_a_number_that_is_not_ascii_asks_for_itself_alone(pacs, value):
+    """Without a character set its letters go out as ?, which any letter fits."""
+    asked = []
+    find = pacs.find
+
+    def noted(event):
+        asked.append(str(event.identifier.get("AccessionNumber", "")))
+        yield from find(event)
+
+    pacs.find = noted
+    with DimseArchive(pacs.peer) as archive:
+        list(archive.studies("accession", value))
+    assert asked == [value]

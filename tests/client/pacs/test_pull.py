@@ -180,7 +180,7 @@ def test_the_history_of_a_labelled_study_comes_with_it(tmp_path):
 
 
 def test_a_label_is_no_wildcard(tmp_path):
-    assert run(Shelf(TWO), tmp_path, values=["*"]) == {}
+    assert run(Shelf(TWO), tmp_path, values=["*"]) == {Outcome.UNKNOWN: 1}
 
 
 def test_names_on_the_disk_are_never_the_pacs_s(tmp_path):
@@ -309,3 +309,37 @@ def test_a_pattern_asks_for_nobody(tmp_path, key, pattern):
     shelf.studies = lambda *_: pytest.fail("the PACS was asked")
     assert run(shelf, tmp_path, key=key, values=[pattern]) == {Outcome.FAILED: 1}
     assert shelf.sent == []
+
+
+def test_a_label_that_the_pacs_knows_nothing_of_is_counted(tmp_path, caplog):
+    caplog.set_level("INFO", "pneumofed.pull")
+    found = run(Shelf(TWO), tmp_path, values=["P1", "P3", "P4"])
+    assert found == {Outcome.WHOLE: 2, Outcome.UNKNOWN: 2}
+    assert "unknown: a patient of which the PACS has no study" in caplog.text
+
+
+def test_another_patient_s_study_with_the_same_number_is_not_fetched(tmp_path):
+    class Numbered(Shelf):
+        def studies(self, key, value):
+            if key == "accession":
+                yield from (("s1", "P1"), ("s9", "STRANGER"))
+            else:
+                yield from super().studies(key, value)
+
+    three = {**TWO, "STRANGER": {"s9": {"i9"}, "s10": {"i10"}}}
+    for owners, sent in (({"7": {"P1"}}, {"i1", "i2", "i3"}), ({}, {"i1", "i2", "i3", "i9", "i10"})):
+        archive = Numbered(three)
+        work = Pull(archive, Inbox(tmp_path / str(len(sent))), 10_000.0)
+        list(work.run(Wanted("accession", ["7"], CR, history=True, owners=owners)))
+        assert set(archive.sent) == sent
+
+
+def test_an_archive_that_answers_otherwise_each_time_is_not_believed(tmp_path):
+    class Two(Shelf):
+        """Two machines behind one name, of which one lacks a study."""
+
+        def studies(self, key, value):
+            self.calls += 1
+            yield from (("s1", "P1"), ("s2", "P1"))[: 1 + self.calls % 2]
+
+    assert run(Two(TWO), tmp_path, values=["P1"]) == {Outcome.FAILED: 1}

@@ -107,3 +107,11 @@ def test_a_minute_is_no_moment_that_two_exposures_cannot_share(clock, exact):
     moment = acquisition_moment(dataset(AcquisitionDate="20240101", AcquisitionTime=clock))
     assert moment.exact is exact
     assert acquisition_moment(dataset(AcquisitionDateTime=f"20240101{clock.replace(':', '')}")).exact is exact
+
+
+def test_midnight_to_the_second_is_no_time_where_another_is_told():
+    day = {"StudyDate": "20240101", "StudyTime": "200000"}
+    assert local(**day, AcquisitionDate="20240101", AcquisitionTime="000000") == "2024-01-01 20:00:00"
+    assert local(**day, AcquisitionDate="20240102", AcquisitionTime="000000") == "2024-01-02 00:00:00"
+    moment = acquisition_moment(dataset(AcquisitionDate="20240101", AcquisitionTime="000000"))
+    assert (str(moment.local), moment.exact) == ("2024-01-01 00:00:00", True)
