@@ -125,7 +125,7 @@ def influential_visits(handed: Handed, model: CNNLSTM) -> float:
         case, visit = sudden(number, handed.plan.input.size)
         when = explain_when(model, case.seen(CPU), 0)
         if float(when.running[-1]) > 0:
-            right.append(when.turning == visit)
+            right.append(when.turning(1.0) == visit)
     assert len(right) > PATIENTS / 2, "the model does not know growth"
     return statistics.mean(right)
 

@@ -24,6 +24,8 @@ PARALLEL = np.cos(np.radians(1.0))
 ENOUGH = 0.5
 """A volume with fewer places than this share of the largest is part of a scan: it is not taken for being
 original."""
+LEAST_IN_A_PASS = 5
+"""Slices with one time, of a pass that is one."""
 PASSES: tuple[Callable[[Header], Hashable], ...] = (
     lambda h: h.stack.acquisition,
     lambda h: h.stack.moment,
@@ -45,7 +47,7 @@ def volumes(slices: Iterable[Header]) -> list[Volume]:
     parted = [_placed(volume) for group in alike.values() for volume in _by_direction(group)]
     for key in PASSES:
         parted = [one for volume in parted for one in _by_pass(volume, key)]
-    return parted
+    return [one for volume in parted for one in _by_time(volume)]
 
 
 def _by_direction(group: Volume) -> list[Volume]:
@@ -90,6 +92,19 @@ def _by_pass(volume: Volume, key: Callable[[Header], Hashable]) -> list[Volume]:
         chains.append([h for part in chain for h in part])
         left = [part for part in left if all(part is not other for other in chain)]
     return chains
+
+
+def _by_time(volume: Volume) -> list[Volume]:
+    """Parted by the time where a few times have a whole pass each, over the same place: two phases of a
+    contrast agent in one series. Scans step by step, or slice by slice, have many times with few slices."""
+    parts: dict[Hashable, Volume] = defaultdict(list)
+    for h in volume:
+        parts[h.time].append(h)
+    ranges = [_range(part) for part in parts.values()]
+    shared = min(high for _, high in ranges) - max(low for low, _ in ranges)
+    whole = all(shared > ENOUGH * (high - low) and high > low for low, high in ranges)
+    several = len(parts) > 1 and min(map(len, parts.values())) >= LEAST_IN_A_PASS
+    return list(parts.values()) if several and whole else [volume]
 
 
 def _longest_chain(parts: list[Volume]) -> list[Volume]:

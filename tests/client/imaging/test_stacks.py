@@ -1,6 +1,7 @@
 """Which slices are a volume, and which volume is taken; compared with geometry worked out by hand."""
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +157,22 @@ def test_two_whole_passes_are_two_volumes_still():
     names, places, _ = taken(first, second)
     assert len(names) == 1
     assert np.diff(places).tolist() == [1.0] * 19
+
+
+def at(second, **more):
+    return {"time": datetime(2024, 1, 1, 10, 0, second), **more}
+
+
+def test_two_phases_in_one_series_without_numbers_are_two_volumes():
+    first = [replace(h, **at(0)) for h in scan("a", range(0, 100, 5))]
+    second = [replace(h, **at(40)) for h in scan("b", [z + 2.5 for z in range(0, 100, 5)])]
+    names, places, _ = taken(first, second)
+    assert len(names) == 1
+    assert np.diff(places).tolist() == [5.0] * 19
+
+
+@pytest.mark.parametrize("slices_a_time", [1, 2, 4])
+def test_a_scan_with_a_time_for_each_step_is_one_volume(slices_a_time):
+    slices = scan("a", range(40))
+    timed = [replace(h, **at(k // slices_a_time)) for k, h in enumerate(slices)]
+    assert len(taken(timed)[1]) == 40
