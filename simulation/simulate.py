@@ -69,11 +69,13 @@ def simulate(
         results[arm] = run_arm(scenario, arm, members, out, observe(arm), earlier)
     trained = time.perf_counter()
     result = assess(scenario, sites, results, out)
+    # Of a resumed run some rounds were trained by a process before this one.
+    rounds_s = max(trained - prepared, sum(r.seconds for c in results.values() for r in c.history))
     timing = Timing(
         prepare_s=prepared - started,
         train_s=sum(_training_seconds(checkpoint) for checkpoint in results.values()),
-        rounds_s=trained - prepared,
-        total_s=time.perf_counter() - started,
+        rounds_s=rounds_s,
+        total_s=prepared - started + rounds_s + time.perf_counter() - trained,
     )
     result = replace(result, timing=timing)
     write_outputs(out, scenario.plan, result, results)

@@ -73,7 +73,7 @@ def predict(
     """Probabilities for every sequence. Research use, not a medical device."""
     from client.compute.device import choose_device, set_up_process
     from client.imaging.outcome import Tally
-    from client.prediction.cases import Refusal
+    from client.prediction.cases import Refusal, doubts_of
     from client.prediction.model import load_model
     from client.prediction.predict import predict_source, write_predictions
     from common.handover import RESEARCH_USE
@@ -88,8 +88,8 @@ def predict(
         f"{len(rows) - refused} sequences in "
         f"{out / 'predictions.csv'}{f', {refused} refused' if refused else ''}. {RESEARCH_USE}"
     )
-    for reason, n in tally.left_out().items():
-        typer.echo(f"  left out: {n} {reason.replace('_', ' ')}")
+    for doubt in doubts_of(tally):
+        typer.echo(f"  {doubt}")
 
 
 def evaluate(
@@ -221,6 +221,8 @@ def explain(
     """Why: which visits and which regions decided, and how far to believe it. Research use, not a medical
     device."""
     from client.compute.device import choose_device, set_up_process
+    from client.imaging.outcome import Tally
+    from client.prediction.cases import doubts_of
     from client.prediction.explain.write import Request, explain_source
     from client.prediction.model import load_own
     from common.errors import ConfigError
@@ -235,10 +237,13 @@ def explain(
         raise ConfigError(f"--finding {finding}: the model has {', '.join(handed.plan.findings)}")
     network = load_own(handed, where, site)
     request = Request(finding or handed.plan.findings[0], patient, most, dicom or store)
-    written = explain_source(handed, network, source, out, where, request)
+    tally = Tally()
+    written = explain_source(handed, network, source, out, where, request, tally=tally)
     for folder, one in written:
         turning = f"turning at image {one.turning + 1} of {len(one.case.pixels)}"
         typer.echo(f"{folder}: {one.finding} {one.probability:.2f}, {turning}")
+    for doubt in doubts_of(tally):
+        typer.echo(f"  {doubt}")
     if store and site is not None:
         from client.pacs.site import store_files
 

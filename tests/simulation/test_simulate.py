@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from common.config import dump_yaml
-from simulation.scenario import PhantomData
+from common.config import dump_yaml, load_yaml
+from server.checkpoint import load_checkpoint
+from simulation.arms import arm_plan
+from simulation.scenario import PhantomData, Scenario
 from tests.helpers import warm
 from tests.helpers.command import refused
 from tests.helpers.hospital import hospital, labels
@@ -104,6 +106,13 @@ def test_killed_in_every_phase_and_resumed_it_ends_with_the_same_weights(finishe
         warm.kill(process)
     resumed = json.loads(here("simulate", "--out", str(out), "--resume", "--json").stdout)
     assert without_times(resumed) == without_times(result)
+    plan_of_run = load_yaml(out / "scenario.yaml", Scenario).plan
+    arms = [
+        load_checkpoint(folder, arm_plan(plan_of_run, folder.name, out)[0].sha256)
+        for folder in (out / "arms").iterdir()
+    ]
+    trained = sum(report.seconds for arm in arms for report in arm.history)
+    assert resumed["timing"]["total_s"] > resumed["timing"]["rounds_s"] >= trained > 0
     expected, found = load_file(run / "model.safetensors"), load_file(out / "model.safetensors")
     assert all(np.array_equal(expected[k], found[k]) for k in expected)
 

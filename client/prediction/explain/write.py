@@ -31,9 +31,17 @@ class Request:
 
 
 def explain_source(
-    handed: Handed, model: CNNLSTM, source: Path, out: Path, device: torch.device, request: Request
+    handed: Handed,
+    model: CNNLSTM,
+    source: Path,
+    out: Path,
+    device: torch.device,
+    request: Request,
+    *,
+    tally: Tally,
 ) -> list[tuple[Path, Explained]]:
-    """Explain sequences of `source`. Folders are numbered: no name is in a path.
+    """Explain sequences of `source`. Folders are numbered: no name is in a path. What is left out, and what
+    should be looked at, is counted in `tally`.
 
     Raises:
         RunError: `out` is not empty.
@@ -41,7 +49,7 @@ def explain_source(
     """
     if out.exists() and any(out.iterdir()):
         raise RunError(f"{out}: is not empty; choose another --out")
-    tally, refusals = Tally(), []
+    refusals: list[Refusal] = []
     written: list[tuple[Path, Explained]] = []
     for case in cases(handed, source, tally):
         if isinstance(case, Refusal):

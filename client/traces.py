@@ -1,0 +1,96 @@
+"""Where a site's folder speaks of a patient: in logs, in files' own headers, in what other commands made."""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydicom import dcmread
+
+from client.imaging.facts.text import text
+from client.settings import SiteFolder
+from common.files import write_atomically
+
+UIDS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "AccessionNumber")
+
+
+def keys_of(path: Path) -> list[tuple[str, str]]:
+    """What a label of one DICOM file may be about: its study, its accession number."""
+    with contextlib.suppress(Exception):  # what cannot be read has none
+        ds = dcmread(path, stop_before_pixels=True, specific_tags=list(UIDS), force=True)
+        told = (("study", text(ds, "StudyInstanceUID")), ("accession", text(ds, "AccessionNumber")))
+        return [(kind, value) for kind, value in told if value]
+    return []
+
+
+def made_of(folder: SiteFolder, patient: str) -> list[Path]:
+    """Files of other commands in the site's folder, predictions, explanations, tables, that name a patient or
+    are of one."""
+    return [path for path in _of_others(folder) if _is_of(path, patient)]
+
+
+def _of_others(folder: SiteFolder) -> Iterator[Path]:
+    data = folder.settings().data
+    ours = [folder.images, folder.arrived, folder.once, folder.cohorts, folder.logs, folder.plans]
+    ours += [Path(data.dicom).expanduser().resolve()] if data.dicom else []
+    for path in sorted(folder.path.rglob("*")):
+        if path.is_file() and not any(path.resolve().is_relative_to(place.resolve()) for place in ours):
+            yield path
+
+
+def _is_of(path: Path, patient: str) -> bool:
+    """Whether a file tells of the patient by ID, or is an image of theirs."""
+    if path.suffix.lower() == ".dcm":
+        with contextlib.suppress(Exception):
+            ds = dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"], force=True)
+            return text(ds, "PatientID") == patient
+        return False
+    if path.suffix.lower() not in TOLD_IN or path.stat().st_size > MOST_SEARCHED:
+        return False
+    told = path.read_bytes()
+    return bool(re.search(rb"(?<![A-Za-z0-9])" + re.escape(patient.encode()) + rb"(?![A-Za-z0-9])", told))
+
+
+TOLD_IN, MOST_SEARCHED = (".csv", ".json", ".html", ".txt", ".md", ".xml", ".tsv"), 256 * 2**20
+"""Kinds of files that are searched, and their size."""
+
+
+def names_of(paths: Iterable[Path]) -> set[str]:
+    """By which logs may speak of these files: their own, and their UIDs."""
+    names: set[str] = set()
+    for path in paths:
+        names.add(str(path))
+        with contextlib.suppress(Exception):  # what cannot be read stands in the log by its path
+            ds = dcmread(path, stop_before_pixels=True, specific_tags=list(UIDS), force=True)
+            names |= {text(ds, keyword) for keyword in UIDS}
+    return names - {""}
+
+
+def scrub(logs: Path, names: set[str]) -> int:
+    """Take every line out of the logs that holds one of `names` as a word of its own; how many."""
+    gone = 0
+    any_of_them = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, sorted(names)))})(?![A-Za-z0-9])")
+    for path in [
+        *logs.glob("ingest.log*"),
+        *logs.glob("pull.log*"),
+    ]:  # the others name no patient
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
+        kept = [line for line in lines if not any_of_them.search(_said(line))]
+        if len(kept) < len(lines):
+            write_atomically(path, "".join(kept).encode(errors="surrogateescape"))
+            gone += len(lines) - len(kept)
+    return gone
+
+
+def _said(line: str) -> str:
+    """What a line of a log tells, with escapes (JSON's undone, those of common/text.py) and without: the last
+    letter of one may stand before a name."""
+    try:
+        told = "\n".join(map(str, json.loads(line).values()))
+    except (ValueError, AttributeError):
+        told = line
+    return f"{told}\n{_ESCAPE.sub(' ', told)}"
+
+
+_ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|[a-z\\])")
