@@ -79,7 +79,8 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
     ours to change.
 
     Raises:
-        DataError: `patient` is empty, as a variable of a shell that is not set.
+        DataError: `patient` is empty, as a variable of a shell that is not set; or the hospital's own images
+        cannot be looked through.
     """
     from client.imaging.sources import files_of_patient
 
@@ -99,7 +100,12 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
         for path in files_of_patient(place, patient, hidden=True)
     ]
     data = folder.settings().data
-    elsewhere = files_of_patient(Path(data.dicom).expanduser(), patient) if data.dicom else []
+    elsewhere, unknown = list[Path](), ""
+    if data.dicom:
+        try:
+            elsewhere = files_of_patient(Path(data.dicom).expanduser(), patient)
+        except DataError as e:  # what is the site's own goes all the same
+            unknown = str(e)
     _keep(folder, {hidden_of(f"{k} {v}") for path in (*fetched, *elsewhere) for k, v in keys_of(path)})
     lines = scrub(folder.logs, {patient, *names_of([*fetched, *elsewhere])})
     for path in fetched:
@@ -109,6 +115,10 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
                 shutil.rmtree(place / path.relative_to(place).parts[0], ignore_errors=True)
     touched = [counts for counts in removed if counts[0]]
     n_sequences, n_frames = sum(s for s, _ in touched), sum(f for _, f in touched)
+    if unknown:
+        raise DataError(
+            f"what this site keeps of the patient is removed; what else there is is not known: {unknown}"
+        )
     return Forgotten(n_sequences, n_frames, len(touched), fetched, elsewhere, made_of(folder, patient), lines)
 
 

@@ -173,7 +173,7 @@ def _common(path: Path, ds: Dataset, patient: str, moment: Moment | None) -> Hea
     doubts = (
         (Reason.VIEW_DISAGREES, not view.agreed),
         (Reason.DATES_DISAGREE, moment is not None and not moment.agreed),
-        (Reason.BODY_PART_UNSURE, body == body_part.UNSURE),
+        (Reason.BODY_PART_UNSURE, body in (body_part.UNSURE, body_part.STRANGE)),
     )
     return Header(
         path=path,

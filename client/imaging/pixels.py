@@ -132,7 +132,11 @@ def padding_in(stored: NDArray[Any], ds: Dataset, own: Dataset, frame: int) -> N
     if value is None:
         return None
     ends = sorted(_stored_value(v, own) for v in (value, own.get("PixelPaddingRangeLimit", value)))
-    if ends[1] >= 1 << int(ds.BitsStored) and _keeps_words(ds):
+    bits = int(ds.BitsStored)
+    least, most = (
+        (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if ds.PixelRepresentation else (0, (1 << bits) - 1)
+    )
+    if (ends[0] < least or ends[1] > most) and _keeps_words(ds):
         stored = _words(ds, frame)
     padding = (stored >= ends[0]) & (stored <= ends[1])
     return padding if padding.any() and not padding.all() else None

@@ -80,18 +80,34 @@ def _placed(volume: Volume) -> Volume:
 
 
 def _by_pass(volume: Volume, key: Callable[[Header], Hashable]) -> list[Volume]:
-    """Parted by `key` where parts overlap in space. Those that follow one another stay together: of a scan
-    step by step one step may begin before the last one's end."""
+    """Parted by `key` if two of the parts overlap in space. Where they do so by their ends alone, those that
+    follow one another stay together: of a scan step by step one step may begin before the last one's end."""
     parts: dict[Hashable, Volume] = defaultdict(list)
     for h in volume:
         parts[key(h)].append(h)
     left = sorted(parts.values(), key=lambda part: (_range(part), part[0].uid))
+    overlap = _overlap(left)
+    if overlap == 0.0:
+        return [volume]
+    if overlap > ENOUGH:
+        return list(parts.values())
     chains: list[Volume] = []
     while left:
         chain = _longest_chain(left)
         chains.append([h for part in chain for h in part])
-        left = [part for part in left if all(part is not other for other in chain)]
+        taken = set(map(id, chain))
+        left = [part for part in left if id(part) not in taken]
     return chains
+
+
+def _overlap(parts: list[Volume]) -> float:
+    """The largest share of a part, of those in order of their beginnings, that lies in one before it."""
+    most, end = 0.0, -np.inf
+    for low, high in map(_range, parts):
+        if low < end:
+            most = max(most, (min(end, high) - low) / (high - low) if high > low else 1.0)
+        end = max(end, high)
+    return most
 
 
 def _by_time(volume: Volume) -> list[Volume]:
@@ -104,7 +120,14 @@ def _by_time(volume: Volume) -> list[Volume]:
     shared = min(high for _, high in ranges) - max(low for low, _ in ranges)
     whole = all(shared > ENOUGH * (high - low) and high > low for low, high in ranges)
     several = len(parts) > 1 and min(map(len, parts.values())) >= LEAST_IN_A_PASS
-    return list(parts.values()) if several and whole else [volume]
+    regular = several and all(map(_is_regular, parts.values()))
+    return list(parts.values()) if several and whole and regular else [volume]
+
+
+def _is_regular(volume: Volume) -> bool:
+    """Whether its slices are as far apart as those of one pass: times of another thing part at random."""
+    distances = np.diff(sorted(h.position or 0.0 for h in volume))
+    return bool(distances.min() > 0 and distances.max() <= 1.5 * np.median(distances))
 
 
 def _longest_chain(parts: list[Volume]) -> list[Volume]:

@@ -26,6 +26,8 @@ MAX_BYTES, LONGEST_S = 2 * 2**30, 600.0
 MAX_LIST_BYTES = 64 * 2**20
 """Of a page of answers in JSON, which unfolded is many times as large."""
 TIMEOUT_S = 30.0
+DUPLICATE = 0x0111
+"""A failure of what is there already: it is asked for, as all that the answer does not name."""
 
 
 class DicomwebArchive:
@@ -104,8 +106,9 @@ class DicomwebArchive:
         """By the service's word for each (PS3.18 10.5.3.2), as some answer 202 and have refused all. Where it
         gives none, it is asked what it has."""
         answer = _asked(lambda: self._client.store_instances(list(objects)))
-        for one in items(answer, "FailedSOPSequence"):
-            raise Refused(f"failure 0x{int(one.get('FailureReason', 0) or 0):04X}")
+        failed = [int(one.get("FailureReason", 0) or 0) for one in items(answer, "FailedSOPSequence")]
+        if reasons := [reason for reason in failed if reason != DUPLICATE]:
+            raise Refused(f"failure 0x{reasons[0]:04X}")
         taken = {text(one, "ReferencedSOPInstanceUID") for one in items(answer, "ReferencedSOPSequence")}
         for ds in objects:
             if ds.SOPInstanceUID not in taken:

@@ -79,6 +79,8 @@ PACKED = (
 """Each has a context of its own: a PACS that does not transcode sends an image only as it lies there, and of
 a context with several it accepts one."""
 PENDING = (0xFF00, 0xFF01)
+DUPLICATE = 0x0111
+"""What we made has the same UID each time: it is there from the try before."""
 SOME_FAILED = 0xB000
 """Some images of a C-GET or C-MOVE were not sent: the others are here, and pull.py counts what is missing."""
 TIMEOUT_S = 30.0
@@ -186,7 +188,7 @@ class DimseArchive:
                     raise Refused(f"it takes no {UID(ds.SOPClassUID).name}")
             with _told(association):
                 for ds in objects:
-                    _require_success([association.send_c_store(ds)])
+                    _require_success([association.send_c_store(ds)], enough=DUPLICATE)
         finally:
             association.release()
 

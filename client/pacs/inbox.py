@@ -7,7 +7,7 @@ no ingest looks into, and gets its place when all its images are there.
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from io import BytesIO
 from pathlib import Path
 
@@ -71,6 +71,21 @@ class Inbox:
     def drop(self, study: str) -> None:
         """What has arrived of a study goes."""
         shutil.rmtree(self._arriving(study), ignore_errors=True)
+
+    def keep(self, study: str, images: Set[str]) -> None:
+        """Of a study only these images stay."""
+        names = {_file(image) for image in images}
+        for folder in (self.folder / _name(study), self._arriving(study)):
+            for path in folder.glob("*.dcm"):
+                if path.name not in names:
+                    path.unlink()
+
+    def keep_studies(self, studies: Set[str]) -> None:
+        """Only these studies stay."""
+        names = {name for study in studies for name in (_name(study), f"{ARRIVING}{_name(study)}")}
+        for folder in self.folder.iterdir():
+            if folder.name not in names:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def finish(self, study: str) -> None:
         """All images of a study have arrived: give it its place, beside those that are there."""

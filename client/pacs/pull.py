@@ -62,6 +62,7 @@ class Pull:
         images_per_second: at most so many are asked for.
         patience_s: how long a PACS may stay away before the pull ends; default PATIENCE_S.
         asks_later: whether what was refused is asked for once more when all else is here.
+        mirrors: whether an image that is here and that the PACS does not list any more goes.
     """
 
     archive: Archive
@@ -69,7 +70,10 @@ class Pull:
     images_per_second: float
     patience_s: float = field(default_factory=lambda: PATIENCE_S)
     asks_later: bool = True
+    mirrors: bool = False
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    studies: set[str] = field(default_factory=set)
+    """Those that the PACS told of."""
 
     def run(self, wanted: Wanted) -> Iterator[Outcome]:
         """Fetch every study, and say of each what became of it.
@@ -79,11 +83,11 @@ class Pull:
             on from it.
             OSError: the disk is full.
         """
-        lacking = []
+        lacking: dict[str, None] = {}
         for study in self._studies(wanted):
             outcome = self._study(study, wanted.modalities)
             if self.asks_later and outcome in (Outcome.PARTIAL, Outcome.FAILED):
-                lacking.append(study)
+                lacking[study] = None
             else:
                 yield self._noted(study, outcome)
         for study in _later(lacking):
@@ -97,21 +101,26 @@ class Pull:
     def _studies(self, wanted: Wanted) -> Iterator[str]:
         """Each study once, in the order of the labels."""
         labels = [(wanted.key, value) for value in wanted.values]
-        asked, seen, refused = set[Question](), set[str](), list[Question]()
+        asked, refused = set[Question](), dict[Question, None]()
 
         def answers(questions: Iterable[Question]) -> Iterator[tuple[str, str]]:
             for question in questions:
-                if question in asked:
+                if question in asked or question in refused:
+                    continue
+                if _is_pattern(question):
+                    log.info("failed: a %s that is a pattern, and would ask for others' studies", question[0])
+                    self.outcomes[Outcome.FAILED] += 1
+                    asked.add(question)
                     continue
                 try:
                     answer = self._find(*question, wanted.owners)
                 except Refused as why:
                     log.info("refused: a question for a %s: %s", question[0], why)
-                    refused.append(question)
+                    refused[question] = None
                     continue
                 asked.add(question)
                 if not answer and question[0] == wanted.key:
-                    log.info("unknown: a %s of which the PACS has no study", question[0])
+                    log.info("unknown: the PACS has no study of the %s %s", *question)
                     self.outcomes[Outcome.UNKNOWN] += 1
                 yield from answer
                 if wanted.history:
@@ -120,9 +129,9 @@ class Pull:
         turns = [answers(follow(labels, f"labels ({wanted.key})", len(labels)))]
         turns += [answers(_later(refused))] if self.asks_later else []
         for study, patient in chain.from_iterable(turns):
-            if study in seen:
+            if study in self.studies:
                 continue
-            seen.add(study)
+            self.studies.add(study)
             if self.inbox.is_forgotten(patient):
                 self.outcomes[Outcome.FORGOTTEN] += 1
             else:
@@ -131,8 +140,6 @@ class Pull:
 
     def _find(self, key: str, value: str, owners: Mapping[str, Set[str]]) -> list[tuple[str, str]]:
         """Raises Refused."""
-        if not value or (key != "patient" and set(value) & PATTERN):  # a patient's answers are compared
-            raise Refused("it is a pattern, and would ask for others' studies")
         answer = self._settled(lambda: sorted(self.archive.studies(key, value)))
         whose = {value} if key == "patient" else owners.get(value)  # no wildcards, nobody else's number
         return [(study, patient) for study, patient in answer if not whose or patient in {"", *whose}]
@@ -148,6 +155,8 @@ class Pull:
                 for one in listed:
                     one.require_whole()
                 series = listed
+                if self.mirrors:
+                    self.inbox.keep(study, {image for one in series for image in one.images})
                 if not any(one.images for one in series):
                     return Outcome.EMPTY
                 if study in self.inbox and not self._lost(series):
@@ -236,9 +245,14 @@ class Pull:
                 wait = min(2 * wait, LONGEST_WAIT_S)
 
 
-def _later(refused: list[T]) -> Iterator[T]:
+def _is_pattern(question: Question) -> bool:
+    key, value = question
+    return not value or (key != "patient" and bool(set(value) & PATTERN))  # a patient's answers are compared
+
+
+def _later(refused: dict[T, None]) -> Iterator[T]:
     """What was refused, after a while; the list begins anew."""
-    again = refused.copy()
+    again = list(refused)
     refused.clear()
     if again:
         time.sleep(LATER_S)

@@ -65,6 +65,10 @@ class NotWholeError(LinkError):
     """The PACS lists images that it does not give now: trying again later may help."""
 
 
+class ChangedError(LinkError):
+    """The study was given to another patient since its images were fetched."""
+
+
 class FullError(LinkError):
     """The memory, the GPU's or the machine's, is taken by others now."""
 
@@ -106,8 +110,11 @@ class Reader:
             OSError: the disk is full.
         """
         self._require_signed()
-        shutil.rmtree(place / "images", ignore_errors=True)  # of a try before: the PACS may have mended them
-        return self._read(study, place)
+        try:
+            return self._read(study, place)
+        except ChangedError:  # what is here, of this try or one before, is not what the PACS has
+            shutil.rmtree(place / "images", ignore_errors=True)
+            return self._read(study, place)
 
     def _require_signed(self) -> None:
         """The certificate that signed it may have been revoked since."""
@@ -146,9 +153,10 @@ class Reader:
         modality = self.handed.plan.input.modality
         wanted = Wanted("study", [study], MODALITIES[modality], history=modality == "xray")
         inbox = inbox_of(self.site, place / "images")
-        pull = Pull(self.archive, inbox, self.images_per_second, asks_later=False)
+        pull = Pull(self.archive, inbox, self.images_per_second, asks_later=False, mirrors=True)
         for _ in pull.run(wanted):
             pass
+        inbox.keep_studies(pull.studies)
         if pull.outcomes[Outcome.FORGOTTEN]:
             return Reading(End.FORGOTTEN)
         if lost := pull.outcomes[Outcome.FAILED] + pull.outcomes[Outcome.PARTIAL]:
@@ -164,7 +172,7 @@ class Reader:
         except (Unreachable, Refused) as e:
             raise NotWholeError(f"the PACS does not say whose study it is ({e})") from None
         if named and case.patient not in named:
-            raise NotWholeError("the PACS names another patient than its images do")
+            raise ChangedError("the PACS names another patient than its images do")
 
     def _case(self, study: str, place: Path, tally: Tally) -> Case | Reading:
         found = list(cases(self.handed, place / "images", tally))

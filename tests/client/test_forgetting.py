@@ -200,3 +200,12 @@ def test_what_other_commands_made_in_the_folder_is_named(site):
     assert {str(path.relative_to(site.path)) for path in gone.named} == {
         "predictions/predictions.csv", "why/case-001/page.html", "why/case-001/heat-01.dcm",
     }  # fmt: skip
+
+
+def test_images_that_cannot_be_looked_through_keep_nothing_of_the_site_s_own(site, tmp_path, monkeypatch):
+    settings = json.loads(site.settings_file.read_text())
+    settings["data"] = {"labels": settings["data"]["labels"], "dicom": str(tmp_path / "gone")}
+    site.settings_file.write_text(json.dumps(settings))
+    with pytest.raises(DataError, match="what this site keeps of the patient is removed"):
+        forget_patient(site, "SECRET1")
+    assert holding(site.images, b"SECRET1") == []

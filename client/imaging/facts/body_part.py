@@ -12,8 +12,9 @@ from pydicom import Dataset
 
 from client.imaging.facts.text import items, text, values, words
 
-CHEST, OTHER, UNSURE, UNKNOWN = "chest", "other", "unsure", "unknown"
-"""UNSURE: one witness says the chest and one another part, or a part is named that is not known here."""
+CHEST, OTHER, UNSURE, STRANGE, UNKNOWN = "chest", "other", "unsure", "strange", "unknown"
+"""UNSURE: one witness says the chest and one another part. STRANGE: a part is named that is not known here,
+and nobody names the chest."""
 DESCRIPTIONS = (
     "RequestedProcedureDescription", "PerformedProcedureStepDescription", "StudyDescription",
     "SeriesDescription",
@@ -22,16 +23,15 @@ DESCRIPTIONS = (
 
 
 def body_part_of(ds: Dataset) -> str:
-    """One of CHEST, OTHER, UNSURE, UNKNOWN. UNSURE also where BodyPartExamined has a word that is not known
-    here, and nobody names the chest."""
+    """One of CHEST, OTHER, UNSURE, STRANGE, UNKNOWN."""
     told = {part for part in _witnesses(ds) if part != UNKNOWN}
     if not told and words(" ".join(values(ds, "BodyPartExamined"))):
-        return UNSURE
+        return STRANGE
     return UNSURE if len(told) > 1 else next(iter(told), UNKNOWN)
 
 
 def _witnesses(ds: Dataset) -> Iterator[str]:
-    yield by_words(" ".join(values(ds, "BodyPartExamined")))
+    yield by_words(" ".join(values(ds, "BodyPartExamined")), _TERMS)
     groups = items(ds, "SharedFunctionalGroupsSequence")
     for place in (ds, *(item for group in groups for item in items(group, "FrameAnatomySequence"))):
         for item in items(place, "AnatomicRegionSequence"):
@@ -40,12 +40,12 @@ def _witnesses(ds: Dataset) -> Iterator[str]:
         yield by_words(text(ds, keyword))
 
 
-def by_words(said: str) -> str:
-    """CHEST, OTHER or UNKNOWN."""
+def by_words(said: str, terms: frozenset[str] = frozenset()) -> str:
+    """CHEST, OTHER or UNKNOWN; `terms` are other parts where nothing but a part is named."""
     spoken = [part for word in words(said) for part in _parted(word)]
     if any(word.startswith(_CHEST) or word in _CHEST_WORDS for word in spoken) and not _is_spine(spoken):
         return CHEST
-    return OTHER if _is_spine(spoken) or any(word in _OTHER_WORDS for word in spoken) else UNKNOWN
+    return OTHER if _is_spine(spoken) or any(word in _OTHER_WORDS | terms for word in spoken) else UNKNOWN
 
 
 def _parted(word: str) -> list[str]:
@@ -87,9 +87,11 @@ _OTHER_WORDS = {
     "ULNA", "RADIUS", "CRANIUM", "FACIAL", "NASAL", "ESOPHAGUS", "COLON",
     "HANDGELENK", "FUSS", "KNIE", "SCHULTER", "BECKEN", "SCHADEL", "HUFTE", "ELLENBOGEN", "KOPF",
     "MAIN", "PIED", "GENOU", "EPAULE", "BASSIN", "CRANE", "HANCHE", "POIGNET", "CHEVILLE",
-    "ARM", "FACE", "MAXILLA", "PANCREAS", "BLADDER", "GALLBLADDER", "STOMACH", "SPLEEN", "PROSTATE",
+    "MAXILLA", "PANCREAS", "BLADDER", "GALLBLADDER", "STOMACH", "SPLEEN", "PROSTATE",
     "UTERUS", "RECTUM", "DUODENUM", "JEJUNUM", "ILEUM", "APPENDIX", "URETER", "URETHRA", "THYROID",
-    "LARYNX", "PHARYNX", "TONGUE", "EAR", "EYE", "CAROTID", "PAROTID", "TMJ", "ZYGOMA", "SELLA", "IAC",
+    "LARYNX", "PHARYNX", "CAROTID", "PAROTID",
     "MANO", "PIE", "RODILLA", "HOMBRO", "CRANEO", "CADERA", "ABDOME", "PIEDE", "GINOCCHIO", "SPALLA",
     "CRANIO",
 }  # fmt: skip
+_TERMS = frozenset({"ARM", "FACE", "EAR", "EYE", "TONGUE", "TMJ", "ZYGOMA", "SELLA", "IAC"})
+"""In a description FACE is a frontal view, in French, and ARM a fluoroscope's."""

@@ -24,6 +24,10 @@ def fingerprint(source: Source) -> str:
     """SHA-256 over names, sizes and times of change: cheap, and different when any file is."""
     digest = hashlib.sha256(type(source).__name__.encode())
     for path in source.files():
-        stat = path.stat()
+        try:
+            stat = path.stat()
+        except OSError:  # a link to nothing: reading it will say so
+            digest.update(f"{path}\n".encode(errors="surrogateescape"))
+            continue
         digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from common.errors import DataError
 
+OF_THE_SYSTEM = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN"})
+"""Folders of a disk that only its administrator may list, and that hold no images."""
+
 
 def walk(root: Path, hidden: bool = False) -> list[Path]:
     """Every file below `root`, also in folders that it links to, sorted; those that are or lie in `hidden`
@@ -24,6 +27,7 @@ def walk(root: Path, hidden: bool = False) -> list[Path]:
             folders.clear()
             continue
         walked.add((state.st_dev, state.st_ino))
+        folders[:] = [name for name in folders if name not in OF_THE_SYSTEM]
         if not hidden:
             folders[:] = [name for name in folders if not name.startswith(".")]
             files = [name for name in files if not name.startswith(".")]

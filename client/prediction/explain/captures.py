@@ -5,6 +5,7 @@ By highdicom. Series of the study that was judged last; each capture names the i
 The legend has no name, number or date of the patient.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ from common.protocol import program
 
 MAKER = "pneumofed"
 SIDE = 512
+LETTERS = 72
+"""Of a line of the legend, at most."""
 NOT_JUDGED = "nobody judged this model on test patients"
 LINE, EDGE = 22, 8
 """Pixels: height of a line of the legend, and its margin."""
@@ -121,7 +124,11 @@ def legend(explained: Explained, kind: Map, k: int) -> list[str]:
         f"Bright: what {explained.side.upper()} {finding}",
         f"Image {k + 1} of {n}, {when}; score up to here {so_far:+.1f}",
         f"Map: {kind.how}",
-        *([f"Of the images: {'; '.join(explained.doubts)}"] if explained.doubts else []),
+        *(
+            textwrap.wrap(f"Of the images: {'; '.join(explained.doubts)}", LETTERS)
+            if explained.doubts
+            else []
+        ),
         f"Model {explained.model} ({explained.weights[:12]}), pneumofed {program()}",
         RESEARCH_USE,
     ]

@@ -57,10 +57,17 @@ class Explained:
         return self.when.turning(1.0 if self.called else -1.0)
 
     def uid(self, *what: object) -> str:
-        """Of an object that is made of it: the same each time, so that one that is filed again is no second
-        one."""
+        """Of an object that is made of it: the same each time that it says the same, so that one that is
+        filed again is no second one."""
         images = [f"{header.uid}.{header.frame}" for header in self.case.headers]
-        parts = [program(), self.weights, self.finding, *images, *map(str, what)]
+        said = [
+            self.plan,
+            f"{self.probability:.3f}",
+            f"{self.threshold:.6f}",
+            f"{self.cut:.6f}",
+            *self.doubts,
+        ]
+        parts = [program(), self.weights, *said, self.finding, *images, *map(str, what)]
         return str(generate_uid(entropy_srcs=["\0".join(parts)]))
 
 

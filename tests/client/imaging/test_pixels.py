@@ -480,3 +480,12 @@ def test_padding_that_the_samples_cannot_hold_is_found_in_the_words_and_nowhere_
     found = to_grey(ds)
     assert found[0, :3].tolist() == [0.0] * 3
     assert found[1, 5] == pytest.approx(2096 / 4095, abs=1e-3)
+
+
+def test_negative_padding_that_the_samples_cannot_hold_is_found_too():
+    words = np.tile(np.arange(-2048, 2048, 64, dtype=np.int16), (4, 1))
+    words[0, :3] = -32768
+    ds = image(words, BitsStored=12, HighBit=11, PixelPaddingValue=-32768, WindowCenter=0, WindowWidth=4096)
+    found = to_grey(ds)
+    assert found[0, :3].tolist() == [0.0] * 3
+    assert found[1, 32] == pytest.approx(0.5, abs=1e-3)

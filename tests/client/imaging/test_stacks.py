@@ -176,3 +176,24 @@ def test_a_scan_with_a_time_for_each_step_is_one_volume(slices_a_time):
     slices = scan("a", range(40))
     timed = [replace(h, **at(k // slices_a_time)) for k, h in enumerate(slices)]
     assert len(taken(timed)[1]) == 40
+
+
+def test_two_phases_of_two_places_are_not_joined_crosswise():
+    """Chest and abdomen, arterial and venous, each an acquisition: which belong together nobody says."""
+    chest, abdomen = range(100, 200), range(100)
+    steps = [("a", chest, "1"), ("b", abdomen, "2"), ("c", chest, "3"), ("d", abdomen, "4")]
+    groups = [scan(name, places, more={"acquisition": number}) for name, places, number in steps]
+    names, places, _ = taken(*groups)
+    assert len(names) == 1
+    assert len(places) == 100
+
+
+def test_a_part_that_is_not_known_is_not_taken_before_the_chest():
+    chest, liver = scan("a", range(60), "1", body="chest"), scan("b", range(200), "2", body="strange")
+    assert taken(chest, liver)[0] == {"a"}
+
+
+def test_times_that_part_a_scan_at_random_part_nothing():
+    rng = np.random.default_rng(0)
+    slices = [replace(h, **at(int(rng.integers(2)))) for h in scan("a", range(120))]
+    assert len(taken(slices)[1]) == 120

@@ -267,3 +267,22 @@ def test_a_number_that_is_not_ascii_asks_for_itself_alone(pacs, value):
     with DimseArchive(pacs.peer) as archive:
         list(archive.studies("accession", value))
     assert asked == [value]
+
+
+def test_what_is_there_from_the_try_before_is_taken_and_the_rest_is_given(shelf, monkeypatch):
+    serve, kept = shelf
+    archive = serve(TWO_KINDS)
+    objects = [film(f"1.9.{k}", kind=kind) for k, kind in enumerate(TWO_KINDS)]
+    archive.store(objects[:1])
+    send = Association.send_c_store
+
+    def duplicates(association, ds):
+        if ds.SOPInstanceUID in kept:
+            status = Dataset()
+            status.Status = 0x0111
+            return status
+        return send(association, ds)
+
+    monkeypatch.setattr(Association, "send_c_store", duplicates)
+    archive.store(objects)
+    assert kept == ["1.9.0", "1.9.1"]

@@ -315,7 +315,7 @@ def test_a_label_that_the_pacs_knows_nothing_of_is_counted(tmp_path, caplog):
     caplog.set_level("INFO", "pneumofed.pull")
     found = run(Shelf(TWO), tmp_path, values=["P1", "P3", "P4"])
     assert found == {Outcome.WHOLE: 2, Outcome.UNKNOWN: 2}
-    assert "unknown: a patient of which the PACS has no study" in caplog.text
+    assert "unknown: the PACS has no study of the patient P3" in caplog.text
 
 
 def test_another_patient_s_study_with_the_same_number_is_not_fetched(tmp_path):
@@ -343,3 +343,21 @@ def test_an_archive_that_answers_otherwise_each_time_is_not_believed(tmp_path):
             yield from (("s1", "P1"), ("s2", "P1"))[: 1 + self.calls % 2]
 
     assert run(Two(TWO), tmp_path, values=["P1"]) == {Outcome.FAILED: 1}
+
+
+def test_a_history_that_is_refused_is_one_question_however_many_studies_there_are(tmp_path):
+    three = {"P1": {"s1": {"i1"}, "s2": {"i2"}, "s3": {"i3"}}}
+    gone = Refusing(three, {("patient", "P1"): 99})
+    found = run(gone, tmp_path, "study", ["s1", "s2", "s3"], history=True)
+    assert found == {Outcome.WHOLE: 3, Outcome.FAILED: 1}
+
+
+def test_a_mirror_keeps_what_is_listed_alone(tmp_path):
+    run(Shelf(TWO), tmp_path)
+    less = {"P1": {"s1": {"i2"}}}
+    run(Shelf(less), tmp_path, values=["P1"])
+    assert len(list(tmp_path.rglob("*.dcm"))) == 4
+    run(Shelf(less), tmp_path, values=["P1"], mirrors=True)
+    assert len(list(tmp_path.rglob("*.dcm"))) == 3
+    Inbox(tmp_path).keep_studies({"s1"})
+    assert len(list(tmp_path.rglob("*.dcm"))) == 1

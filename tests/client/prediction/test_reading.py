@@ -9,6 +9,7 @@ import torch
 from pydicom import dcmread
 
 from client.forgetting import forget_patient
+from client.imaging.outcome import Tally
 from client.pacs.archive import Refused, Series, Unreachable
 from client.pacs.arrivals import Arrivals
 from client.prediction import reading
@@ -292,7 +293,9 @@ def test_an_image_that_was_removed_between_two_tries_is_not_judged(reader, shelf
     assert str(files[0].SOPInstanceUID) not in str(shelf.stored)
 
 
-def test_a_patient_who_is_corrected_while_it_is_judged_gets_no_result_yet(reader, shelf, place, monkeypatch):
+def test_who_is_corrected_while_it_is_judged_gets_the_result_under_the_right_name(
+    reader, shelf, place, monkeypatch
+):
     _, files = visits(shelf)
     explain = Reader._explain
 
@@ -303,9 +306,6 @@ def test_a_patient_who_is_corrected_while_it_is_judged_gets_no_result_yet(reader
 
     monkeypatch.setattr(Reader, "_explain", corrected)
     latest = str(files[-1].StudyInstanceUID)
-    with pytest.raises(NotWholeError, match="names another patient"):
-        reader.read(latest, place)
-    assert shelf.stored == []
     assert reader.read(latest, place).end is End.FILED
     assert {str(ds.PatientID) for ds in shelf.stored} == {"RIGHT"}
 
@@ -359,3 +359,20 @@ def test_a_signature_that_counts_no_longer_ends_the_reader(reader, shelf, place)
     with pytest.raises(ConfigError):
         reader.read(str(files[-1].StudyInstanceUID), place)
     assert shelf.stored == []
+
+
+def test_a_pacs_that_says_another_patient_than_its_images_gets_no_result(reader, shelf, place, monkeypatch):
+    _, files = visits(shelf)
+    latest = str(files[-1].StudyInstanceUID)
+    studies, judged = shelf.studies, []
+
+    def otherwise(key, value):  # after it was judged, by the study's own number
+        for study, patient in studies(key, value):
+            yield study, "OTHER" if judged and key == "study" else patient
+
+    monkeypatch.setattr(shelf, "studies", otherwise)
+    reader._fetch(latest, place)
+    case = reader._case(latest, place, Tally())
+    judged.append(True)
+    with pytest.raises(LinkError, match="names another patient"):
+        reader._require_patient(latest, case)

@@ -46,7 +46,7 @@ def test_a_region_has_a_code():
             "BLADDER", "STOMACH", "ARM", "FACE", "MAXILLA", "CERVICALSPINE", "LUMBARSPINE", "THORACICSPINE", "TLSPINE",
             "LOWEREXTREMITY")),
         *((term, "chest") for term in ("CHEST", "NECKCHEST", "CHESTABDOMEN", "NECKCHESTABDPELV", "CHESTABDPELVIS", "THORAX")),
-        ("", "unknown"), ("XYZZY", "unsure"), ("PORT", "unsure"),
+        ("", "unknown"), ("XYZZY", "strange"), ("PORT", "strange"),
     ],
 )  # fmt: skip
 def test_defined_terms_run_together_and_an_unknown_one_is_noted(told, part):
@@ -55,3 +55,10 @@ def test_defined_terms_run_together_and_an_unknown_one_is_noted(told, part):
     assert body_part_of(ds) == part
     ds.SeriesDescription = "CT Chest"
     assert body_part_of(ds) == ("unsure" if part == "other" else "chest")
+
+
+@pytest.mark.parametrize("said", ["Face", "Face debout", "Pulm face", "C-ARM", "face lit"])
+def test_a_frontal_view_in_french_is_no_face_and_a_fluoroscope_no_arm(said):
+    ds = Dataset()
+    ds.SeriesDescription = said
+    assert body_part_of(ds) in ("unknown", "chest")

@@ -41,3 +41,10 @@ def test_a_folder_that_cannot_be_listed_is_refused_by_name(tmp_path, monkeypatch
     monkeypatch.setattr(os, "scandir", closed)
     with pytest.raises(DataError, match="closed: cannot be listed: Permission denied"):
         DicomFolder(whole).read(Input(), FINDINGS)
+
+
+def test_a_disk_s_own_folders_are_passed_over(tmp_path):
+    whole = hospital(tmp_path / "h")
+    (whole / "lost+found").mkdir()
+    (whole / "lost+found" / "#123").write_bytes(b"a piece")
+    assert DicomFolder(whole).read(Input(), FINDINGS).tally.counts[Reason.NOT_DICOM] == 0
