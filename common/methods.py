@@ -112,7 +112,7 @@ _HOSTILE = " against {} hostile ones (num_malicious_nodes)"
 _MALICIOUS = Option(0, high=1000, whole=True)
 _RATE = Option(0.1, low=1e-9)
 _DECAY = Option(0.9, high=1.0, open_high=True)
-_ADAPTIVE = {"eta": _RATE, "tau": Option(1e-3, low=1e-12)}
+_ADAPTIVE = {"eta": _RATE, "eta_l": _RATE, "tau": Option(1e-3, low=1e-12)}
 _MOMENTS = {**_ADAPTIVE, "beta_1": _DECAY, "beta_2": Option(0.99, high=1.0, open_high=True)}
 _KRUM = at_least(lambda hostile: 2 * hostile + 3, _HOSTILE)
 

@@ -376,11 +376,6 @@ class Plan(Settings):
                 raise ValueError(
                     "training.class_weighting counts patients without noise; leave it out with privacy"
                 )
-            if self.training.clip_norm != Training().clip_norm:
-                raise ValueError(
-                    "training.clip_norm has no effect with privacy, which clips each patient's gradient "
-                    "(privacy.clip); leave it out"
-                )
         return self
 
     @model_validator(mode="after")

@@ -124,7 +124,9 @@ def _check_keys(folder: ServerFolder) -> Iterator[Finding]:
 def _check_renewal(folder: ServerFolder) -> Iterator[Finding]:
     if is_cut_off(folder):
         yield Finding(
-            "fails", "renewal", "that of the CA was cut off; go on with it: pneumofed server renew ca"
+            "fails",
+            "renewal",
+            "that of the CA was cut off; go on with it: pneumofed server renew ca (--ca-key FILE)",
         )
 
 

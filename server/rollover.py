@@ -14,6 +14,10 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
 from common.credentials import (
     is_issued_by,
     make_key,
@@ -49,7 +53,20 @@ def renew_ca(folder: ServerFolder, ca_key: Path | None) -> list[str]:
     if not switch(folder, path):  # otherwise one that was cut off is done
         _prepare(folder, path, read_authority(folder, ca_key))
         switch(folder, path)
+    _issue_to_others(folder, read_authority(folder, ca_key))
     return [entry.name for entry in read_sites(folder.sites) if entry.revoked is None]
+
+
+def _issue_to_others(folder: ServerFolder, new: Authority) -> None:
+    """To sites that were admitted, or came back with another key, while a renewal was cut off."""
+    for entry in read_sites(folder.sites):
+        path = folder.certificates / f"{entry.name}.crt"
+        key = load_pem_public_key(entry.public_key.encode())
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        known = read_certificate(path) if path.is_file() else None
+        fits = known and known.public_key() == key and is_issued_by(known, [new.certificate])
+        if entry.revoked is None and not fits:
+            write_certificates(path, new.issue_site(entry.name, key))
 
 
 def is_cut_off(folder: ServerFolder) -> bool:
@@ -58,18 +75,17 @@ def is_cut_off(folder: ServerFolder) -> bool:
 
 
 def switch(folder: ServerFolder, ca_key: Path) -> bool:
-    """Put what was prepared in its place; returns whether there was anything. Cut off anywhere, the next call
-    goes on with it. Where the key is not at hand it is left for a call that has it."""
+    """Put what was prepared in its place; returns whether it is. Cut off anywhere, the next call goes on with
+    it. Without the new CA's key at hand nothing is switched: until then the old CA is whole."""
     ready, key = folder.renewal, ca_key.with_name(NEXT)
     certificate = ready / folder.ca_certificate.name
     expected = read_certificate(certificate if certificate.is_file() else folder.ca_certificate)
-    ours = key.is_file() and public_pem(read_key(key)) == public_pem(expected.public_key())
-    if ours:
+    if _is_key_of(key, expected):
         if ca_key.exists():
             os.replace(ca_key, ca_key.with_name(OLD))
         os.replace(key, ca_key)
-    if not ready.is_dir():
-        return ours
+    if not ready.is_dir() or not _is_key_of(ca_key, expected):
+        return False
     for path in sorted((ready / "certificates").glob("*.crt")):
         os.replace(path, folder.certificates / path.name)
     for place in (folder.trust, folder.ca_certificate):
@@ -77,6 +93,10 @@ def switch(folder: ServerFolder, ca_key: Path) -> bool:
             os.replace(path, place)
     shutil.rmtree(ready)
     return True
+
+
+def _is_key_of(key: Path, certificate: x509.Certificate) -> bool:
+    return key.is_file() and public_pem(read_key(key)) == public_pem(certificate.public_key())
 
 
 def _prepare(folder: ServerFolder, ca_key: Path, old: Authority) -> None:

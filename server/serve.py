@@ -43,8 +43,11 @@ def serve(folder: ServerFolder) -> None:
     with held(folder.lock, f"{folder.path}: a server is running in it already"):
         set_up_logs(folder.logs, "server")
         if is_cut_off(folder):
-            switch(folder, folder.ca_key)
-            log.warning("a renewal of the CA that was cut off is finished")
+            done = switch(folder, folder.ca_key)
+            cure = (
+                "is finished" if done else "waits for the CA's key: pneumofed server renew ca --ca-key FILE"
+            )
+            log.warning("a renewal of the CA that was cut off %s", cure)
         monitoring = Monitoring("pneumofed.server", settings.health_port, settings.metrics_port)
         service = FleetService(folder, settings)
         runner = Runner(folder, service, monitoring)

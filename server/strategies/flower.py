@@ -51,21 +51,36 @@ def build_strategy(plan: Plan) -> Strategy:
         raise ConfigError(f"strategy.options: {name}: {e}") from None
 
 
-def require_enough_sites(plan: Plan, n_sites: int, n_members: int | None = None) -> None:
-    """Refuse a rule that so few sites cannot support, of `n_members` that there are (default: all). One site
-    alone is no federation: any rule is the identity.
+def require_enough_sites(plan: Plan, n_sites: int) -> None:
+    """Refuse a rule that the sites which a round asks, of so many, cannot support. One site alone is no
+    federation: any rule is the identity.
 
     Raises:
         ConfigError: says how many are needed.
     """
-    objection = too_few(plan, n_sites)
-    if objection is not None and (n_members or n_sites) > 1:
-        raise ConfigError(f"strategy {plan.strategy.name}: {objection}; choose another strategy")
+    objection = too_few(plan, asked_of(plan, n_sites))
+    if n_sites > 1 and objection is not None:
+        share = plan.federation.participation
+        more = f" (federation.participation {share:g} asks so many)" if share < 1.0 else ""
+        raise ConfigError(f"strategy {plan.strategy.name}: {objection}{more}; choose another strategy")
 
 
 def too_few(plan: Plan, n_sites: int) -> str | None:
     """Why the plan's rule cannot work with the updates of so many sites of a federation, or None."""
     return plan.strategy.method.too_few(n_sites, plan.strategy.options)
+
+
+def asked_of(plan: Plan, n_sites: int) -> int:
+    """How many of so many sites a round asks, as Flower's strategies draw them."""
+    return max(1, int(plan.federation.participation * n_sites))
+
+
+def least_sites(plan: Plan) -> int:
+    """How many sites must be there for a round that the plan's rule can work with."""
+    return next((n for n in range(1, MOST_SITES) if too_few(plan, asked_of(plan, n)) is None), MOST_SITES)
+
+
+MOST_SITES = 10_000
 
 
 def is_mean(strategy: Strategy) -> bool:

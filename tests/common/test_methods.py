@@ -38,19 +38,9 @@ def test_every_row_builds_a_rule_with_every_one_of_its_options(name):
     assert build_strategy(small_plan(strategy=Strategy(name=name, options=options), **training_of(name)))
 
 
-WITHOUT_EFFECT = {"eta_l"}
-"""The sites' learning rate is the plan's training.learning_rate: Flower writes its own into the log alone."""
-
-
-@pytest.mark.parametrize("name", ["FedAdam", "FedYogi", "FedAdagrad"])
-def test_what_has_no_effect_is_no_option(name):
-    with pytest.raises(ValueError, match="eta_l"):
-        small_plan(strategy=Strategy(name=name, options={"eta_l": 0.1}))
-
-
 @pytest.mark.parametrize("name", [name for name in METHODS if hasattr(flower, name)])
 def test_options_are_flower_s_by_name(name):
-    known = set(inspect.signature(getattr(flower, name)).parameters) - OURS - WITHOUT_EFFECT
+    known = set(inspect.signature(getattr(flower, name)).parameters) - OURS
     at_server = {k for k, o in METHODS[name].options.items() if not o.at_site}
     assert at_server == known
 

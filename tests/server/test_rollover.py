@@ -10,10 +10,11 @@ import pytest
 from common.credentials import is_issued_by, public_pem, read_certificate, read_certificates, read_key
 from server import rollover
 from server.check import check_server
+from server.provision import read_sites, revoke
 from server.renewal import renew_server, sites_behind
 from server.rollover import NEXT, OLD, is_cut_off, renew_ca, switch
 from server.settings import ServerFolder
-from tests.helpers.local_sites import follow, reaches
+from tests.helpers.local_sites import follow, make_site, reaches
 
 
 class CutError(BaseException):
@@ -73,7 +74,10 @@ def test_a_renewal_that_is_cut_off_anywhere_is_gone_on_with(place, tmp_path):
             sys.settrace(None)
         if is_cut_off(folder):
             told = [f.text for f in check_server(folder) if f.what == "renewal"]
-            assert told[0] == "that of the CA was cut off; go on with it: pneumofed server renew ca"
+            assert (
+                told[0]
+                == "that of the CA was cut off; go on with it: pneumofed server renew ca (--ca-key FILE)"
+            )
         if (
             len(read_certificates(folder.ca_certificate)) == 1
             or is_cut_off(folder)
@@ -92,8 +96,9 @@ def test_a_key_that_is_kept_elsewhere_is_switched_by_who_brings_it(place, tmp_pa
     away.parent.mkdir()
     server.ca_key.rename(away)
     rollover._prepare(server, away, rollover.read_authority(server, away))
-    assert switch(server, server.ca_key)  # the server, at its next start, without the stick
-    assert not switch(server, server.ca_key)
+    assert not switch(server, server.ca_key)  # the server, at its next start, without the stick
+    assert read_certificates(server.ca_certificate) == [old]
+    assert is_cut_off(server)
     renew_ca(server, away)
     shutil.copytree(away.parent, server.path, dirs_exist_ok=True)
     require_new(server, old)
@@ -124,3 +129,18 @@ def test_sites_follow_a_renewal_that_was_cut_off(place):
 def source_line(number):
     lines, first = inspect.getsourcelines(rollover)
     return lines[number - max(first, 1)]
+
+
+def test_who_is_admitted_while_a_renewal_is_cut_off_gets_a_certificate_of_the_new_ca(place, tmp_path):
+    server, _, _ = place
+    rollover._prepare(server, server.ca_key, rollover.read_authority(server, None))
+    make_site(tmp_path, "east", server)
+    revoke(server, "south")
+    make_site(tmp_path / "again", "south", server)
+    renew_ca(server, None)
+    new, _ = read_certificates(server.ca_certificate)
+    keys = {entry.name: entry.public_key for entry in read_sites(server.sites) if entry.revoked is None}
+    for name in ("north", "south", "east"):
+        certificate = read_certificate(server.certificates / f"{name}.crt")
+        assert is_issued_by(certificate, [new])
+        assert public_pem(certificate.public_key()).decode() == keys[name]

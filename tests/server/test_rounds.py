@@ -272,8 +272,11 @@ TRIMMED = Strategy(name="FedTrimmedAvg", options={"beta": 0.2})
 @pytest.mark.parametrize("strategy", [KRUM, TRIMMED])
 def test_a_rule_is_not_asked_of_fewer_sites_than_it_can_work_with(tmp_path, strategy):
     plan = small_plan(strategy=strategy, federation=Federation(participation=0.4))
-    with pytest.raises(ConfigError, match=r"of 2 sites cuts off 0|found 2 sites, it needs at least 5"):
+    with pytest.raises(
+        ConfigError, match=r"of 2 sites cuts off 0|found 2 sites, it needs at least 5"
+    ) as told:
         run(plan, tmp_path)
+    assert "federation.participation 0.4 asks so many" in str(told.value)
     assert load_checkpoint(tmp_path, plan.sha256) is None
 
 
@@ -288,6 +291,50 @@ def test_a_round_with_too_few_answers_for_its_rule_ends_the_run(tmp_path, strate
     plan = small_plan(strategy=strategy, federation=Federation(quorum=0.2))
     with pytest.raises(RunError, match=rf"round 1: {5 - n_lost} of 5 sites .* Strategy {strategy.name}"):
         run(plan, tmp_path, some)
+
+
+@pytest.mark.parametrize("strategy", [KRUM, TRIMMED])
+def test_a_hostile_update_that_is_refused_ends_no_run(tmp_path, strategy):
+    """It is one of those that the rule allows for, and did no harm: nobody can end a run by sending rubbish."""
+
+    def rubbish(node, message):
+        if node == 1:
+            return reply(message, {name: np.full_like(w, np.nan) for name, w in START.items()})
+        return honest(node, message)
+
+    done = run(small_plan(rounds=2, strategy=strategy, federation=Federation(quorum=0.2)), tmp_path, rubbish)
+    assert [sorted(report.failed) for report in done.history] == [["site-1"]] * 2
+
+
+def test_a_site_that_is_away_for_a_moment_is_waited_for_as_long_as_the_rule_needs_it(tmp_path):
+    grid, plan = (
+        ScriptedGrid(honest, 5),
+        small_plan(rounds=2, strategy=TRIMMED, federation=Federation(quorum=0.6)),
+    )
+    nodes, asked = list(grid.get_node_ids()), []
+    loop = RoundLoop(grid, plan, SCHEMA, tmp_path, Silent(), Deployment(min_sites=5, wait_s=20.0))
+
+    def there():
+        asked.append(len(loop.members))
+        gone = load_checkpoint(tmp_path, plan.sha256) is not None and len(asked) < 60
+        return nodes[:4] if gone else nodes
+
+    grid.get_node_ids = there
+    done = loop.run(START)
+    assert [len(report.sites) for report in done.history] == [5, 5]
+    assert len(asked) >= 60
+
+
+def test_too_few_for_the_rule_after_the_wait_is_said(tmp_path):
+    grid, plan = (
+        ScriptedGrid(honest, 5),
+        small_plan(rounds=2, strategy=TRIMMED, federation=Federation(quorum=0.6)),
+    )
+    nodes = list(grid.get_node_ids())
+    loop = RoundLoop(grid, plan, SCHEMA, tmp_path, Silent(), Deployment(min_sites=5, wait_s=0.2))
+    grid.get_node_ids = lambda: nodes[:4] if load_checkpoint(tmp_path, plan.sha256) else nodes
+    with pytest.raises(RunError, match="4 sites can take part, 5 are needed"):
+        loop.run(START)
 
 
 class Speechless(ScriptedGrid):
@@ -309,6 +356,12 @@ def test_a_site_of_a_simulation_that_never_answers_counts_as_failed_in_every_rou
         loop(small_plan(federation=Federation(quorum=1.0)))
     done = loop(small_plan(rounds=2, federation=Federation(quorum=0.6)))
     assert [sorted(report.failed) for report in done.history] == [["node 2", "node 3"]] * 2
+
+
+def test_absent_sites_count_as_asked_as_far_as_they_would_have_been(tmp_path):
+    plan = small_plan(rounds=2, federation=Federation(quorum=0.4, participation=0.4))
+    done = RoundLoop(Speechless(honest), plan, SCHEMA, tmp_path, Silent()).run(START)
+    assert [len(report.sites) for report in done.history] == [1, 1]  # of two that five would have sent
 
 
 def test_a_hospital_that_stays_away_is_missed_by_no_quorum(tmp_path):

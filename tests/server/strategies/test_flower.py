@@ -10,7 +10,7 @@ from common.models import build_model
 from common.plan import Federation, Strategy
 from server.observer import Silent
 from server.rounds import RoundLoop
-from server.strategies import build_strategy, require_enough_sites
+from server.strategies import build_strategy, least_sites, require_enough_sites
 from tests.helpers.grids import ScriptedGrid, reply
 from tests.helpers.plans import small_plan
 
@@ -89,3 +89,19 @@ def test_methods_that_live_at_the_sites_take_their_own_options_alone():
     build_strategy(small_plan(strategy=Strategy(name="Ditto", options={"lambda_": 0.5})))
     with pytest.raises(ValueError, match="FedBN has no 'lambda_'"):
         Strategy(name="FedBN", options={"lambda_": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "participation", "least"),
+    [
+        ("FedAvg", {}, 1.0, 1),
+        ("FedMedian", {}, 1.0, 3),
+        ("FedMedian", {}, 0.5, 6),
+        ("Krum", {"num_malicious_nodes": 1}, 0.4, 13),
+    ],
+)
+def test_so_many_sites_must_be_there_that_a_round_asks_enough(name, options, participation, least):
+    plan = small_plan(
+        strategy=Strategy(name=name, options=options), federation={"participation": participation}
+    )
+    assert least_sites(plan) == least
