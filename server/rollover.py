@@ -112,6 +112,7 @@ def _prepare(folder: ServerFolder, ca_key: Path, old: Authority) -> None:
     trust = Trust(authorities=authorities, signature=sign_authorities(authorities, old.key))
     write_atomically(made / folder.trust.name, (json.dumps(asdict(trust), indent=2) + "\n").encode())
     issue_sites(folder, new, made / "certificates")
+    shutil.rmtree(folder.renewal, ignore_errors=True)  # one whose key is lost, and of which nobody was told
     os.replace(made, folder.renewal)
 
 

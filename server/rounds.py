@@ -65,7 +65,6 @@ class RoundLoop:
         self.broadcast = Broadcast(plan, schema)
         self.members: list[int] = []
         self._surveyed = 0
-        self._is_alone = False  # a federation of one, as each hospital's own arm is
         self._lost: set[str] = set()  # sites that failed in the round before: worth a short wait
 
     def run(self, initial: wire.Weights) -> Checkpoint:
@@ -85,13 +84,20 @@ class RoundLoop:
         if self._goes_on(state):
             self._gather(self.deployment.min_sites, self.deployment.wait_s)
             require_enough_sites(self.plan, len(self.members))
-            self._is_alone = len(self.members) == 1
         self.observer.started(sorted(self.roster.declared), state.round, self.plan.rounds)
         while self._goes_on(state):
             state = self._round(state)
             save_checkpoint(self.folder, state, self.plan.sha256)
             self.observer.finished_round(state.history[-1])
         return state
+
+    def _absent(self) -> dict[str, str]:
+        """Sites of the run that never got in, where that counts, and why."""
+        return self.roster.refused if self.deployment.everybody else {}
+
+    def _is_alone(self) -> bool:
+        """Whether it is a federation of one, as each hospital's own arm is: any rule is the identity."""
+        return self.deployment.min_sites == 1 and len(self.members) + len(self._absent()) == 1
 
     def _goes_on(self, state: Checkpoint) -> bool:
         return goes_on(self.plan, verdicts_of(state.history), state.round)
@@ -126,7 +132,7 @@ class RoundLoop:
         number, started = before.round + 1, time.perf_counter()
         needed = self.deployment.at_most(self.deployment.min_sites)
         quorum = max(1, math.ceil(self.plan.federation.quorum * needed))
-        least = quorum if self._is_alone else max(quorum, least_sites(self.plan))
+        least = quorum if self._is_alone() else max(quorum, least_sites(self.plan))
         self._gather(least, min(self.deployment.wait_s, self.plan.federation.deadline_s))
         aggregated, trained = self._train(number, before)
         weights, owed = self.broadcast.stepped(before.weights, aggregated, before.owed, number)
@@ -150,7 +156,7 @@ class RoundLoop:
         self._remind(requests, before.history)
         replies = self._replies(number, weights)
         sites: dict[str, wire.Numbers] = {}
-        absent = self.roster.refused if self.deployment.everybody else {}
+        absent = self._absent()
         n_asked = max(len(requests), asked_of(self.plan, len(self.members) + len(absent)))
         admitted, n_caught = self._admitted(requests), 0
         requests, failed = replies.begin(requests), replies.failed
@@ -235,10 +241,9 @@ class RoundLoop:
     def _require_quorum(self, number: int, answered: int, asked: int, failed: dict[str, str]) -> None:
         needed = max(1, math.ceil(self.plan.federation.quorum * asked))
         if answered < needed:
-            reasons = "; ".join(f"{site}: {reason}" for site, reason in sorted(failed.items()))
             raise RunError(
                 f"round {number}: {answered} of {asked} sites gave a usable update, the quorum is {needed}. "
-                f"{reasons}"
+                f"{_listed(failed)}"
             )
 
     def _require_rule(
@@ -247,11 +252,10 @@ class RoundLoop:
         """A robust rule with too few updates protects nobody. One that was refused counts: of the hostile
         sites that the rule allows for, it is one that did no harm."""
         objection = too_few(self.plan, answered + caught)
-        if not self._is_alone and answered + caught < asked and objection:
-            reasons = "; ".join(f"{site}: {reason}" for site, reason in sorted(failed.items()))
+        if objection and not self._is_alone():
             raise RunError(
                 f"round {number}: {answered} of {asked} sites gave a usable update. Strategy "
-                f"{self.plan.strategy.name}: {objection}. {reasons}"
+                f"{self.plan.strategy.name}: {objection}. {_listed(failed)}"
             )
 
     def _evaluate(self, number: int, weights: wire.Weights) -> tuple[Evaluation, int]:
@@ -281,3 +285,7 @@ class RoundLoop:
             self.observer.replied(site, "evaluate")
         failed |= {self.roster.name(node): NO_ANSWER for node in asked}
         return pool_numbers(dict(sorted(sites.items())), failed), bytes_down
+
+
+def _listed(failed: dict[str, str]) -> str:
+    return "; ".join(f"{site}: {reason}" for site, reason in sorted(failed.items()))

@@ -144,3 +144,12 @@ def test_who_is_admitted_while_a_renewal_is_cut_off_gets_a_certificate_of_the_ne
         certificate = read_certificate(server.certificates / f"{name}.crt")
         assert is_issued_by(certificate, [new])
         assert public_pem(certificate.public_key()).decode() == keys[name]
+
+
+def test_a_renewal_whose_new_key_is_lost_is_begun_anew_with_the_old_one(place):
+    server, _, _ = place
+    (old,) = read_certificates(server.ca_certificate)
+    rollover._prepare(server, server.ca_key, rollover.read_authority(server, None))
+    server.ca_key.with_name(NEXT).unlink()
+    renew_ca(server, None)
+    require_new(server, old)

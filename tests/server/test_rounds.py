@@ -368,3 +368,23 @@ def test_a_hospital_that_stays_away_is_missed_by_no_quorum(tmp_path):
     plan = small_plan(rounds=1, federation=Federation(quorum=1.0))
     done = RoundLoop(Speechless(honest), plan, SCHEMA, tmp_path, Silent(), Deployment()).run(START)
     assert done.history[0].failed == {}
+
+
+def test_a_site_that_is_revoked_takes_the_rule_s_protection_with_it_and_that_is_said(tmp_path):
+    """Nobody waits for it, and all that are left answer: the rule has too few of them all the same."""
+    admitted = {n: f"site-{n}" for n in range(1, 6)}
+    deployment = Deployment("r", 5, 0.0, admitted.get, frozenset(), lambda: len(admitted))
+    grid = ScriptedGrid(honest)
+    loop = RoundLoop(
+        grid, small_plan(rounds=2, strategy=TRIMMED), SCHEMA, tmp_path, Silent(), deployment
+    )  # fmt: skip
+    finished = loop.observer.finished_round
+
+    def revoke(report):
+        admitted.pop(5, None)
+        grid.get_node_ids = lambda: list(admitted)
+        finished(report)
+
+    loop.observer.finished_round = revoke
+    with pytest.raises(RunError, match=r"round 2: 4 of 4 sites .* FedTrimmedAvg: beta 0.2 of 4 sites cuts"):
+        loop.run(START)
