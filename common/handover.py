@@ -84,14 +84,15 @@ def read_model(folder: Path) -> Handed:
     )
     plan = load_yaml(folder / PLAN, Plan)
     try:
-        weights = model_part(load((folder / MODEL).read_bytes()))
+        data = (folder / MODEL).read_bytes()
+        weights = model_part(load(data))
     except (SafetensorError, OSError, ValueError, TypeError) as e:
         raise ConfigError(f"{folder / MODEL}: not a readable safetensors file ({type(e).__name__})") from None
     known = None if math.isnan(threshold) else threshold
     hospitals = frozenset(card.sites) if card and card.kind == "deployment" else frozenset()
     return Handed(
         folder, plan, weights, run, temperature, known, *_data(folder), hospitals,
-        _calibration(folder, card), sha256_of(folder / MODEL),
+        _calibration(folder, card), hashlib.sha256(data).hexdigest(),
     )  # fmt: skip
 
 

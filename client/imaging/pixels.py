@@ -102,8 +102,7 @@ def samples(ds: Dataset, frame: int) -> NDArray[Any]:
         raise Skipped(Reason.BROKEN)
     low = high + 1 - bits
     if low <= 0 or not _keeps_words(ds):
-        index = frame if count_frames(ds) > 1 else None
-        return np.asarray(pixel_array(ds, index=index, view_only=True))
+        return _array(ds, frame, view_only=True)
     words = _words(ds, frame)
     plain = (words.astype(np.int64) >> low) & ((1 << bits) - 1)
     if ds.PixelRepresentation:
@@ -120,8 +119,12 @@ def _keeps_words(ds: Dataset) -> bool:
 
 def _words(ds: Dataset, frame: int) -> NDArray[Any]:
     """One frame with all BitsAllocated bits."""
+    return _array(ds, frame, correct_unused_bits=False)
+
+
+def _array(ds: Dataset, frame: int, **how: bool) -> NDArray[Any]:
     index = frame if count_frames(ds) > 1 else None
-    return np.asarray(pixel_array(ds, index=index, correct_unused_bits=False))
+    return np.asarray(pixel_array(ds, index=index, **how))  # type: ignore[arg-type]
 
 
 def padding_in(stored: NDArray[Any], ds: Dataset, own: Dataset, frame: int) -> NDArray[np.bool_] | None:
@@ -133,10 +136,8 @@ def padding_in(stored: NDArray[Any], ds: Dataset, own: Dataset, frame: int) -> N
         return None
     ends = sorted(_stored_value(v, own) for v in (value, own.get("PixelPaddingRangeLimit", value)))
     bits = int(ds.BitsStored)
-    least, most = (
-        (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if ds.PixelRepresentation else (0, (1 << bits) - 1)
-    )
-    if (ends[0] < least or ends[1] > most) and _keeps_words(ds):
+    least = -(1 << (bits - 1)) if ds.PixelRepresentation else 0
+    if (ends[0] < least or ends[1] >= least + (1 << bits)) and _keeps_words(ds):
         stored = _words(ds, frame)
     padding = (stored >= ends[0]) & (stored <= ends[1])
     return padding if padding.any() and not padding.all() else None

@@ -48,6 +48,8 @@ class Studies:
             raise Refused(f"the PACS says that a study has {n} series, and lists {n_listed}")
 
 
+DUPLICATE = 0x0111
+"""The status of an object that is there already (PS3.4 B.2.3): what we make has the same UID at each try."""
 MAX_ANSWERS = 100_000
 """Answers to one question: no patient has so many studies, no series so many images."""
 

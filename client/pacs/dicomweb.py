@@ -11,7 +11,16 @@ from dicomweb_client import DICOMwebClient
 from pydicom import Dataset
 
 from client.imaging.facts.text import items, text
-from client.pacs.archive import MAX_ANSWERS, Refused, Series, Store, Studies, Unreachable, whole_number
+from client.pacs.archive import (
+    DUPLICATE,
+    MAX_ANSWERS,
+    Refused,
+    Series,
+    Store,
+    Studies,
+    Unreachable,
+    whole_number,
+)
 
 log = logging.getLogger("pneumofed.pull")
 T = TypeVar("T")
@@ -26,8 +35,6 @@ MAX_BYTES, LONGEST_S = 2 * 2**30, 600.0
 MAX_LIST_BYTES = 64 * 2**20
 """Of a page of answers in JSON, which unfolded is many times as large."""
 TIMEOUT_S = 30.0
-DUPLICATE = 0x0111
-"""A failure of what is there already: it is asked for, as all that the answer does not name."""
 
 
 class DicomwebArchive:

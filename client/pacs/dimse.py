@@ -48,7 +48,16 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from client.imaging.facts.text import text
-from client.pacs.archive import MAX_ANSWERS, Refused, Series, Store, Studies, Unreachable, whole_number
+from client.pacs.archive import (
+    DUPLICATE,
+    MAX_ANSWERS,
+    Refused,
+    Series,
+    Store,
+    Studies,
+    Unreachable,
+    whole_number,
+)
 from client.pacs.receiver import (
     MAX_IMAGE_BYTES,
     SUCCESS,
@@ -79,8 +88,6 @@ PACKED = (
 """Each has a context of its own: a PACS that does not transcode sends an image only as it lies there, and of
 a context with several it accepts one."""
 PENDING = (0xFF00, 0xFF01)
-DUPLICATE = 0x0111
-"""What we made has the same UID each time: it is there from the try before."""
 SOME_FAILED = 0xB000
 """Some images of a C-GET or C-MOVE were not sent: the others are here, and pull.py counts what is missing."""
 TIMEOUT_S = 30.0

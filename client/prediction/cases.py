@@ -121,10 +121,10 @@ def _case(
 
 def doubts_of(tally: Tally) -> list[str]:
     """What was left out, and what is used and should be looked at, for people."""
-    left_out, everything = tally.left_out(), tally.as_dict()
-    noted = {name: n for name, n in everything.items() if name not in left_out}
-    return [f"left out: {n} {name.replace('_', ' ')}" for name, n in left_out.items()] + [
-        f"look at: {n} {name.replace('_', ' ')}" for name, n in noted.items()
+    left_out = tally.left_out()
+    return [
+        f"{'left out' if name in left_out else 'look at'}: {n} {name.replace('_', ' ')}"
+        for name, n in tally.as_dict().items()
     ]
 
 

@@ -59,8 +59,9 @@ def _handed(model: Path, site: "SiteFolder | None") -> "Handed":
     """A model to be used. At a site that knows the federation's CA, a signature must count there."""
     from common.handover import read_model, read_signed
 
-    known = site is not None and site.ca.is_file()
-    return read_signed(model, site.ca, site.revoked)[0] if site and known else read_model(model)
+    if site is None or not site.ca.is_file():
+        return read_model(model)
+    return read_signed(model, site.ca, site.revoked)[0]
 
 
 def predict(
