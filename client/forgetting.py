@@ -82,8 +82,6 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
         DataError: `patient` is empty, as a variable of a shell that is not set; or the hospital's own images
         cannot be looked through.
     """
-    from client.imaging.sources import files_of_patient
-
     if not (patient := patient.strip()):
         raise DataError("found an empty Patient ID, expected that of the patient who is to be forgotten")
     hidden_of = partial(pseudonym, key=Tombstones.read(folder).key)
@@ -93,26 +91,10 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
     removed = [remove_patient(cohort, hidden) for cohort in _cohorts(folder)]
     for page in folder.cohorts.glob("*.html"):
         page.unlink()
-    fetched = [
-        path
-        for place in (folder.images, folder.arrived, folder.once)
-        if place.is_dir()
-        for path in files_of_patient(place, patient, hidden=True)
-    ]
-    data = folder.settings().data
-    elsewhere, unknown = list[Path](), ""
-    if data.dicom:
-        try:
-            elsewhere = files_of_patient(Path(data.dicom).expanduser(), patient)
-        except DataError as e:  # what is the site's own goes all the same
-            unknown = str(e)
+    fetched, elsewhere, unknown = _images(folder, patient)
     _keep(folder, {hidden_of(f"{k} {v}") for path in (*fetched, *elsewhere) for k, v in keys_of(path)})
     lines = scrub(folder.logs, {patient, *names_of([*fetched, *elsewhere])})
-    for path in fetched:
-        path.unlink(missing_ok=True)
-        for place in (folder.arrived, folder.once):  # the note beside it names the study
-            if path.is_relative_to(place):
-                shutil.rmtree(place / path.relative_to(place).parts[0], ignore_errors=True)
+    _remove(folder, fetched)
     touched = [counts for counts in removed if counts[0]]
     n_sequences, n_frames = sum(s for s, _ in touched), sum(f for _, f in touched)
     if unknown:
@@ -120,6 +102,28 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
             f"what this site keeps of the patient is removed; what else there is is not known: {unknown}"
         )
     return Forgotten(n_sequences, n_frames, len(touched), fetched, elsewhere, made_of(folder, patient), lines)
+
+
+def _images(folder: SiteFolder, patient: str) -> tuple[list[Path], list[Path], str]:
+    """Files of the patient's images: the site's own, those elsewhere, and why the latter are not known."""
+    from client.imaging.sources import files_of_patient
+
+    places = [place for place in (folder.images, folder.arrived, folder.once) if place.is_dir()]
+    fetched = [path for place in places for path in files_of_patient(place, patient, hidden=True)]
+    data = folder.settings().data
+    try:
+        elsewhere = files_of_patient(Path(data.dicom).expanduser(), patient) if data.dicom else []
+    except DataError as e:  # what is the site's own goes all the same
+        return fetched, [], str(e)
+    return fetched, elsewhere, ""
+
+
+def _remove(folder: SiteFolder, fetched: list[Path]) -> None:
+    for path in fetched:
+        path.unlink(missing_ok=True)
+        for place in (folder.arrived, folder.once):  # the note beside it names the study
+            if path.is_relative_to(place):
+                shutil.rmtree(place / path.relative_to(place).parts[0], ignore_errors=True)
 
 
 def _keep(folder: SiteFolder, more: Set[str]) -> None:

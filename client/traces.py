@@ -17,11 +17,22 @@ UIDS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", 
 
 def keys_of(path: Path) -> list[tuple[str, str]]:
     """What a label of one DICOM file may be about: its study, its accession number."""
-    with contextlib.suppress(Exception):  # what cannot be read has none
+    told = _header(path)
+    kinds = (("study", "StudyInstanceUID"), ("accession", "AccessionNumber"))
+    return [(kind, told[keyword]) for kind, keyword in kinds if told.get(keyword)]
+
+
+def _header(path: Path) -> dict[str, str]:
+    """UIDS of one DICOM file; none of what cannot be read."""
+    with contextlib.suppress(Exception):
         ds = dcmread(path, stop_before_pixels=True, specific_tags=list(UIDS), force=True)
-        told = (("study", text(ds, "StudyInstanceUID")), ("accession", text(ds, "AccessionNumber")))
-        return [(kind, value) for kind, value in told if value]
-    return []
+        return {keyword: text(ds, keyword) for keyword in UIDS}
+    return {}
+
+
+def _any_of(names: Iterable[str]) -> str:
+    """A pattern: one of these as a word of its own."""
+    return rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, sorted(names)))})(?![A-Za-z0-9])"
 
 
 def made_of(folder: SiteFolder, patient: str) -> list[Path]:
@@ -42,14 +53,10 @@ def _of_others(folder: SiteFolder) -> Iterator[Path]:
 def _is_of(path: Path, patient: str) -> bool:
     """Whether a file tells of the patient by ID, or is an image of theirs."""
     if path.suffix.lower() == ".dcm":
-        with contextlib.suppress(Exception):
-            ds = dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"], force=True)
-            return text(ds, "PatientID") == patient
-        return False
+        return _header(path).get("PatientID") == patient
     if path.suffix.lower() not in TOLD_IN or path.stat().st_size > MOST_SEARCHED:
         return False
-    told = path.read_bytes()
-    return bool(re.search(rb"(?<![A-Za-z0-9])" + re.escape(patient.encode()) + rb"(?![A-Za-z0-9])", told))
+    return bool(re.search(_any_of([patient]).encode(), path.read_bytes()))
 
 
 TOLD_IN, MOST_SEARCHED = (".csv", ".json", ".html", ".txt", ".md", ".xml", ".tsv"), 256 * 2**20
@@ -58,23 +65,14 @@ TOLD_IN, MOST_SEARCHED = (".csv", ".json", ".html", ".txt", ".md", ".xml", ".tsv
 
 def names_of(paths: Iterable[Path]) -> set[str]:
     """By which logs may speak of these files: their own, and their UIDs."""
-    names: set[str] = set()
-    for path in paths:
-        names.add(str(path))
-        with contextlib.suppress(Exception):  # what cannot be read stands in the log by its path
-            ds = dcmread(path, stop_before_pixels=True, specific_tags=list(UIDS), force=True)
-            names |= {text(ds, keyword) for keyword in UIDS}
-    return names - {""}
+    return {name for path in paths for name in (str(path), *_header(path).values())} - {""}
 
 
 def scrub(logs: Path, names: set[str]) -> int:
     """Take every line out of the logs that holds one of `names` as a word of its own; how many."""
     gone = 0
-    any_of_them = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, sorted(names)))})(?![A-Za-z0-9])")
-    for path in [
-        *logs.glob("ingest.log*"),
-        *logs.glob("pull.log*"),
-    ]:  # the others name no patient
+    any_of_them = re.compile(_any_of(names))
+    for path in (*logs.glob("ingest.log*"), *logs.glob("pull.log*")):  # the others name no patient
         lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
         kept = [line for line in lines if not any_of_them.search(_said(line))]
         if len(kept) < len(lines):

@@ -15,7 +15,6 @@ from client.imaging.cohort import Cohort
 from client.imaging.outcome import Tally
 from client.methods import personal_weights
 from client.methods.memory import SiteMemory
-from client.prediction.parts import content_sha256
 from client.training.evaluate import predictions
 from common import wire
 from common.arms import CENTRALISED, FEDERATED, local_arm
@@ -38,6 +37,7 @@ from common.scores import (
 from common.versions import versions
 from server.checkpoint import Checkpoint
 from server.roster import Deployment
+from simulation import runs
 from simulation.arms import ledger_of, memory_folder
 from simulation.scenario import Scenario
 from simulation.sites import SiteData
@@ -133,7 +133,7 @@ def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpo
         skipped=tally.left_out(),
         device=describe(judge_.device),
         engine=scenario.simulation.engine,
-        data=_told_of(scenario),
+        data=_told_of(scenario, out),
         epsilon=_spent(plan, out, list(judge_.cohorts)),
         versions=versions(),
     )
@@ -147,12 +147,12 @@ def _spent(plan: Plan, out: Path, sites: list[str]) -> float | None:
     return max(epsilon(list(history), plan.privacy.delta) for history in histories)
 
 
-def _told_of(scenario: Scenario) -> dict[str, JsonValue]:
-    """The data as the scenario has it, and a hash by which they are known again
-    (prediction/parts.py)."""
+def _told_of(scenario: Scenario, out: Path) -> dict[str, JsonValue]:
+    """The data as the scenario has it, and the hash by which those that the run was begun with are known
+    again (prediction/parts.py)."""
     told: dict[str, JsonValue] = scenario.data.model_dump(mode="json")
-    path = told.get("path")
-    return told | {"sha256": content_sha256(Path(path).expanduser())} if isinstance(path, str) else told
+    begun = runs.trained_on(out)
+    return told | {"sha256": begun.tables} if begun and begun.tables else told
 
 
 def _together(by_site: dict[str, Predictions]) -> Predictions:

@@ -43,20 +43,23 @@ from simulation.sites import COHORTS, SiteData, prepare_sites
 
 
 def simulate(
-    scenario: Scenario, out: Path, observe: Callable[[str], Observer], data: Path | None = None
+    scenario: Scenario,
+    out: Path,
+    observe: Callable[[str], Observer],
+    sites: list[SiteData] | None = None,
 ) -> RunResult:
     """Run every arm that is not finished yet, judge the models and write the report. `out` must be held
     (`runs.held`).
 
     Args:
         observe: arm's name -> who watches its rounds.
-        data: folder for the hospitals' data, which runs of a study share; by default the run's own.
+        sites: the hospitals, prepared for this run; by default they are now, with data of the run's own.
 
     Returns:
         What metrics.json holds.
     """
     started = time.perf_counter()
-    sites = prepare(scenario, out, data or out)
+    sites = prepare(scenario, out, out) if sites is None else sites
     prepared = time.perf_counter()
     arms = {FEDERATED: sites}
     if "local_only" in scenario.simulation.arms and len(sites) > 1:

@@ -144,11 +144,12 @@ def _run(
 ) -> RunResult:
     with runs.held(folder):
         runs.start_or_resume(folder, scenario)
-        done = runs.finished_result(folder)
-        if done is None:
-            prepare(scenario, folder, data)
+        if done := runs.finished_result(folder):
+            _require_one_data(all_runs)
+            return done
+        sites = prepare(scenario, folder, data)
         _require_one_data(all_runs)
-        return done or simulate(scenario, folder, observe, data)
+        return simulate(scenario, folder, observe, sites)
 
 
 def _require_one_data(folders: Iterable[Path]) -> None:
