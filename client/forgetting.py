@@ -17,7 +17,7 @@ from client.settings import SiteFolder
 from client.traces import keys_of, made_of, names_of, scrub
 from common.credentials import require_private
 from common.errors import ConfigError, DataError
-from common.files import write_atomically
+from common.files import changing, write_atomically
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,10 @@ def _remove(folder: SiteFolder, fetched: list[Path]) -> None:
 
 def _keep(folder: SiteFolder, more: Set[str]) -> None:
     """Pseudonyms into the list of tombstones. Raises OSError."""
-    write_atomically(folder.forgotten, json.dumps(sorted(Tombstones.read(folder).pseudonyms | more)).encode())
-    folder.forgotten.chmod(0o600)
+    with changing(folder.forgotten):
+        all_of_them = sorted(Tombstones.read(folder).pseudonyms | more)
+        write_atomically(folder.forgotten, json.dumps(all_of_them).encode())
+        folder.forgotten.chmod(0o600)
 
 
 def _cohorts(folder: SiteFolder) -> list[Path]:

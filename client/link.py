@@ -62,6 +62,7 @@ from common import packets, protocol
 from common.errors import LinkError, WireError
 from common.files import write_atomically
 from common.objects import SPARE_BYTES, fold, most_objects, unfold, walk
+from common.parsing import parse_json
 from common.protocol import FLEET, WAIT_HEADER
 from common.trust import PATH as TRUST_PATH
 from common.trust import Trust
@@ -149,7 +150,7 @@ class FleetLink:
                 raise LinkError(f"{self._server}: {why}")
             if (skew := clock_skew(response)) is not None and abs(skew) > MAX_SKEW_S:
                 log.warning("%s; set it right (NTP)", describe_skew(skew))
-            return Trust.parse(response.json())
+            return Trust.parse(parse_json(response.content))
         except (httpx.HTTPError, ssl.SSLError, OSError) as e:
             raise LinkError(explain(e, self._server)) from None
         except ValueError:
@@ -163,7 +164,7 @@ class FleetLink:
             if response.status_code == HTTPStatus.NOT_FOUND:
                 return []
             response.raise_for_status()
-            return parse_waiting(response.json())
+            return parse_waiting(parse_json(response.content))
         except (httpx.HTTPError, ssl.SSLError, OSError) as e:
             raise LinkError(explain(e, self._server)) from None
         except ValueError:

@@ -4,6 +4,7 @@ import httpx
 from flwr.app import Message
 
 from common.errors import LinkError
+from common.parsing import parse_json
 from common.text import printable
 
 
@@ -53,9 +54,10 @@ def _explain_status(response: httpx.Response, server: str) -> str:
     if response.status_code == httpx.codes.UNAUTHORIZED:
         return f"{server}: does not admit this site; was it admitted with this key, or revoked?"
     try:
-        code = response.json().get("code")
-    except (ValueError, AttributeError):
-        code = None
+        told = parse_json(response.content)
+    except ValueError:
+        told = None
+    code = told.get("code") if isinstance(told, dict) else None
     if response.status_code == httpx.codes.CONFLICT:
         return (
             f"{server}: another machine, or a copy of this folder, uses this site's keys; stop one of "

@@ -15,8 +15,8 @@ from common.config import dump_yaml
 from common.credentials import (
     is_issued_by,
     make_key,
+    matches_key,
     parse_certificates,
-    public_pem,
     read_certificate,
     read_certificates,
     read_key,
@@ -82,9 +82,9 @@ def join(folder: SiteFolder, certificate: Path) -> None:
         ConfigError: the certificate is for another key, or was not signed by the CA of `client init`.
     """
     answer, key = read_certificate(certificate), folder.key
-    if folder.next_key.exists() and public_pem(answer.public_key()) == public_pem(read_key(folder.next_key)):
+    if folder.next_key.exists() and matches_key(answer, read_key(folder.next_key)):
         key = folder.next_key
-    elif public_pem(answer.public_key()) != public_pem(read_key(folder.key)):
+    elif not matches_key(answer, read_key(folder.key)):
         raise ConfigError(
             f"{certificate}: is for another key than this site's; did the coordinator sign this site's "
             "request.pem?"
@@ -119,11 +119,7 @@ def take_in(folder: SiteFolder, trust: Trust) -> list[str]:
         changes.append("certificates were revoked")
     if trust.certificate and trust.certificate != folder.certificate.read_text():
         own, *more = parse_certificates(trust.certificate)
-        if (
-            more
-            or public_pem(own.public_key()) != public_pem(read_key(folder.key))
-            or not is_issued_by(own, authorities)
-        ):
+        if more or not matches_key(own, read_key(folder.key)) or not is_issued_by(own, authorities):
             raise WireError(
                 "the server tells of a certificate for this site that is not for its key, or not of its CA"
             )

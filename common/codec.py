@@ -51,6 +51,11 @@ class Coder:
         """Of what is compressed."""
         return sum(4 * _rows(shape) + math.prod(shape) for shape in self.schema.shapes.values())
 
+    @property
+    def most_bytes(self) -> int:
+        """Of a payload."""
+        return _HASH + self.n_bytes + self.n_bytes // 200 + _SLACK
+
     def encode(
         self, values: Weights, rng: np.random.Generator, *, sparse: bool = True
     ) -> tuple[bytes, Weights]:
@@ -103,7 +108,7 @@ class Coder:
 
     def _read(self, payload: bytes | bytearray) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
         size = self.n_bytes
-        if not _HASH < len(payload) <= size + size // 200 + _SLACK:
+        if not _HASH < len(payload) <= self.most_bytes:
             raise WireError(f"found {len(payload)} coded bytes, expected {_HASH} to about {size}")
         frame = bytes(memoryview(payload)[_HASH:])
         if hashlib.sha256(frame).digest() != bytes(payload[:_HASH]):

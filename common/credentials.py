@@ -150,10 +150,19 @@ def read_request(path: Path) -> x509.CertificateSigningRequest:
 
 
 def public_pem(key: object) -> bytes:
-    """The public half of a key as PEM: what identifies a site."""
+    """The public half of a key as PEM: what identifies a site. Raises WireError if it is of another kind."""
     public = key.public_key() if isinstance(key, ec.EllipticCurvePrivateKey) else key
-    assert isinstance(public, ec.EllipticCurvePublicKey)
+    if not isinstance(public, ec.EllipticCurvePublicKey):
+        raise WireError("found a key of another kind, expected one on an elliptic curve")
     return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def matches_key(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> bool:
+    """Whether a certificate, which anybody may have made, is for `key`."""
+    try:
+        return public_pem(certificate.public_key()) == public_pem(key)
+    except Exception:  # cryptography raises several kinds where a key is broken or not known
+        return False
 
 
 def common_name(certificate: x509.Certificate) -> str:

@@ -75,6 +75,14 @@ def waiting_for(lock: Path) -> Iterator[None]:
 
 
 @contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """While a file that several commands may change at once is read, changed and written: the next one waits.
+    Raises OSError."""
+    with waiting_for(path.with_name(f".{path.name}.lock")):
+        yield
+
+
+@contextmanager
 def whole_or_nothing(folder: Path) -> Iterator[None]:
     """Make `folder` (mode 0700), which is not there or empty; whatever fails then, nothing is left in it."""
     was_there = folder.exists()

@@ -88,11 +88,18 @@ def unfold(root: str, contents: MutableMapping[str, bytes], most_bytes: int) -> 
 
 def _arrays(root: str, contents: Mapping[str, bytes]) -> dict[str, bytes]:
     """The arrays under `root` by id. Their pieces, which are large and may lie on a disk, are not looked
-    at."""
+    at.
+
+    Raises:
+        WireError: the rest has more than SPARE_BYTES. Of numbers and texts Flower makes up to 35 times as
+        much memory as was sent.
+    """
     found: dict[str, bytes] = {}
-    seen, left = {root}, [root]
+    seen, left, spare = {root}, [root], SPARE_BYTES
     while left:
         content = contents[key := left.pop()]
+        if (spare := spare - len(content)) < 0:
+            raise WireError(f"it holds more than {SPARE_BYTES} bytes beside its tensors")
         kind, children, _ = get_object_head_values_from_object_content(content)
         if kind == Array.__qualname__:
             found[key] = content

@@ -142,7 +142,7 @@ def _read_signature(folder: Path) -> tuple[dict[str, str], bytes, x509.Certifica
         raise ConfigError(
             f"{folder}: is not signed; the coordinator signs with: pneumofed server export RUN"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
         raise ConfigError(f"{path}: not a readable signature; {EXPORT_AGAIN}") from None
 
 

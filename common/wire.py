@@ -2,7 +2,8 @@
 update.
 
 server -> site, `train` and `evaluate`:  ARRAYS   the global weights (SCAFFOLD: and its control variates)
-                                         CONFIG   PLAN_SHA256, RUN, ROUND, and for training ANSWERED
+                                         CONFIG   PLAN_SHA256, RUN, ROUND, and for training ANSWERED and
+                                                  TENSOR_BYTES
                                          with a codec: WEIGHTS, and in ARRAYS nothing (the site holds them),
                                          their coded difference to those that it holds (BASE), or all of them
 server -> site, `evaluate.final`:        the same, of the last round
@@ -58,7 +59,7 @@ EVALUATE_FINAL = "evaluate.final"  # the message type
 EVALUATE_OWN, EVALUATE_OTHER = "evaluate.own", "evaluate.other"
 CROSSING = frozenset({EVALUATE_OWN, EVALUATE_OTHER})  # of a plan with evaluation.cross
 AT_END = CROSSING | {EVALUATE_FINAL}
-TENSOR_BYTES = "tensor-bytes"  # the most that the answer to `evaluate.own` may have
+TENSOR_BYTES = "tensor-bytes"  # the most that the tensors of the answer may have
 SITE = "site"  # the hospital's name
 DEVICE = "device"  # what the site trains on: "cpu", "cuda:0 (NVIDIA H200)"
 

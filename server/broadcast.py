@@ -6,12 +6,13 @@ put on the next one. All sites hold the same weights, which are the run's, to th
 
 from collections.abc import Iterable, Mapping
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 
 from common import wire
 from common.aggregate import apply_update
 from common.codec import Coder, identity
 from common.plan import Plan
+from common.secure.ring import length
 from common.seeds import numpy_generator
 from common.wire import Weights
 
@@ -21,6 +22,7 @@ class Broadcast:
 
     def __init__(self, plan: Plan, schema: wire.Schema) -> None:
         self._seed, self._coder = plan.seed, Coder.of(plan, schema)
+        self._answer_bytes = answer_bytes(plan, schema)
         self._held: dict[str, str] = {}  # site -> identity of the weights that lie there; empty: not known
         self._now = ""  # identity of the weights that were sent last
         self._step: tuple[str, str, bytes] | None = None  # from, to, and how
@@ -46,15 +48,18 @@ class Broadcast:
             arrays, said = self._lacking(site, now)
             if arrays is None:
                 arrays = whole = whole or wire.pack(weights)
+            if request.metadata.message_type == MessageType.TRAIN:
+                said |= {wire.TENSOR_BYTES: self._answer_bytes}
             config = request.content.config_records[wire.CONFIG]
             request.content = RecordDict({**request.content, wire.CONFIG: ConfigRecord({**config, **said})})
             request.content[wire.ARRAYS] = arrays
 
-    def _lacking(self, site: str, now: str) -> tuple[ArrayRecord | None, dict[str, str]]:
+    def _lacking(self, site: str, now: str) -> tuple[ArrayRecord | None, dict[str, str | int]]:
         """What to send instead of all weights, if anything; and what to say beside it."""
         if self._coder is None:
             return None, {}
-        said, held = {wire.WEIGHTS: now}, self._held.get(site)
+        said: dict[str, str | int] = {wire.WEIGHTS: now}
+        held = self._held.get(site)
         if held == now:
             return ArrayRecord(), said
         if self._step is not None and (held, now) == self._step[:2]:
@@ -73,3 +78,12 @@ class Broadcast:
     def failed(self, site: str) -> None:
         """It did not, and nobody knows what it holds: it is sent all of them next."""
         self._held[site] = ""
+
+
+def answer_bytes(plan: Plan, schema: wire.Schema) -> int:
+    """The most that the tensors of an update may have, as the plan has it sent: under masks, coded, or as
+    they are. What the request held says nothing of it: with a codec that may be nothing."""
+    if plan.aggregation.secure:
+        return 8 * length(schema.shapes)
+    coder = Coder.of(plan, schema)
+    return schema.packed_bytes if coder is None else coder.most_bytes

@@ -11,8 +11,8 @@ from common.checkup import Finding, Outcome, check_disk, check_mode
 from common.credentials import (
     EXPIRES_SOON_DAYS,
     days_left,
+    matches_key,
     parse_certificates,
-    public_pem,
     read_certificate,
     read_certificates,
     read_key,
@@ -109,7 +109,7 @@ def _check_keys(folder: ServerFolder) -> Iterator[Finding]:
             yield Finding("ok", what, "is not on this machine, as is best; bring it to admit and renew")
             continue
         try:
-            if public_pem(read_key(key)) != public_pem(read_certificate(certificate).public_key()):
+            if not matches_key(read_certificate(certificate), read_key(key)):
                 advice = "is not its certificate's: half of a renewal or of a restored copy; renew it again"
                 yield Finding("fails", what, f"{key}: {advice}")
         except PneumofedError as e:

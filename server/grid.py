@@ -28,7 +28,6 @@ from flwr.supercore.task_identity import TaskIdentity
 from common import wire
 from common.errors import RunError, WireError
 from common.objects import fold
-from common.secure.messages import SEALED
 from server import steady
 from server.bells import Bells
 from server.parcels import Parcel, Parcels
@@ -203,14 +202,9 @@ class FleetGrid(Grid):
 
 
 def _answer_bytes(request: Message) -> int:
-    """A site sends back no more tensors than it got, and only from training, or where it is asked for a model
-    of its own; under masks a number is twice as long."""
+    """A site sends tensors back from training, and where it is asked for a model of its own: as many as the
+    request says."""
     config = request.content.config_records.get(wire.CONFIG, ConfigRecord())
-    if request.metadata.message_type == wire.EVALUATE_OWN and isinstance(
-        most := config[wire.TENSOR_BYTES], int
-    ):
-        return most
-    if request.metadata.message_type != MessageType.TRAIN:
-        return 0
-    is_masked = SEALED in config
-    return (2 if is_masked else 1) * wire.payload_bytes(request)
+    most = config.get(wire.TENSOR_BYTES, 0)
+    may_send = request.metadata.message_type in (MessageType.TRAIN, wire.EVALUATE_OWN)
+    return most if may_send and isinstance(most, int) else 0

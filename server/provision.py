@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from common.config import dump_yaml
 from common.credentials import (
     make_key,
+    matches_key,
     public_pem,
     read_certificate,
     read_key,
@@ -26,7 +27,7 @@ from common.credentials import (
     write_key,
 )
 from common.errors import ConfigError
-from common.files import whole_or_nothing, write_atomically
+from common.files import changing, whole_or_nothing, write_atomically
 from common.logs import Sparing
 from server.certificates import Authority
 from server.settings import ServerFolder, ServerSettings
@@ -82,7 +83,7 @@ def read_authority(folder: ServerFolder, key: Path | None) -> Authority:
             f"{path}: the CA's key is not here; where it is kept offline, bring it: --ca-key FILE"
         )
     ca_key, certificate = read_key(path), read_certificate(folder.ca_certificate)
-    if public_pem(ca_key) != public_pem(certificate.public_key()):
+    if not matches_key(certificate, ca_key):
         raise ConfigError(f"{path}: is not the key of {folder.ca_certificate}; was the CA renewed since?")
     return Authority(ca_key, certificate)
 
@@ -98,6 +99,11 @@ def admit(folder: ServerFolder, name: str, request: Path, ca_key: Path | None = 
         raise ConfigError(
             f"found the site name {name!r}, expected lower-case letters, digits and -, as in st-mary"
         )
+    with changing(folder.sites):
+        return _admit(folder, name, request, ca_key)
+
+
+def _admit(folder: ServerFolder, name: str, request: Path, ca_key: Path | None) -> Path:
     key = public_pem(read_request(request).public_key()).decode()
     entries = read_sites(folder.sites)
     for entry in entries:
@@ -133,15 +139,16 @@ def came_back(folder: ServerFolder, name: str) -> str | None:
 def revoke(folder: ServerFolder, name: str) -> None:
     """Take the site's admission back, at once and for this key for ever. Raises ConfigError if no such site
     is admitted."""
-    entries = read_sites(folder.sites)
-    if not any(entry.name == name and entry.revoked is None for entry in entries):
-        known = ", ".join(entry.name for entry in entries if entry.revoked is None) or "none"
-        raise ConfigError(f"{name}: no such site is admitted; admitted are: {known}")
-    changed = [
-        SiteEntry(e.name, e.public_key, e.admitted, _now()) if e.name == name and e.revoked is None else e
-        for e in entries
-    ]
-    _write_sites(folder.sites, changed)
+    with changing(folder.sites):
+        entries = read_sites(folder.sites)
+        if not any(entry.name == name and entry.revoked is None for entry in entries):
+            known = ", ".join(entry.name for entry in entries if entry.revoked is None) or "none"
+            raise ConfigError(f"{name}: no such site is admitted; admitted are: {known}")
+        changed = [
+            SiteEntry(e.name, e.public_key, e.admitted, _now()) if e.name == name and e.revoked is None else e
+            for e in entries
+        ]
+        _write_sites(folder.sites, changed)
 
 
 def read_sites(path: Path) -> list[SiteEntry]:

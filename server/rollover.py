@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from common.credentials import (
     is_issued_by,
     make_key,
-    public_pem,
+    matches_key,
     read_certificate,
     read_certificates,
     read_key,
@@ -96,7 +96,7 @@ def switch(folder: ServerFolder, ca_key: Path) -> bool:
 
 
 def _is_key_of(key: Path, certificate: x509.Certificate) -> bool:
-    return key.is_file() and public_pem(read_key(key)) == public_pem(certificate.public_key())
+    return key.is_file() and matches_key(certificate, read_key(key))
 
 
 def _prepare(folder: ServerFolder, ca_key: Path, old: Authority) -> None:

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from client.governance.calendar import Calendar
 from common.config import dump_yaml, load_yaml, validate
 from common.errors import ConfigError, RefusedError
-from common.files import write_atomically
+from common.files import changing, write_atomically
 from common.plan import Plan
 from common.plan_diff import diff_plans
 from common.text import printable
@@ -182,12 +182,14 @@ class Approvals:
         shapes = {
             name: list(shape) for name, shape in Schema.exchanged(plan, build_model(plan)).shapes.items()
         }
-        before, today = self.decision(sha256), datetime.date.today().isoformat()
+        today = datetime.date.today().isoformat()
         if until and until.isoformat() < today:
             raise ConfigError(f"found the last day {until.isoformat()}, today is {today}: give a later one")
-        allowed = (before.runs if before else 0) + runs
-        last = until.isoformat() if until else before.until if before and before.until >= today else ""
-        return self._decide(sha256, Decision(True, _user(), _now(), allowed, shapes, last))
+        with changing(self._decision_file(sha256)):
+            before = self.decision(sha256)
+            allowed = (before.runs if before else 0) + runs
+            last = until.isoformat() if until else before.until if before and before.until >= today else ""
+            return self._decide(sha256, Decision(True, _user(), _now(), allowed, shapes, last))
 
     def deny(self, sha256: str) -> Decision:
         """Refuse a plan, or take every approval of it back."""

@@ -6,7 +6,6 @@ In: audit -> kind -> plan -> approval -> policy -> run and round.  Out: policy a
 
 import contextlib
 import datetime
-import json
 import logging
 import math
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from client.governance.witness import Witness
 from common import wire
 from common.audit import AuditLog, Fact
 from common.errors import RefusedError, WireError
+from common.parsing import parse_json
 from common.plan import Plan
 from common.text import printable
 from common.waiting import MAX_PLAN_CHARS, Waiting
@@ -225,8 +225,8 @@ _COLUMNS = {wire.PLAN_SHA256: "plan", wire.RUN: "run", wire.ROUND: "round"}
 
 def _parse_plan(text: str) -> dict[str, JsonValue]:
     try:
-        tree = json.loads(text) if len(text) <= MAX_PLAN_CHARS else None
-    except (ValueError, RecursionError):
+        tree = parse_json(text) if len(text) <= MAX_PLAN_CHARS else None
+    except ValueError:
         tree = None
     if not isinstance(tree, dict):
         raise RefusedError("what was sent as the plan is not one")

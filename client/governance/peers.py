@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from common.errors import ConfigError
-from common.files import write_atomically
+from common.files import changing, write_atomically
 from common.secure.keys import Advert
 from common.secure.messages import Objection
 from common.text import printable
@@ -44,17 +44,18 @@ class Peers:
         if not all(name.strip() for name in fingerprints):
             raise ConfigError("found an empty name, expected that of the hospital in the federation")
         told = {name: normal(fingerprint) for name, fingerprint in fingerprints.items()}
-        self._write({**self.confirmed(), **told})
+        with changing(self._file):
+            self._write({**self.confirmed(), **told})
 
     def revoke(self, name: str) -> None:
         """Raises ConfigError for a hospital that is not confirmed."""
-        known = self.confirmed()
-        if name not in known:
-            raise ConfigError(
-                f"{printable(name, 60)!r} is no confirmed peer; known: {', '.join(sorted(known)) or 'none'}"
-            )
-        del known[name]
-        self._write(known)
+        with changing(self._file):
+            known = self.confirmed()
+            if name not in known:
+                listed = ", ".join(sorted(known)) or "none"
+                raise ConfigError(f"{printable(name, 60)!r} is no confirmed peer; known: {listed}")
+            del known[name]
+            self._write(known)
 
     def objections(self, adverts: Iterable[Advert]) -> dict[str, Objection]:
         """Site -> what is wrong with it, of those whose identity no person here confirmed under this name."""

@@ -1,5 +1,12 @@
+import base64
+import datetime
+
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
 
 from client.provision import take_in
 from common.credentials import (
@@ -35,7 +42,25 @@ def odd_trusts(server, site):
         Trust(certificate="rubbish"),
         Trust(revoked="rubbish"),
         Trust(revoked=stranger.revoke(7, None).public_bytes(Encoding.PEM).decode()),
+        *(Trust(certificate=text) for text in foreign_certificates(site)),
     ]
+
+
+def foreign_certificates(site):
+    """Of keys of other kinds, which anybody can make, and of a point that is none."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "north")])
+    now, later = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=d) for d in (0, 1))
+    builder = x509.CertificateBuilder(name, name, None, 1, now, later)
+    for key, digest in (
+        (rsa.generate_private_key(65537, 2048), hashes.SHA256()),
+        (ed25519.Ed25519PrivateKey.generate(), None),
+    ):
+        made = builder.public_key(key.public_key()).sign(key, digest)
+        yield made.public_bytes(Encoding.PEM).decode()
+    certificate = read_certificate(site.certificate)
+    point = certificate.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    broken = certificate.public_bytes(Encoding.DER).replace(point, point[:1] + b"\1" * (len(point) - 1))
+    yield f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(broken).decode()}-----END CERTIFICATE-----\n"
 
 
 def test_a_server_cannot_talk_a_site_into_another_ca(place):

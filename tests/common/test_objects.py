@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.supercore.task_identity import TaskIdentity
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import WireError
-from common.objects import DEPTH, PIECE_BYTES, fold, most_objects, unfold, walk
+from common.objects import DEPTH, PIECE_BYTES, SPARE_BYTES, fold, most_objects, unfold, walk
 
 NAMES = st.integers(0, 5).map(lambda n: f"{n:064x}")
 TREES = st.recursive(
@@ -52,10 +52,14 @@ def test_a_name_that_is_no_hash_is_refused(name):
         list(walk(ObjectTree(object_id=name), 9))
 
 
+@pytest.fixture(autouse=True)
+def _identity():
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+
+
 def message(n_bytes=100):
     """Always the same: no time of day in it."""
     data = bytes(i % 251 for i in range(n_bytes))
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
     arrays = ArrayRecord({"safetensors": Array("uint8", (n_bytes,), "safetensors", data)})
     made = Message(RecordDict({"arrays": arrays, "config": ConfigRecord({"a": 1})}), 7, "train")
     made.metadata.__dict__["_created_at"] = 1.8e9
@@ -119,3 +123,19 @@ def test_an_object_that_is_no_message_is_refused():
     config = ConfigRecord({"a": 1})
     with pytest.raises(WireError, match="not a message"):
         unfold(config.object_id, {config.object_id: config.deflate()}, 0)
+
+
+def test_what_is_beside_the_tensors_is_short_before_it_is_unfolded():
+    """Of numbers Flower makes up to 35 times as much memory as was sent, and a second for each megabyte."""
+
+    def contents(n):
+        message = Message(RecordDict({"m": MetricRecord({f"k{i:07d}": i for i in range(n)})}), 1, "train")
+        tree, objects = fold(message)
+        return tree.object_id, {key: one.deflate() for key, one in objects.items()}
+
+    root, some = contents(10_000)
+    assert len(unfold(root, some, 2**30).content["m"]) == 10_000
+    root, many = contents(80_000)
+    assert sum(map(len, many.values())) > SPARE_BYTES
+    with pytest.raises(WireError, match="bytes beside its tensors"):
+        unfold(root, many, 2**30)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Error, Message
+from flwr.app import ConfigRecord, Error, Message, RecordDict
 from safetensors.numpy import save_file
 
 from client.app import app
@@ -14,11 +14,15 @@ from common import wire
 from common.codec import Coder, identity
 from common.errors import RunError
 from common.models.pretrained import starting_weights
-from server.broadcast import Broadcast
+from server.broadcast import Broadcast, answer_bytes
 from server.checkpoint import load_checkpoint
+from server.grid import FleetGrid
 from server.observer import Silent
+from server.roster import Deployment
 from server.rounds import RoundLoop
 from simulation.grid import SequentialGrid
+from tests.helpers.deployment import wait_for
+from tests.helpers.local_sites import SiteThread, honest, make_server, make_site, train_numbers
 from tests.helpers.plans import small_plan
 
 ROUNDS = 4
@@ -234,3 +238,59 @@ def test_every_kind_of_method_runs_coded_and_ends_near_itself(federation, tmp_pa
     assert not any(r.failed or r.evaluation.failed for r in ends[1].history)
     assert ends[1].history[-1].evaluation.loss == pytest.approx(ends[0].history[-1].evaluation.loss, abs=0.05)
     assert identity(ends[0].weights) != identity(ends[1].weights)
+
+
+def test_a_site_that_is_sent_nothing_may_answer_with_a_large_update(tmp_path):
+    """From the second round on: deployed, an answer was held to the size of its request."""
+    plan = small_plan(rounds=2, codec={"name": "int8"})
+    start = {"w": np.zeros((1000, 2000), np.float32)}
+    coder, sent = Coder.of(plan, wire.Schema.of_weights(start)), []
+
+    def answer(name, message):
+        if message.metadata.message_type == "query":
+            reply = honest(name, message)
+            said = {**reply.content[wire.CONFIG], wire.HOLDS: ""}
+            reply.content[wire.CONFIG] = ConfigRecord(said)
+            return reply
+        if message.metadata.message_type == "evaluate":
+            return honest(name, message)
+        rng = np.random.default_rng(len(sent))
+        update = {"w": rng.standard_normal(start["w"].shape, np.float32) * np.float32(1e-3)}
+        payload, _ = coder.encode(update, rng)
+        sent.append((wire.payload_bytes(message), len(payload)))
+        return Message(
+            RecordDict({wire.ARRAYS: coder.pack(payload), wire.METRICS: train_numbers()}), reply_to=message
+        )
+
+    folder, service = make_server(tmp_path)
+    sites = [SiteThread(make_site(tmp_path, name, folder), name, answer) for name in ("north", "south")]
+    grid = FleetGrid(service.state, service.parcels, service.bells)
+    try:
+        wait_for("both sites", lambda: len(list(grid.get_node_ids())) == 2)
+        deployment = Deployment("run1", 2, 60.0, service.site_of)
+        schema = wire.Schema.of_weights(start)
+        end = RoundLoop(grid, plan, schema, tmp_path / "run", Silent(), deployment).run(start)
+    finally:
+        grid.close()
+        for site in sites:
+            site.close()
+        service.stop()
+    assert [report.failed for report in end.history] == [{}, {}]
+    assert all(down == 0 and up > 2**20 for down, up in sent[2:])
+    assert max(up for _, up in sent) <= answer_bytes(plan, schema)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"codec": {"name": "int4"}}, {"aggregation": {"secure": True, "threshold": 2}}],
+    ids=["plain", "codec", "secure"],
+)
+def test_each_request_to_train_says_how_large_its_answer_may_be(changes):
+    plan = small_plan(**changes)
+    weights = starting_weights(plan, None)
+    schema = wire.Schema.of_weights(weights)
+    requests = [Message(RecordDict({wire.CONFIG: ConfigRecord()}), 1, kind) for kind in ("train", "evaluate")]
+    Broadcast(plan, schema).fill(requests, weights, {1: "north"})
+    told = [request.content[wire.CONFIG].get(wire.TENSOR_BYTES) for request in requests]
+    assert told == [answer_bytes(plan, schema), None]
+    assert wire.payload_bytes(requests[0]) <= schema.packed_bytes

@@ -17,7 +17,9 @@ WEIGHTS = {"w": np.arange(4_000_000, dtype=np.float32)}  # several pieces
 
 
 def content():
-    return RecordDict({wire.ARRAYS: wire.pack(WEIGHTS), wire.CONFIG: ConfigRecord({"n": 7})})
+    return RecordDict(
+        {wire.ARRAYS: wire.pack(WEIGHTS), wire.CONFIG: ConfigRecord({"n": 7, wire.TENSOR_BYTES: 2**24})}
+    )
 
 
 @pytest.fixture

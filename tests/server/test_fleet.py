@@ -392,7 +392,8 @@ def test_an_exchange_is_the_same_in_packets_and_object_by_object(
     link.connect()
     grid = FleetGrid(service.state, service.parcels, service.bells)
     weights = {"w": np.arange(n_numbers, dtype=np.float32)}
-    asked = RecordDict({"arrays": wire.pack(weights), "config": ConfigRecord({"n": 7})})
+    config = ConfigRecord({"n": 7, wire.TENSOR_BYTES: wire.Schema.of_weights(weights).packed_bytes})
+    asked = RecordDict({"arrays": wire.pack(weights), "config": config})
     ids = grid.push_messages([Message(asked, link.node, "train", ttl=60.0)])
     requests = []
     send = link._client._client.send
