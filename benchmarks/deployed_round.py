@@ -64,7 +64,8 @@ def train(message: Message, context: Context) -> Message:
     if secure.SEALED in message.content.config_records[wire.CONFIG]:
         sealed = secure.take(message.content, secure.SEALED, secure.Sealed)
         begun = _rounds.current(str(context.node_config["site"]), moment_of(message))
-        arrays = secure.pack_masked(begun.mask(update, weights, 100.0, sealed))
+        begun.open(sealed)
+        arrays = secure.pack_masked(begun.mask(update, weights, 100.0))
     return Message(RecordDict({wire.ARRAYS: arrays, wire.METRICS: numbers}), reply_to=message)
 
 

@@ -202,7 +202,8 @@ def train(message: Message, context: Context) -> Message:
     site = Site.of(context)
     start, number = site.weights_in(message.content), wire.get_round(message.content)
     if site.plan.aggregation.secure:
-        site.secure_round(message.content).require_ready()
+        sealed = secure.take(message.content, secure.SEALED, secure.Sealed)
+        site.secure_round(message.content).open(sealed)
     if site.plan.privacy is not None:
         done = _train_privately(site, message.content, start)
         update = {name: local - start[name] for name, local in wire.get_weights(site.model).items()}
@@ -227,9 +228,8 @@ def train(message: Message, context: Context) -> Message:
 def _packed(site: Site, content: RecordDict, start: wire.Weights, update: wire.Weights) -> ArrayRecord:
     """The update as the plan has it sent: as it is, coded, or under masks."""
     if site.plan.aggregation.secure:
-        sealed = secure.take(content, secure.SEALED, secure.Sealed)
         most = site.plan.federation.max_update_norm
-        return secure.pack_masked(site.secure_round(content).mask(update, start, most, sealed))
+        return secure.pack_masked(site.secure_round(content).mask(update, start, most))
     if (run := site.coded_run(content)) is not None:
         return run.sent(update, site.config.site, site.plan.seed, wire.get_round(content))
     return wire.pack(update)

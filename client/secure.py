@@ -6,7 +6,7 @@ next with new ones. Each stage is gone through once. What it revealed is on its 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from common.secure.keys import (
     pair_key,
     require_agreed,
     require_signed,
+    require_usable,
     seal,
     sign_survivors,
     unseal,
@@ -77,6 +78,8 @@ class SecureRound:
         self._adverts = self._judged(roster)
         if refused := self._objections():
             return Sealed(shares={}, refused=refused)
+        if len({advert.identity for advert in self._adverts.values()}) < len(self._adverts):
+            raise RefusedError("two sites have one identity: a site's folder was copied")
         self._weights = self._weighed(roster.weights, n_patients)
         self._seen = (hashlib.sha256(to_text(roster).encode()).hexdigest(), "")
         names, site = sorted(self._adverts), self.party.site
@@ -102,19 +105,21 @@ class SecureRound:
             raise RefusedError(
                 f"{len(adverts)} sites take part; the plan's threshold {threshold} is not most of them"
             )
-        if len({advert.identity for advert in adverts.values()}) < len(adverts):
-            raise RefusedError("two sites have one identity: a site's folder was copied")
         return adverts
 
     def _objections(self) -> dict[str, Objection]:
-        """The peers that are not who a person here confirmed, or did not sign their keys for this round."""
+        """The peers that are not who a person here confirmed, did not sign their keys for this round, or show
+        some that are none. What is wrong with one of them is nobody else's fault."""
         peers = [advert for name, advert in self._adverts.items() if name != self.party.site]
         found = self.party.peers.objections(peers)
         for advert in peers:
+            why = Objection.UNSIGNED
             try:
                 require_signed(advert, self.moment)
+                why = Objection.UNUSABLE
+                require_usable(advert)
             except WireError:
-                found.setdefault(advert.site, Objection.UNSIGNED)
+                found.setdefault(advert.site, why)
         return found
 
     def _weighed(self, weights: Mapping[str, float], n_patients: int) -> Mapping[str, float]:
@@ -130,58 +135,69 @@ class SecureRound:
             )
         return weights
 
-    def require_ready(self) -> None:
-        """Raises WireError unless a masked update may come next."""
-        if self._stage != 1:
-            raise WireError("this site is not at that stage of the round: it begins anew with its keys")
-
-    def mask(self, update: wire.Weights, start: wire.Weights, max_norm: float, sealed: Sealed) -> Ring:
-        """The update from the global weights `start`, clipped to `max_norm`, times what the site counts as,
-        under the masks of all whose shares came."""
+    def open(self, sealed: Sealed) -> None:
+        """Take the shares that the peers sealed for this site. Before it trains, and under privacy pays for
+        it: a share that does not open ends its round."""
         self._require_stage(1, "the peers' shares")
-        self._seen = (self._seen[0], identity(start))
-        site, own = self.party.site, self._own
+        site, held = self.party.site, {}
         for peer, text in sealed.shares.items():
             if peer == site or peer not in self._adverts:
                 raise WireError("a share came in the name of a site that does not take part")
-            share = unseal(bytes.fromhex(text), own, self._adverts[peer].seal, self.moment, peer, site)
-            self._held[peer] = (share[:SHARE_BYTES], share[SHARE_BYTES:])
-        self._require_enough(len(self._held), "sites shared their secrets")
+            share = unseal(bytes.fromhex(text), self._own, self._adverts[peer].seal, self.moment, peer, site)
+            held[peer] = (share[:SHARE_BYTES], share[SHARE_BYTES:])
+        self._require_enough(len(held) + 1, "sites shared their secrets")
+        self._held |= held
+        self._stage = 2
+
+    def mask(self, update: wire.Weights, start: wire.Weights, max_norm: float) -> Ring:
+        """The update from the global weights `start`, clipped to `max_norm`, times what the site counts as,
+        under the masks of all whose shares came."""
+        self._require_stage(2, "an update")
+        self._require_confirmed(self._held)
+        self._seen = (self._seen[0], identity(start))
+        site, own = self.party.site, self._own
         vector = to_ring(clipped(update, max_norm), self._weights[site], max_norm)
         add_mask(vector, own.seed)
         for peer in self._held:
             if peer != site:
                 key = pair_key(own.mask, self._adverts[peer].mask, self.moment, site, peer)
                 (add_mask if site < peer else subtract_mask)(vector, key)
-        self._stage = 2
+        self._stage = 3
         return vector
+
+    def _require_confirmed(self, names: Iterable[str]) -> None:
+        """Nobody's confirmation was taken back since the round began."""
+        peers = [self._adverts[name] for name in names if name != self.party.site]
+        if refused := self.party.peers.objections(peers):
+            raise RefusedError("; ".join(f"{name} {why}" for name, why in sorted(refused.items())))
 
     def agree(self, survivors: Survivors) -> str:
         """This site's word that exactly these are summed."""
-        self._require_stage(2, "the list of survivors")
+        self._require_stage(3, "the list of survivors")
         names = list(survivors.sites)
         if names != sorted(set(names)) or self.party.site not in names or not set(names) <= self._held.keys():
             raise WireError("the list of survivors is not one of sites whose shares came, with this one")
         self._require_enough(len(names), "sites sent their updates")
-        before = self._revealed_before()
-        if before is not None and before != names:
+        self._require_confirmed(names)
+        if any(before != names for before in self._revealed_before()):
             raise RefusedError(
                 f"round {self.moment.round} was summed before, over other sites: the difference would be a "
-                "single site's update"
+                "single site's update; a plan with another seed has rounds of its own"
             )
-        self._survivors, self._stage = names, 3
+        self._survivors, self._stage = names, 4
         return sign_survivors(self.party.key, self.moment, self._seen, names)
 
     def reveal(self, signatures: Signatures) -> Revealed:
         """Of each survivor the share of its seed; of each other the share of its mask key."""
-        self._require_stage(3, "the survivors' signatures")
+        self._require_stage(4, "the survivors' signatures")
         if not signatures.by_site.keys() <= set(self._survivors):
             raise WireError("a signature came in the name of a site that is no survivor")
         for name, signature in signatures.by_site.items():
             require_agreed(self._adverts[name], signature, self.moment, self._seen, self._survivors)
         self._require_enough(len(signatures.by_site), "sites agreed on the survivors")
+        self._require_confirmed(self._survivors)
         self._note_revealed()
-        self._stage = 4
+        self._stage = 5
         return Revealed(
             shares={
                 name: (of_seed if name in self._survivors else of_mask).hex()
@@ -199,18 +215,24 @@ class SecureRound:
             raise RefusedError(f"{n} {who}, the plan's threshold is {self.party.threshold}")
 
     @property
-    def _file(self) -> Path:
-        return self.party.folder / REVEALED
+    def _records(self) -> dict[Path, str]:
+        """File -> the name of this sum in it: by the round of this run; and of any run of the plan by the
+        weights, as from the same weights a site's update of a round is the same."""
+        number, folder = self.moment.round, self.party.folder
+        return {folder / REVEALED: f"{number}", folder.parent / REVEALED: f"{number} {self._seen[1]}"}
 
-    def _revealed_before(self) -> list[str] | None:
+    def _revealed_before(self) -> list[list[str]]:
+        """The survivors of sums like this one."""
         try:
-            return _sums(self._file).get(str(self.moment.round))
-        except (OSError, ValueError, AttributeError):
+            known = [_sums(file).get(name) for file, name in self._records.items()]
+            return [list(names) for names in known if names is not None]
+        except (OSError, ValueError, TypeError, AttributeError):
             raise RefusedError("this site's record of the sums that it helped with cannot be read") from None
 
     def _note_revealed(self) -> None:
-        sums = {**_sums(self._file), str(self.moment.round): self._survivors}
-        write_atomically(self._file, (json.dumps(sums) + "\n").encode())
+        for file, name in self._records.items():
+            sums = {**_sums(file), name: self._survivors}
+            write_atomically(file, (json.dumps(sums) + "\n").encode())
 
 
 def _sums(file: Path) -> dict[str, list[str]]:

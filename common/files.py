@@ -78,6 +78,7 @@ def waiting_for(lock: Path) -> Iterator[None]:
 def changing(path: Path) -> Iterator[None]:
     """While a file that several commands may change at once is read, changed and written: the next one waits.
     Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with waiting_for(path.with_name(f".{path.name}.lock")):
         yield
 

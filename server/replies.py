@@ -38,6 +38,10 @@ class Replies:
         """What is to be sent of the round's requests, after what goes before them."""
         return requests
 
+    def outcast(self) -> dict[str, str]:
+        """Site -> why, of those without whom the round must begin anew."""
+        return {}
+
     def finish(self) -> None:
         """What comes after the last reply."""
 

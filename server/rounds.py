@@ -4,7 +4,7 @@ evaluate."""
 import math
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -145,19 +145,16 @@ class RoundLoop:
         is_best = chosen_round(self.plan, verdicts_of(after.history), number) == number
         return after if is_best else replace(after, best=before.best or before.weights)
 
-    def _train(self, number: int, before: Checkpoint) -> tuple[wire.Weights, RoundReport]:
-        weights = before.weights
-        # Flower draws participants from Python's global generator: seeded here, a resumed run draws the same.
-        random.seed(derive_seed(self.plan.seed, "participants", number))
-        requests = list(
-            self.strategy.configure_train(number, self._shown(weights), self._config(), self._members())
-        )
-        self._fill(requests, weights)
-        self._remind(requests, before.history)
-        replies = self._replies(number, weights)
+    def _train(
+        self, number: int, before: Checkpoint, without: Mapping[str, str] | None = None
+    ) -> tuple[wire.Weights, RoundReport]:
+        """The weights after a round; of those asked, sites `without` whom it began anew (and why) are not."""
+        without = without or {}
+        requests, replies = self._requests(number, before), self._replies(number, before.weights)
         sites: dict[str, wire.Numbers] = {}
-        absent = self._absent()
-        n_asked = max(len(requests), asked_of(self.plan, len(self.members) + len(absent)))
+        absent = {**self._absent(), **without}
+        n_asked = max(len(requests), asked_of(self.plan, len(self.members) + len(self._absent())))
+        requests = [m for m in requests if self.roster.name(m.metadata.dst_node_id) not in without]
         admitted, n_caught = self._admitted(requests), 0
         requests, failed = replies.begin(requests), replies.failed
         failed |= absent
@@ -177,6 +174,8 @@ class RoundLoop:
             else:
                 self.broadcast.took(site)
             self.observer.replied(site, "train")
+        if outcast := replies.outcast():
+            return self._train(number, before, {**without, **outcast})
         failed |= {self.roster.name(node): NO_ANSWER for node in asked}
         n_asked -= len(admitted - self._admitted(requests))
         self._require_quorum(number, len(sites), n_asked, failed)
@@ -192,6 +191,16 @@ class RoundLoop:
             noted={**unlike(norms), **replies.scale.capped, **replies.noted},
         )
         return replies.aggregate(number, self.strategy), report
+
+    def _requests(self, number: int, before: Checkpoint) -> list[Message]:
+        """To the sites that take part in a round."""
+        # Flower draws participants from Python's global generator: seeded here, a resumed run draws the same.
+        random.seed(derive_seed(self.plan.seed, "participants", number))
+        shown = self._shown(before.weights)
+        requests = list(self.strategy.configure_train(number, shown, self._config(), self._members()))
+        self._fill(requests, before.weights)
+        self._remind(requests, before.history)
+        return requests
 
     def _tell_asked(self, nodes: Iterable[int], what: str) -> None:
         self.observer.asked(sorted(map(self.roster.name, nodes)), what)

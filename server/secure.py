@@ -16,7 +16,16 @@ from common.plan import Plan
 from common.results.form import Result, to_text
 from common.results.rounds import UPDATE_NORM
 from common.secure import messages as secure
-from common.secure.keys import Advert, Moment, commitment_of, pair_key, public_of
+from common.secure.keys import (
+    Advert,
+    Moment,
+    commitment_of,
+    not_from,
+    pair_key,
+    public_of,
+    require_signed,
+    require_usable,
+)
 from common.secure.masks import Ring, add_mask, subtract_mask
 from common.secure.ring import from_ring, length
 from common.secure.shamir import recover
@@ -56,6 +65,7 @@ class SecureReplies(Replies):
         self._nodes: dict[str, int] = {}
         self._points: dict[str, int] = {}  # site -> where its shares lie on the polynomials
         self._refused: dict[str, Mapping[str, str]] = {}  # site -> with whom it shares nothing, and why
+        self._accused: dict[str, set[str]] = {}  # site -> whose shares from it do not open
         self._survivors: list[str] = []
         self._sum: Ring = np.zeros(length(schema.shapes), np.uint64)
 
@@ -105,6 +115,8 @@ class SecureReplies(Replies):
         advert = secure.take(content, secure.ADVERT, Advert)
         if advert.site != site:
             raise WireError(f"the site admitted as {site} shows keys of {advert.site[:64]}")
+        require_signed(advert, self._moment)
+        require_usable(advert)
         self._weights[site] = self.scale.weigh(site, wire.check_numbers(content, ())[wire.N_EXAMPLES])
         return advert
 
@@ -121,6 +133,9 @@ class SecureReplies(Replies):
         """The reply's numbers; what is under the masks is nobody's to judge. Raises WireError, and leaves no
         trace of it, if anything about the reply is off."""
         if reply.has_error():
+            for giver in self._adverts:
+                if reply.error.reason == not_from(giver):
+                    self._accused.setdefault(giver, set()).add(site)
             raise WireError(reply.error.reason)
         numbers = wire.check_numbers(reply.content, wire.TRAIN_NUMBERS)
         self._sum += secure.unpack_masked(wire.get_arrays(reply.content), len(self._sum))
@@ -129,6 +144,12 @@ class SecureReplies(Replies):
         self._survivors.append(site)
         self.n_answered += 1
         return {**numbers, UPDATE_NORM: float("nan")}
+
+    def outcast(self) -> dict[str, str]:
+        """Who sealed rubbish for most of the others."""
+        others = len(self._adverts) - 1
+        why = "most sites cannot open what it sealed for them"
+        return {giver: why for giver, by in sorted(self._accused.items()) if 2 * len(by - {giver}) > others}
 
     def finish(self) -> None:
         """Take the masks off, with the sites' help.

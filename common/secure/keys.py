@@ -94,6 +94,13 @@ def require_signed(advert: Advert, moment: Moment) -> None:
     _require(advert, advert.signature, moment.context("keys", advert.site, *shown))
 
 
+def require_usable(advert: Advert) -> None:
+    """Raises WireError unless others can agree on keys with these: rubbish, and points of small order, are
+    none."""
+    for public in (advert.mask, advert.seal):
+        _agreed(secrets.token_bytes(KEY_BYTES), public, b"")
+
+
 def sign_survivors(
     key: ec.EllipticCurvePrivateKey, moment: Moment, seen: tuple[str, str], survivors: list[str]
 ) -> str:
@@ -152,7 +159,12 @@ def unseal(sealed: bytes, own: Secrets, public: str, moment: Moment, sender: str
     try:
         return ChaCha20Poly1305(_agreed(own.seal, public, context)).decrypt(_NONCE, sealed, context)
     except InvalidTag:
-        raise WireError(f"the share that came in the name of {sender[:64]} is not from it") from None
+        raise WireError(not_from(sender)) from None
+
+
+def not_from(sender: str) -> str:
+    """What a site says of a share that does not open."""
+    return f"the share that came in the name of {sender[:64]} is not from it"
 
 
 def _agreed(private: bytes, public: str, context: bytes) -> bytes:

@@ -59,6 +59,7 @@ class Objection(StrEnum):
     UNKNOWN = "is not confirmed as a peer"
     OTHER_KEY = "has another key than was confirmed"
     UNSIGNED = "did not sign its keys for this round"
+    UNUSABLE = "shows keys that are none"
 
 
 @dataclass(frozen=True, kw_only=True)

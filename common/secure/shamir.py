@@ -4,8 +4,10 @@ Any `threshold` shares give the secret; fewer say nothing about it.
 """
 
 import itertools
+import math
+import random
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
 PRIME = 2**256 + 297
@@ -50,14 +52,24 @@ def recover(
     Raises:
         ValueError: too few shares, or no `threshold` of them (of MOST_TRIES combinations) give it.
     """
-    tries = itertools.islice(itertools.combinations(sorted(shares), threshold), MOST_TRIES)
-    for n, chosen in enumerate(tries):
+    for n, chosen in enumerate(_choices(sorted(shares), threshold)):
         some = {x: shares[x] for x in chosen}
         value = combine(some)
         if value >> (8 * SECRET_BYTES) == 0 and is_right(secret := value.to_bytes(SECRET_BYTES, "big")):
             wrong = {x for x in shares if n and combine(some, x).to_bytes(SHARE_BYTES, "big") != shares[x]}
             return secret, frozenset(wrong)
     raise ValueError(f"no {threshold} of {len(shares)} shares give the secret that was committed to")
+
+
+def _choices(points: list[int], threshold: int) -> Iterator[tuple[int, ...]]:
+    """All combinations, if they are few; else some, drawn, as in the order of their names the first many
+    thousands have the first points in common."""
+    if len(points) < threshold or math.comb(len(points), threshold) <= MOST_TRIES:
+        yield from itertools.combinations(points, threshold)
+        return
+    rng = random.Random(threshold)  # noqa: S311 - nothing depends on its being unknown
+    for _ in range(MOST_TRIES):
+        yield tuple(sorted(rng.sample(points, threshold)))
 
 
 def _at(polynomial: list[int], x: int) -> int:

@@ -9,7 +9,7 @@ from client.governance.peers import Peers
 from client.secure import Party, SecureRounds, clipped
 from common.credentials import make_key
 from common.errors import RefusedError, WireError
-from common.secure.keys import Moment, fingerprint_of, identity_of
+from common.secure.keys import _SIGNED, Moment, fingerprint_of, identity_of
 from common.secure.messages import Objection, Revealed, Roster, Sealed, Signatures, Survivors
 from common.secure.ring import to_ring
 
@@ -29,7 +29,7 @@ class House:
         for name, key in self.keys.items():
             peers = Peers(folder / name / "peers.json")
             peers.confirm_all({p: fingerprint_of(identity_of(k)) for p, k in self.keys.items() if p != name})
-            self.parties[name] = Party(key, name, threshold, peers, folder / name)
+            self.parties[name] = Party(key, name, threshold, peers, folder / name / "run")
         self.begin()
 
     def begin(self):
@@ -53,9 +53,11 @@ class House:
 
     def masked(self, away=()):
         """Up to the masked updates."""
-        return {
-            name: self.open[name].mask(UPDATE, START, 100.0, came) for name, came in self.shared(away).items()
-        }
+        return {name: self.mask_at(name, came) for name, came in self.shared(away).items()}
+
+    def mask_at(self, name, came, start=START):
+        self.open[name].open(came)
+        return self.open[name].mask(UPDATE, start, 100.0)
 
     def signed(self, survivors):
         return Signatures(
@@ -101,10 +103,10 @@ def test_masks_hide_the_update_and_are_new_each_time(house):
 def test_a_stage_comes_once_and_in_its_turn(house):
     begun = house.open["north"]
     for early in (
-        lambda: begun.mask(UPDATE, START, 100.0, Sealed(shares={})),
+        lambda: begun.open(Sealed(shares={})),
+        lambda: begun.mask(UPDATE, START, 100.0),
         lambda: begun.agree(Survivors(sites=NAMES)),
         lambda: begun.reveal(Signatures(by_site={})),
-        begun.require_ready,
     ):
         with pytest.raises(WireError, match="stage"):
             early()
@@ -119,8 +121,8 @@ def test_a_hospital_that_nobody_confirmed_is_not_shared_with(house):
     assert told == Sealed(shares={}, refused={"west": Objection.UNKNOWN})
     with pytest.raises(WireError, match="at another stage"):
         house.open["north"].agree(Survivors(sites=NAMES))
-    with pytest.raises(WireError, match="not at that stage"):
-        house.open["north"].require_ready()  # before it trains, and pays for it under privacy
+    with pytest.raises(WireError, match="at another stage"):
+        house.open["north"].open(Sealed(shares={}))  # before it trains, and pays for it under privacy
 
 
 def test_a_server_that_invents_a_hospital_under_a_known_name_is_found_out(house):
@@ -149,8 +151,8 @@ def test_a_list_without_this_site_or_with_another_of_its_keys_is_refused(house):
     ):
         with pytest.raises(WireError, match="is not whole, or has others for this site"):
             house.open["north"].share(house.roster_of(adverts), 20)
-        with pytest.raises(WireError, match="not at that stage"):
-            house.open["north"].require_ready()
+        with pytest.raises(WireError, match="at another stage"):
+            house.open["north"].open(Sealed(shares={}))
 
 
 @pytest.mark.parametrize(("threshold", "n"), [(2, 4), (3, 2)])
@@ -166,6 +168,68 @@ def test_one_folder_on_two_machines_is_noticed(house):
     house.parties["north"].peers.confirm("west", twin.advert.fingerprint)
     with pytest.raises(RefusedError, match="two sites have one identity"):
         house.open["north"].share(house.roster_of((*house.roster.adverts[:3], twin.advert)), 20)
+
+
+def signed_anew(house, advert):
+    """By the key of the site that it names."""
+    shown = (advert.identity, advert.mask, advert.seal, advert.commitment)
+    signature = house.keys[advert.site].sign(NOW.context("keys", advert.site, *shown), _SIGNED).hex()
+    return replace(advert, signature=signature)
+
+
+def test_whoever_claims_another_s_identity_is_refused_alone(house):
+    """It cannot sign for it; taken for a copied folder, it would end everybody's round."""
+    south, west = house.open["south"].advert, house.open["west"].advert
+    odd = signed_anew(house, replace(west, identity=south.identity))
+    told = house.open["north"].share(house.roster_of((*house.roster.adverts[:3], odd)), 20)
+    assert told == Sealed(shares={}, refused={"west": Objection.OTHER_KEY})
+
+
+@pytest.mark.parametrize("which", ["mask", "seal"])
+@pytest.mark.parametrize("public", ["00" * 32, "ab", "", "zz" * 32])
+def test_whoever_shows_keys_that_are_none_is_refused_alone(house, which, public):
+    odd = signed_anew(house, replace(house.open["west"].advert, **{which: public}))
+    told = house.open["north"].share(house.roster_of((*house.roster.adverts[:3], odd)), 20)
+    assert told == Sealed(shares={}, refused={"west": Objection.UNUSABLE})
+
+
+@pytest.mark.parametrize("when", ["mask", "agree", "reveal"])
+def test_a_peer_that_is_revoked_within_a_round_gets_nothing_more(house, when):
+    north, came = house.open["north"], house.shared()
+    north.open(came["north"])
+    if when != "mask":
+        north.mask(UPDATE, START, 100.0)
+        for name in ("east", "south", "west"):
+            house.mask_at(name, came[name])
+    words = house.signed(NAMES) if when == "reveal" else None
+    house.parties["north"].peers.revoke("west")
+    act = {
+        "mask": lambda: north.mask(UPDATE, START, 100.0),
+        "agree": lambda: north.agree(Survivors(sites=NAMES)),
+        "reveal": lambda: north.reveal(words),
+    }[when]
+    with pytest.raises(RefusedError, match="west is not confirmed as a peer"):
+        act()
+
+
+def test_another_run_from_the_same_weights_is_summed_over_the_same_sites_alone(house):
+    """Training is seeded by plan, site and round: from the same weights an update is the same."""
+    house.masked()
+    house.open["north"].reveal(house.signed(NAMES))
+    for name, party in house.parties.items():
+        house.parties[name] = replace(party, folder=party.folder.with_name("other-run"))
+    house.moment = replace(NOW, run="other-run")
+    house.begin()
+    came = house.shared()
+    for name in NAMES:
+        house.mask_at(name, came[name])
+    with pytest.raises(RefusedError, match="was summed before, over other sites"):
+        house.open["north"].agree(Survivors(sites=("east", "north", "south")))
+    house.begin()
+    came = house.shared()
+    for name in NAMES:
+        house.mask_at(name, came[name], {"w": np.full(8, 0.5, np.float32)})
+    house.open["north"].agree(Survivors(sites=("east", "north", "south")))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +260,7 @@ def test_a_server_that_shows_sites_different_models_gets_nothing(house):
     sealed = house.shared()
     for name in NAMES:
         start = START if name == "east" else {"w": np.full(8, 9.0, np.float32)}
-        house.open[name].mask(UPDATE, start, 100.0, sealed[name])
+        house.mask_at(name, sealed[name], start)
     words = house.signed(NAMES)
     with pytest.raises(WireError, match="is said to have signed"):
         house.open["east"].reveal(words)
@@ -205,13 +269,13 @@ def test_a_server_that_shows_sites_different_models_gets_nothing(house):
 def test_a_share_that_was_exchanged_is_noticed(house):
     came = house.shared()["north"].shares
     with pytest.raises(WireError, match="the share that came in the name of east is not from it"):
-        house.open["north"].mask(UPDATE, START, 100.0, Sealed(shares={**came, "east": came["south"]}))
+        house.open["north"].open(Sealed(shares={**came, "east": came["south"]}))
 
 
 def test_too_few_shares_are_too_few(house):
     came = house.shared()["north"].shares
     with pytest.raises(RefusedError, match="2 sites shared their secrets, the plan's threshold is 3"):
-        house.open["north"].mask(UPDATE, START, 100.0, Sealed(shares={"east": came["east"]}))
+        house.open["north"].open(Sealed(shares={"east": came["east"]}))
 
 
 @pytest.mark.parametrize(
@@ -255,7 +319,9 @@ def test_a_round_is_summed_again_over_the_same_sites_alone(house):
 
 def test_a_record_that_cannot_be_read_helps_with_nothing(house):
     house.masked()
-    (house.parties["north"].folder / "revealed.json").write_text("{")
+    folder = house.parties["north"].folder
+    folder.mkdir(parents=True)
+    (folder / "revealed.json").write_text("{")
     with pytest.raises(RefusedError, match="cannot be read"):
         house.open["north"].agree(Survivors(sites=NAMES))
 

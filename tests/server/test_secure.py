@@ -14,7 +14,7 @@ from common.errors import RunError
 from common.models import build_model
 from common.results.rounds import UPDATE_NORM
 from common.secure import messages as secure
-from common.secure.keys import Advert, fingerprint_of, identity_of
+from common.secure.keys import _SIGNED, SEALED_BYTES, Advert, Moment, fingerprint_of, identity_of
 from server.observer import Silent
 from server.rounds import RoundLoop
 from simulation.grid import SequentialGrid
@@ -180,8 +180,41 @@ def test_a_hospital_that_most_refuse_is_left_out_and_the_rest_go_on(federation, 
     after = run(plan, Between(nodes, after=spoil), tmp_path / "a")
     expected = run(plain, Between(federation(plain, 4), lost={("train", 1, 4)}), tmp_path / "b")
     assert same(after.weights, expected.weights)
-    said = {"unknown": "not confirmed", "other key": "another key", "unsigned": "did not sign"}[how]
+    said = {"unknown": "not confirmed", "other key": "another key", "unsigned": "is not signed by its key"}[
+        how
+    ]
     assert said in after.history[0].failed["site-3"]
+
+
+@pytest.mark.parametrize("how", ["seal", "mask", "identity", "sealed"])
+def test_a_hostile_site_ends_no_round(federation, tmp_path, how):
+    """Keys that are none, another's identity, shares that do not open: the rest go on without it."""
+    plan, plain = secure_plan(3, rounds=1, federation=HALF), small_plan(rounds=1, federation=HALF)
+    nodes = with_identities(federation(plan, 4), tmp_path / "ids")
+    key, shown = read_key(Path(nodes[3]["identity"])), {}
+
+    def spoil(request, reply):
+        kind = request.metadata.message_type
+        if kind == secure.KEYS:
+            advert = secure.take(reply.content, secure.ADVERT, Advert)
+            shown[advert.site] = advert
+            if advert.site != "site-3" or how == "sealed":
+                return
+            odd = {"identity": shown["site-0"].identity} if how == "identity" else {how: "00" * 32}
+            advert = replace(advert, **odd)
+            moment = Moment(plan.sha256, wire.get_text(request.content, wire.RUN), 1)
+            said = (advert.identity, advert.mask, advert.seal, advert.commitment)
+            signature = key.sign(moment.context("keys", advert.site, *said), _SIGNED).hex()
+            secure.put(reply.content, secure.ADVERT, replace(advert, signature=signature))
+        if how == "sealed" and kind == secure.SHARES and request.metadata.dst_node_id == 4:
+            sealed = secure.take(reply.content, secure.SEALED, secure.Sealed)
+            rubbish = dict.fromkeys(sealed.shares, "00" * SEALED_BYTES)
+            secure.put(reply.content, secure.SEALED, replace(sealed, shares=rubbish))
+
+    after = run(plan, Between(nodes, after=spoil), tmp_path / "a")
+    expected = run(plain, Between(federation(plain, 4), lost={("train", 1, 4)}), tmp_path / "b")
+    assert same(after.weights, expected.weights)
+    assert set(after.history[0].failed) == {"site-3"}
 
 
 def test_a_site_that_refuses_all_others_is_out_alone(federation, tmp_path):

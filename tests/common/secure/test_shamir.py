@@ -63,6 +63,16 @@ def test_liars_are_found_where_enough_are_honest(liars):
     assert wrong == liars
 
 
+@pytest.mark.parametrize(("n", "liars"), [(16, {1}), (24, {1}), (24, {1, 2, 3}), (50, {1, 50})])
+def test_the_first_of_many_does_not_hide_the_secret_by_lying(n, liars):
+    """The first many combinations, in order, all have the first share."""
+    secret, threshold = secrets.token_bytes(32), n // 2 + 1
+    shares = split(secret, threshold, n)
+    told = {x: bytes(SHARE_BYTES) if x in liars else share for x, share in shares.items()}
+    found, wrong = recover(told, threshold, lambda s: s == secret)
+    assert (found, wrong) in ((secret, frozenset(liars)), (secret, frozenset()))  # those that were tried
+
+
 def test_without_enough_honest_ones_there_is_no_secret():
     shares = split(bytes(32), 3, 4)
     told = {**shares, 1: bytes(SHARE_BYTES), 2: bytes(SHARE_BYTES)}
