@@ -11,6 +11,8 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from flwr.app import Message
@@ -19,6 +21,7 @@ from client.curves import OwnCurves
 from client.governance.approval import Approvals
 from client.governance.gate import Admitted, Gate
 from client.governance.ledger import Budget
+from client.governance.policy import Policy
 from client.link import FleetLink
 from client.link_errors import OverError, UnreadableError
 from client.pieces import clear_pieces
@@ -221,11 +224,11 @@ class Agent:
         """Judge, work on and answer one request. It stays open if that raises OSError: what could not be
         written down is not answered, and tried again when it can be."""
         if why := self._in_vain(request, end):
-            reply = None
             self._give_up(request, why)
+            reply, admitted = None, None
         else:
-            reply = self._answer(request, end)
-        if reply is None or not self._send(request, reply, end):
+            reply, admitted = self._answer(request, end)
+        if reply is None or (reply := self._send(request, reply, end, admitted)) is None:
             self._answers.labels("abandoned").inc()
             return
         self._refused = self._refused + 1 if reply.has_error() else 0
@@ -239,52 +242,58 @@ class Agent:
             reply.error.reason if reply.has_error() else f"{n_bytes} bytes",
         )
 
-    def _send(self, request: Message, reply: Message, end: float) -> bool:
+    def _send(
+        self, request: Message, reply: Message, end: float, admitted: Admitted | None = None
+    ) -> Message | None:
         """Send until it has arrived, or until nobody waits for it: a network that fails for a while costs no
-        round."""
+        round. What was decided meanwhile holds. What arrived; None if nothing did."""
         while True:
             try:
                 self._link.send(reply)
-                return True
+                return reply
             except OverError as e:
-                return self._give_up(request, str(e))
+                self._give_up(request, str(e))
+                return None
             except LinkError as e:
                 self._tell_connected(False, str(e))
-                if why := self._in_vain(request, end):
-                    return self._give_up(request, why)
-                self.ended.wait(RETRY_S)
+            if why := self._in_vain(request, end):
+                self._give_up(request, why)
+                return None
+            self.ended.wait(RETRY_S)
+            if admitted is not None:
+                reply = self._judged(admitted, partial(self._gate.reconsider, admitted, reply))
 
-    def _give_up(self, request: Message, why: str) -> bool:
+    def _give_up(self, request: Message, why: str) -> None:
         log.warning("gave up a %s: %s", request.metadata.message_type[:40], why)
         self._gate.abandon(request, why)
-        return False
 
-    def _answer(self, request: Message, end: float) -> Message | None:
+    def _answer(self, request: Message, end: float) -> tuple[Message | None, Admitted | None]:
+        """What may leave, and what it answers: None where nobody waits, or nothing was let in."""
         try:
             settings = self._folder.settings()
         except ConfigError as e:
-            log.error("%s", e)
-            return self._gate.refuse(request, "this site's settings cannot be read; its own log says why")
+            return self._refuse_unset(request, e), None
         try:
             admitted = self._gate.admit(request, settings.policy)
         except (RefusedError, WireError) as e:
             self._tell_pending()
-            return self._gate.refuse(request, str(e))
+            return self._gate.refuse(request, str(e)), None
         reply = self._work(admitted, settings, end)
         if reply is None:
-            return None
-        return self._release(admitted, reply)
+            return None, admitted
+        return self._judged(admitted, partial(self._gate.release, admitted, reply)), admitted
 
-    def _release(self, admitted: Admitted, reply: Message) -> Message:
-        """By the settings of now: they may have changed while it was worked on."""
+    def _judged(self, admitted: Admitted, judge: Callable[[Policy], Message]) -> Message:
+        """By the settings of now: they may have changed while it was worked on, or under way."""
         try:
             policy = self._folder.settings().policy
         except ConfigError as e:
-            log.error("%s", e)
-            return self._gate.refuse(
-                admitted.request, "this site's settings cannot be read; its own log says why"
-            )
-        return self._gate.release(admitted, reply, policy)
+            return self._refuse_unset(admitted.request, e)
+        return judge(policy)
+
+    def _refuse_unset(self, request: Message, e: ConfigError) -> Message:
+        log.error("%s", e)
+        return self._gate.refuse(request, "this site's settings cannot be read; its own log says why")
 
     def _work(self, admitted: Admitted, settings: Hospital, end: float) -> Message | None:
         """The ClientApp's reply from the worker; None if nobody waits for it any more."""

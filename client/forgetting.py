@@ -6,7 +6,7 @@ What stays is a tombstone: the patient's keyed pseudonym, which pull, receive an
 
 import json
 import shutil
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from client.settings import SiteFolder
 from client.traces import keys_of, made_of, names_of, scrub
 from common.credentials import require_private
 from common.errors import ConfigError, DataError
-from common.files import changing, write_atomically
+from common.files import changing, waiting_for, write_atomically
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class Forgotten:
 
 def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
     """Remove a patient from every cohort, with the pages that show them, from images that were fetched or
-    were about to be, from pieces of ingests that were cut off, and from the site's logs; for ever.
+    were about to be, from pieces of ingests that were cut off, and from the site's logs; for ever. Waits for
+    an ingest that is going on.
 
     The audit log and the ledger hold no patient by ID or UID, and stay. Backups and trained models are not
     ours to change.
@@ -87,6 +88,11 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
     hidden_of = partial(pseudonym, key=Tombstones.read(folder).key)
     hidden = hidden_of(patient)
     _keep(folder, {hidden})
+    with waiting_for(folder.cohorts_lock):  # an ingest that is going on may write the patient's images yet
+        return _forget(folder, patient, hidden, hidden_of)
+
+
+def _forget(folder: SiteFolder, patient: str, hidden: str, hidden_of: Callable[[str], str]) -> Forgotten:
     clear_pieces(folder, age_s=0.0)
     removed = [remove_patient(cohort, hidden) for cohort in _cohorts(folder)]
     for page in folder.cohorts.glob("*.html"):

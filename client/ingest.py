@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from client.forgetting import Tombstones
-from client.imaging.cohort import build_cohort, is_current, stamp_of
+from client.imaging.cohort import build_cohort, is_current, remove_patient, stamp_of
 from client.imaging.sources import DicomFolder, fingerprint
 from client.pieces import clear_pieces
 from client.settings import SiteFolder
 from common.errors import ConfigError
+from common.files import held
 from common.logs import log_to
 from common.plan import Plan
 
@@ -22,7 +23,14 @@ def ingest_site(folder: SiteFolder, plan: Plan) -> Path:
     Raises:
         ConfigError: hospital.yaml does not say where the images are, or the secret can be read by others.
         DataError: the images or labels cannot be used.
+        RunError: another command is writing cohorts.
     """
+    busy = f"{folder.path}: another ingest, or a forget, is going on; try again when it is over"
+    with held(folder.cohorts_lock, busy):
+        return _ingest(folder, plan)
+
+
+def _ingest(folder: SiteFolder, plan: Plan) -> Path:
     clear_pieces(folder)
     cohort, tombstones = folder.cohort(plan), Tombstones.read(folder)
     source = replace(images_of(folder), is_forgotten=tombstones.is_about)
@@ -32,6 +40,8 @@ def ingest_site(folder: SiteFolder, plan: Plan) -> Path:
         with log_to(folder.logs / "ingest.log", logging.getLogger("pneumofed.ingest")):
             collection = source.read(plan.input, plan.findings)
             build_cohort(cohort, collection, plan.input, plan.findings, key, stamp, forgotten=forgotten)
+        for gone in Tombstones.read(folder).pseudonyms - forgotten:  # while the images were read
+            remove_patient(cohort, gone)
     return cohort
 
 

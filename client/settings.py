@@ -103,6 +103,7 @@ class SiteFolder:
         self.ca, self.revoked, self.request = path / "ca.crt", path / "ca.crl", path / "request.pem"
         self.secret = path / "pseudonym.key"
         self.plans, self.cohorts, self.logs = path / "plans", path / "cohorts", path / "logs"
+        self.cohorts_lock = path / ".cohorts.lock"
         self.images, self.forgotten = path / "images", path / "forgotten.json"
         self.curves = path / "curves"
         self.arrived, self.filed = path / "arrived", path / "filed.json"

@@ -25,6 +25,10 @@ class RunRecord:
     """The last round that was trained, from 1."""
     request: str = ""
     """Hash of the weights that it was trained from."""
+    cohort: str = ""
+    """Whom it was trained on: the cohort's identity."""
+    approved: str = ""
+    """When the plan had been approved then."""
     evaluated: int = 0
     """The last round that was evaluated."""
     shown: str = ""
@@ -71,17 +75,24 @@ class Calendar:
         if number < (last := self.runs()[run]).round:
             raise RefusedError(f"round {number} is over at this site, which is at round {last.round}")
 
-    def train(self, run: str, number: int, request: str) -> None:
-        """Note that round `number` of `run` is trained from weights with the hash `request`.
+    def train(self, run: str, number: int, request: str, cohort: str = "", approved: str = "") -> None:
+        """Note that round `number` of `run` is trained from weights with the hash `request`, on the `cohort`,
+        under what was `approved` then.
 
         A server that comes back after a crash asks for the last round again, with the same weights: that is
         answered.
 
         Raises:
             RefusedError: an earlier round, the same one from other weights, or the next one from other
-            weights than were evaluated before it.
+            weights than were evaluated before it; or the same one on another cohort, unless a person approved
+            again: two answers would differ by the patients that the cohorts do.
         """
         last = self.runs()[run]
+        if number == last.round and cohort != last.cohort != "" and approved == last.approved:
+            raise RefusedError(
+                f"round {number} was trained before, on what this site's cohort was then; approve the plan "
+                "again to answer for what it is now"
+            )
         if number < last.round or (number == last.round and request != last.request):
             raise RefusedError(
                 f"round {number} was trained already at this site, which is at round {last.round}"
@@ -92,7 +103,8 @@ class Calendar:
                 f"round {number} would train from other weights than were evaluated after round "
                 f"{last.evaluated}"
             )
-        self._note(run, replace(last, round=number, request=request, repeated=came_back))
+        now = replace(last, round=number, request=request, cohort=cohort, approved=approved)
+        self._note(run, replace(now, repeated=came_back))
 
     def evaluate(self, run: str, number: int, weights: str, *, keep: bool = False) -> None:
         """Note that weights with the hash `weights` are evaluated after round `number`, once for ever; `keep`

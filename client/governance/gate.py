@@ -17,6 +17,7 @@ from pydantic import JsonValue
 
 from client.governance.approval import Approvals
 from client.governance.egress import ALLOWED, KEEPS_CROSS, KEEPS_FINAL, check_reply, public_reason
+from client.governance.ledger import Budget
 from client.governance.order import Order, require_run_name
 from client.governance.policy import Policy
 from client.governance.witness import Witness
@@ -43,6 +44,8 @@ class Admitted:
     schema: wire.Schema
     cohort: str
     """What the cohort was when the request came in."""
+    policy: Policy
+    """And the policy."""
 
 
 class Gate:
@@ -73,9 +76,9 @@ class Gate:
         plan = self._approved_plan(request)
         _require_allowed(kind, plan, policy)
         cohort = self._cohort_of(plan)
-        self._order.admit(request, plan)
+        self._order.admit(request, plan, cohort)
         self._audit.add("admitted", kind=kind, plan=plan.sha256, message=request.metadata.message_id)
-        return Admitted(request, plan, self._approvals.schema(plan.sha256), cohort)
+        return Admitted(request, plan, self._approvals.schema(plan.sha256), cohort, policy)
 
     def show(self, waiting: Waiting) -> None:
         """Keep the plan of a run whose turn has not come, for somebody here to decide about it.
@@ -129,12 +132,28 @@ class Gate:
         self._audit.add("sent", plan=admitted.plan.sha256, **_describe(answer))
         return answer
 
+    def reconsider(self, admitted: Admitted, answer: Message, policy: Policy) -> Message:
+        """An answer that was released and did not arrive: itself; or a refusal, if what was decided since
+        keeps it back. Raises OSError as `release` does."""
+        if answer.has_error():
+            return answer
+        try:
+            self._require_still(admitted, policy)
+            _checked(admitted, answer.content, policy)
+        except (WireError, RefusedError) as e:
+            return self.refuse(admitted.request, str(e))
+        return answer
+
     def _require_still(self, admitted: Admitted, policy: Policy) -> None:
         """What was decided while the answer was worked on holds for it."""
         plan = self._approvals.require(admitted.plan.sha256)
         _require_allowed(admitted.request.metadata.message_type, plan, policy)
         if self._cohort_of(plan) != admitted.cohort:
             raise RefusedError("this site's cohort was changed while the answer was worked on")
+        budget = Budget(policy.epsilon, policy.delta)
+        if plan.privacy is not None and budget != Budget(admitted.policy.epsilon, admitted.policy.delta):
+            run = wire.get_text(admitted.request.content, wire.RUN)
+            self._witness.require_within(budget, plan.sha256, run)
 
     def _as_told(self, admitted: Admitted, content: RecordDict, policy: Policy) -> RecordDict:
         told = self._order.as_told(admitted.request, admitted.plan, content)

@@ -221,6 +221,14 @@ class Ledger:
         with self._open() as connection:
             return _steps(connection, "AND r.plan = ? AND r.run = ?", (plan, run))
 
+    def history_with(self, plan: str, run: str) -> History:
+        """The steps of all cohorts that share a patient with the one that a run was trained on last."""
+        with self._open() as connection:
+            last = connection.execute(
+                "SELECT cohort FROM entries WHERE plan = ? AND run = ? ORDER BY n DESC LIMIT 1", (plan, run)
+            ).fetchone()
+            return _history(connection, last[0]) if last else []
+
     def verify(self) -> int:
         """Check the chain; returns the number of entries. Raises DataError, naming the first entry that does
         not fit."""

@@ -23,8 +23,8 @@ class Order:
     def __init__(self, approvals: Approvals, witness: Witness) -> None:
         self._approvals, self._witness = approvals, witness
 
-    def admit(self, request: Message, plan: Plan) -> None:
-        """Note that `request` is worked on.
+    def admit(self, request: Message, plan: Plan, cohort: str) -> None:
+        """Note that `request` is worked on, with a cohort of this identity.
 
         Raises:
             RefusedError: it is not its turn, or it was answered already and asks about something else now.
@@ -40,7 +40,13 @@ class Order:
         if plan.privacy is not None and kind not in secure.STAGES:
             self._require_ledger(plan, run, wire.get_answered(request.content))
         self._approvals.require_run(plan.sha256, run, begins=True)
-        _note(self._approvals.calendar(plan.sha256), request, plan, run, number)
+        calendar = self._approvals.calendar(plan.sha256)
+        if kind == MessageType.TRAIN:
+            decision = self._approvals.decision(plan.sha256)
+            approved = decision.at if decision else ""
+            calendar.train(run, number, _weights(plan, request.content), cohort, approved)
+        else:
+            _note(calendar, request, plan, run, number)
 
     def _require_ledger(self, plan: Plan, run: str, answered: int) -> None:
         try:
@@ -97,6 +103,7 @@ def _require_planned(kind: str, number: int, plan: Plan) -> None:
 
 
 def _note(calendar: Calendar, request: Message, plan: Plan, run: str, number: int) -> None:
+    """Of what is no training."""
     kind = request.metadata.message_type
     if kind in secure.STAGES:
         calendar.prepare(run, number)
@@ -107,10 +114,8 @@ def _note(calendar: Calendar, request: Message, plan: Plan, run: str, number: in
     elif kind == MessageType.EVALUATE:
         keep = plan.evaluation.select == "best"
         calendar.evaluate(run, number, _weights(plan, request.content), keep=keep)
-    elif kind == wire.EVALUATE_FINAL:
-        calendar.finish(run, number, _weights(plan, request.content))
     else:
-        calendar.train(run, number, _weights(plan, request.content))
+        calendar.finish(run, number, _weights(plan, request.content))
 
 
 def _weights(plan: Plan, content: RecordDict) -> str:

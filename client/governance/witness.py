@@ -6,9 +6,10 @@ on it until a person has cured that.
 
 from pathlib import Path
 
-from client.governance.ledger import Ledger
+from client.governance.accounting import epsilon
+from client.governance.ledger import Budget, Ledger
 from common.audit import AuditLog, read_entries
-from common.errors import DataError
+from common.errors import DataError, RefusedError
 
 CURE = "it was lost, or an older copy was put back: bring the newest copy (docs/privacy.md)"
 
@@ -59,3 +60,10 @@ class Witness:
                 f"{self._ledger}: knows round {known} of the run, the server has this site's update of round "
                 f"{answered}; {CURE}"
             )
+
+    def require_within(self, budget: Budget, plan: str, run: str) -> None:
+        """Raises RefusedError if what a run's patients have spent, this run among it, is over a budget that
+        was changed since it was reserved."""
+        spent = Ledger(self._ledger).history_with(plan, run) if self._ledger.exists() else []
+        if epsilon(spent, budget.delta) > budget.epsilon:
+            raise RefusedError("this site's privacy budget does not allow this answer any more")

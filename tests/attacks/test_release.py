@@ -1,8 +1,16 @@
 """A decision holds at the moment of release: whatever is decided while a request is worked on."""
 
+import math
+
 import pytest
 
-from client.governance.policy import Hours
+from client.governance.accounting import epsilon
+from client.governance.ledger import Ledger, Purpose
+from client.governance.policy import Hours, Policy
+from common import wire
+from common.errors import RefusedError
+from tests.helpers.gates import Site
+from tests.helpers.plans import small_plan
 
 DECISIONS = {
     "deny": lambda site: site.approvals.deny(site.plan.sha256),
@@ -41,3 +49,51 @@ def test_metrics_that_are_closed_during_an_evaluation_stay(site):
     admitted = site.admit("evaluate", 2)
     allow(site, metrics=False)
     assert site.release(admitted).has_error()
+
+
+@pytest.mark.parametrize("kind", ["query", "train", "evaluate"])
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_what_is_decided_before_an_answer_has_arrived_keeps_it(site, decision, kind):
+    """The line was down when it was released: it was sent all the same when the line came back."""
+    admitted = site.admit(kind, 2)
+    answer = site.release(admitted)
+    assert site.gate.reconsider(admitted, answer, site.policy) is answer
+    DECISIONS[decision](site)
+    kept = site.gate.reconsider(admitted, answer, site.policy)
+    assert kept.has_error()
+    assert not kept.has_content()
+    assert site.events()[-1] == "refused"
+    assert site.gate.reconsider(admitted, kept, site.policy) is kept
+
+
+@pytest.mark.parametrize("tightened", [{"epsilon": 0.5}, {"delta": 1e-9}])
+def test_a_budget_that_is_lowered_during_the_work_keeps_its_answer(tmp_path, tightened):
+    plan = small_plan(privacy={"epsilon": 4.0, "delta": 1e-5, "steps": 2, "clip": 1.0})
+    site = Site(tmp_path, plan)
+    site.policy = Policy(min_patients=10, epsilon=5.5, delta=1e-5)
+    private = {wire.N_EXAMPLES: wire.PRIVATE_WEIGHT, wire.LOSS: math.nan, wire.SECONDS: math.nan}
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    admitted = site.admit("train", 1)
+    ledger.reserve([f"p{k}" for k in range(40)], Purpose(plan.sha256, "r1", 1), (1.0, 0.1, 40), None)
+    spent = epsilon(ledger.history(), 1e-5)
+    assert 0.5 < spent < 5.0 < epsilon(ledger.history(), 1e-9)
+    assert not site.release(admitted, **private).has_error()
+    site.policy = site.policy.model_copy(update={"epsilon": 5.0})
+    assert not site.release(admitted, **private).has_error()
+    allow(site, **tightened)
+    assert "budget does not allow" in site.release(admitted, **private).error.reason
+
+
+def test_a_round_is_not_answered_again_on_another_cohort_until_a_person_says_so(site):
+    """Training is seeded: the difference of the two answers would be of the patient who was forgotten."""
+    site.ask("train", 2, 1)
+    assert not site.ask("train", 2, 1).has_error()  # a server that crashed asks again
+    site.cohort = "cohort 2"
+    with pytest.raises(RefusedError, match="approve the plan again"):
+        site.admit("train", 2, 1)
+    site.restart()
+    with pytest.raises(RefusedError, match="approve the plan again"):
+        site.admit("train", 2, 1)
+    site.approvals.approve(site.plan.sha256)
+    assert not site.ask("train", 2, 1).has_error()
+    assert not site.ask("train", 3, 1).has_error()

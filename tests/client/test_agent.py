@@ -6,19 +6,24 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
-from flwr.app import Message, RecordDict
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from client import agent as module
 from client.agent import Agent
+from client.governance.approval import Approvals
 from client.provision import init_site, join
 from client.settings import Hospital, SiteFolder
+from common import wire
 from common.audit import AuditLog, read_entries
+from common.errors import LinkError
 from common.monitoring import Monitoring
 from common.trust import Trust
 from server.provision import admit, init_server
 from server.settings import ServerFolder, ServerSettings
+from tests.helpers.plans import small_plan
 
 
 @pytest.fixture
@@ -103,6 +108,44 @@ def test_a_request_that_nobody_waits_for_any_more_when_there_is_space_is_given_u
     assert [(e.event, e.facts["why"]) for e in read_entries(folder.audit)] == [
         ("abandoned", "the round's deadline is over")
     ]
+
+
+def test_what_is_denied_while_the_line_is_down_is_not_sent_when_it_is_back(folder, monkeypatch):
+    plan = small_plan()
+    approvals = Approvals(folder.plans)
+    approvals.propose(plan.model_dump(mode="json"), plan.sha256)
+    approvals.approve(plan.sha256)
+    update = {
+        name: np.ones(shape, np.float32) for name, shape in approvals.schema(plan.sha256).shapes.items()
+    }
+    numbers = MetricRecord({"num-examples": 50, "loss": 0.5, "steps": 4, "seconds": 1.0})
+
+    def work(self, admitted, settings, end):
+        return Message(
+            RecordDict({"arrays": wire.pack(update), "metrics": numbers}), reply_to=admitted.request
+        )
+
+    class BrokenLine(OneRequest):
+        def send(self, reply):
+            if not self.sent:
+                self.sent.append(reply)
+                approvals.deny(plan.sha256)
+                raise LinkError("the line is down")
+            super().send(reply)
+
+    monkeypatch.setattr(Agent, "_work", work)
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    about = ConfigRecord({"plan-sha256": plan.sha256, "run": "r1", "server-round": 1})
+    request = Message(RecordDict({"arrays": wire.pack(update), "config": about}), 1, "train", ttl=60.0)
+    request.metadata.__dict__["_message_id"] = "m"
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    monkeypatch.setattr(module, "POLLS", ((math.inf, 0.01),))
+    link = BrokenLine(request)
+    agent = Agent(folder, link, Monitoring("test", None, None))
+    link.ended = agent.ended
+    agent.run()
+    assert [reply.has_error() for reply in link.sent] == [False, True]
+    assert [entry.event for entry in read_entries(folder.audit)][-2:] == ["sent", "refused"]
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """Forgotten means forgotten: nothing of the patient is left below the site's folder, and nothing brings them back."""
 
 import json
+import threading
+import time
 from io import BytesIO
 from pathlib import Path
 
@@ -8,14 +10,14 @@ import numpy as np
 import pytest
 
 from client.forgetting import Tombstones, forget_patient
-from client.imaging.cohort import Cohort
+from client.imaging.cohort import Cohort, build_cohort, pseudonym
 from client.imaging.outcome import Reason
 from client.ingest import ingest_site
 from client.pacs.archive import Series
 from client.pacs.inbox import Inbox, LeftOut
 from client.pacs.pull import Outcome, Pull, Wanted
 from client.settings import SiteFolder
-from common.errors import ConfigError, DataError
+from common.errors import ConfigError, DataError, RunError
 from tests.helpers.dicom import image, save
 from tests.helpers.plans import small_plan
 
@@ -209,3 +211,27 @@ def test_images_that_cannot_be_looked_through_keep_nothing_of_the_site_s_own(sit
     with pytest.raises(DataError, match="what this site keeps of the patient is removed"):
         forget_patient(site, "SECRET1")
     assert holding(site.images, b"SECRET1") == []
+
+
+def test_a_patient_who_is_forgotten_while_images_are_read_is_in_no_cohort(site, monkeypatch):
+    """The ingest had read who is forgotten when it began; and another ingest would write into its folder."""
+    forgetting = threading.Thread(target=forget_patient, args=(site, "SECRET1"))
+    refused = []
+
+    def reading(*args, **kwargs):
+        forgetting.start()
+        while not site.forgotten.exists():
+            time.sleep(0.01)
+        with pytest.raises(RunError, match="another ingest, or a forget, is going on") as e:
+            ingest_site(site, small_plan())
+        refused.append(e)
+        return build_cohort(*args, **kwargs)
+
+    monkeypatch.setattr("client.ingest.build_cohort", reading)
+    cohort = ingest_site(site, small_plan())
+    assert refused
+    hidden = pseudonym("SECRET1", site.secret.read_bytes())
+    assert hidden not in Cohort.open(cohort).patients
+    forgetting.join()
+    monkeypatch.undo()
+    assert hidden not in Cohort.open(ingest_site(site, small_plan())).patients

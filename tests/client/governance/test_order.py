@@ -32,7 +32,7 @@ def admit(folder, kind, plan, number, run="r1"):
     about = ConfigRecord({wire.PLAN_SHA256: plan.sha256, wire.RUN: run, wire.ROUND: number})
     request = Message(RecordDict({wire.CONFIG: about, wire.ARRAYS: wire.pack(WEIGHTS)}), 1, kind)
     witness = Witness(folder / "ledger.sqlite", AuditLog(folder / "audit.log"))
-    Order(approvals, witness).admit(request, plan)
+    Order(approvals, witness).admit(request, plan, "cohort 1")
     return approvals.calendar(plan.sha256).runs()
 
 
