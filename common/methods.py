@@ -86,6 +86,16 @@ def selects_some(n_sites: int, options: Options) -> str | None:
     )
 
 
+def none_hostile(n_sites: int, options: Options) -> int:
+    """A rule that nobody's rubbish leaves as it is."""
+    return 0
+
+
+def malicious(n_sites: int, options: Options) -> int:
+    """As many as the plan says."""
+    return int(options.get("num_malicious_nodes", 0))
+
+
 @dataclass(frozen=True)
 class Method:
     """One federated method."""
@@ -99,6 +109,8 @@ class Method:
     options: Mapping[str, Option] = field(default_factory=dict)
     too_few: Callable[[int, Options], str | None] = any_number
     """(sites, options) -> why the rule cannot work with so few, or None."""
+    hostile: Callable[[int, Options], int] = none_hostile
+    """(sites, options) -> how many of them may be hostile without deciding anything."""
     plain_sgd: bool = False
     """Defined for SGD without momentum, and for all steps of a round."""
 
@@ -125,12 +137,17 @@ METHODS: Mapping[str, Method] = {
     "FedAdam": Method(options=_MOMENTS),  # Reddi et al., 2021
     "FedYogi": Method(options=_MOMENTS),
     "FedAdagrad": Method(options=_ADAPTIVE),
-    "FedMedian": Method(linear=False, too_few=at_least(lambda _: 3)),  # Yin et al., 2018
+    "FedMedian": Method(  # Yin et al., 2018
+        linear=False, too_few=at_least(lambda _: 3), hostile=lambda n_sites, _: (n_sites - 1) // 2
+    ),
     "FedTrimmedAvg": Method(
-        linear=False, options={"beta": Option(0.2, high=0.5, open_high=True)}, too_few=cuts_one
+        linear=False,
+        options={"beta": Option(0.2, high=0.5, open_high=True)},
+        too_few=cuts_one,
+        hostile=lambda n_sites, options: int(options.get("beta", 0.2) * n_sites),
     ),
     "Krum": Method(  # Blanchard et al., 2017: n >= 2 f + 3
-        linear=False, options={"num_malicious_nodes": _MALICIOUS}, too_few=_KRUM
+        linear=False, options={"num_malicious_nodes": _MALICIOUS}, too_few=_KRUM, hostile=malicious
     ),
     "MultiKrum": Method(
         linear=False,
@@ -139,11 +156,13 @@ METHODS: Mapping[str, Method] = {
             "num_nodes_to_select": Option(1, low=1, high=1000, whole=True),
         },
         too_few=selects_some,
+        hostile=malicious,
     ),
     "Bulyan": Method(  # El Mhamdi et al., 2018: n >= 4 f + 3
         linear=False,
         options={"num_malicious_nodes": _MALICIOUS},
         too_few=at_least(lambda hostile: 4 * hostile + 3, _HOSTILE),
+        hostile=malicious,
     ),
     "SCAFFOLD": Method(stays=Stays.CONTROL, control=True, plain_sgd=True),  # Karimireddy et al., 2020
     "FedBN": Method(stays=Stays.NORMS),  # Li et al., 2021

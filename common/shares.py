@@ -6,6 +6,9 @@ from collections.abc import Sequence
 FEWEST = 3
 """Of two sites one has at least half of the weight: there a share bounds nothing."""
 
+STEP = 2.0**-10
+"""A cap is a multiple of it: sums of weights are exact then, and do not hang on the order of replies."""
+
 
 def largest_weight(weights: Sequence[float], share: float) -> float:
     """The cap c with c = share * sum(min(w, c)): no site has a larger share of what then counts. Infinite if
@@ -25,4 +28,5 @@ def _cap(rest: float, n_capped: int, share: float) -> float:
     if n_capped == 0:
         return share * rest
     left = 1.0 - share * n_capped
-    return share * rest / left if left > 0.0 else 0.0
+    cap = share * rest / left if left > 0.0 else 0.0
+    return math.floor(cap / STEP) * STEP or cap

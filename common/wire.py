@@ -286,6 +286,8 @@ def check_numbers(content: RecordDict, names: tuple[str, ...]) -> Numbers:
             high = MAX_JUDGED_LOSS
         if not (low <= numbers[name] <= high or math.isnan(numbers[name])):
             raise WireError(f"found {name} = {numbers[name]:.4g}, expected {low:g} to {high:g}")
+        if name not in RANGES and numbers[name] % 1 > 0:
+            raise WireError(f"found {name} = {numbers[name]:.4g}, expected a whole number")
     return {name: float(value) for name, value in numbers.items()}
 
 

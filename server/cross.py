@@ -77,8 +77,8 @@ class Crossing:
 
         def note(site: str, content: RecordDict) -> None:
             numbers = wire.check_numbers(content, (wire.AUROC,))
-            if numbers[wire.N_EXAMPLES] > (declared := float(self._roster.declared[site][wire.N_TEST])):
-                n = numbers[wire.N_EXAMPLES]
+            n, declared = numbers[wire.N_EXAMPLES], float(self._roster.declared[site][wire.N_TEST])
+            if not n <= declared:  # NaN: it told none
                 raise WireError(f"tells of {n:.0f} test patients, declared were {declared:.0f}")
             auroc[site] = numbers[wire.AUROC]
 

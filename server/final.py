@@ -71,6 +71,6 @@ def _gather(grid: Grid, plan: Plan, roster: Roster, gathering: Gathering) -> lis
 def _read(content: RecordDict, plan: Plan, declared: float) -> FinalAnswer:
     """`declared` test patients were told at the greeting; NaN if the site withheld their number."""
     answer = read_answer(wire.get_text(content, wire.FINAL), plan.findings, plan.evaluation.alone)
-    if answer.federated.n_patients > declared:
+    if not answer.federated.n_patients <= declared:  # NaN: who may not say how many has too few to answer
         raise WireError(f"tells of {answer.federated.n_patients} test patients, declared were {declared:.0f}")
     return answer

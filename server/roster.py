@@ -81,8 +81,8 @@ class Deployment:
     """Sites that must be there before the first round (and before the first after a resume)."""
     wait_s: float = 0.0
     """For how long to wait for them."""
-    site_of: Callable[[int], str | None] = lambda node: None
-    """Node -> the name under which the server admitted it; None if the site's word is enough."""
+    site_of: Callable[[int], str | None] | None = None
+    """Node -> the name under which the server admits it; None where the site's word is enough."""
     without: frozenset[str] = frozenset()
     """Admitted sites that are not asked."""
     n_admitted: Callable[[], float] = lambda: math.inf
@@ -90,6 +90,11 @@ class Deployment:
     everybody: bool = False
     """Whether every node of the grid is a site of the run, as in a simulation: one that is not in counts as
     one that failed. In a deployment a hospital may stay away."""
+
+    def admitted_as(self, node: int) -> str | None:
+        """The name under which the server admits a node now; None if it does not, or the site's word is
+        enough."""
+        return None if self.site_of is None else self.site_of(node)
 
     def at_most(self, needed: int) -> int:
         """`needed`, or all that could come where they are fewer; at least one."""
@@ -116,7 +121,7 @@ class Roster:
             for n in grid.get_node_ids()
             if n not in self.names
             and self._ask_again.get(n, (0.0, 0.0))[0] <= now
-            and self.deployment.site_of(n) not in self.deployment.without
+            and self.deployment.admitted_as(n) not in self.deployment.without
         ]
         config = ConfigRecord(
             {
@@ -134,7 +139,8 @@ class Roster:
             except Exception as e:  # nothing that a site sends ends the run
                 self.refused[self.name(node)] = objection(self.name(node), e)
                 pause = self._ask_again.get(node, (0.0, ASK_AGAIN_S[0]))[1]
-                self._ask_again[node] = (time.monotonic() + pause, min(2 * pause, ASK_AGAIN_S[1]))
+                took = time.monotonic() - now  # the others waited for that long
+                self._ask_again[node] = (now + took + max(pause, took), min(2 * pause, ASK_AGAIN_S[1]))
         for node in silent:  # each time would cost everybody that long
             self.refused[self.name(node)] = NO_ANSWER
             self._ask_again[node] = (time.monotonic() + ASK_SILENT_AGAIN_S, ASK_AGAIN_S[0])
@@ -142,17 +148,20 @@ class Roster:
     def _admit(self, node: int, reply: Message, plan: Plan) -> None:
         if reply.has_error():
             raise WireError(reply.error.reason)
-        name, admitted = wire.get_text(reply.content, wire.SITE), self.deployment.site_of(node)
+        name, admitted = wire.get_text(reply.content, wire.SITE), self.deployment.admitted_as(node)
+        if admitted is None and self.deployment.site_of is not None:
+            raise WireError("its admission was taken back")
         if admitted is not None and name != admitted:
             raise WireError(f"the site admitted as {admitted} calls itself {name}")
         before = {n for n, known in self.names.items() if known == name}
         for gone in before:
-            if admitted is not None and self.deployment.site_of(gone) is None:
+            if admitted is not None and self.deployment.admitted_as(gone) is None:
                 del self.names[gone]  # its key was revoked, and it came back with another
         if name in self.names.values():
             raise WireError(f"two sites call themselves {name}")
         numbers = wire.check_numbers(reply.content, wire.query_numbers(plan.findings))
-        self.declared[name] = {**numbers, wire.DEVICE: wire.get_text(reply.content, wire.DEVICE)}
+        device = printable(wire.get_text(reply.content, wire.DEVICE))
+        self.declared[name] = {**numbers, wire.DEVICE: device}
         if plan.codec.name != "none":
             self.declared[name][wire.HOLDS] = wire.get_identity(reply.content, wire.HOLDS)
         self.names[node] = name
@@ -180,7 +189,7 @@ class Roster:
 
     def name(self, node: int) -> str:
         """The site's name, or its number if nobody knows it."""
-        return self.names.get(node) or self.deployment.site_of(node) or f"node {node}"
+        return self.names.get(node) or self.deployment.admitted_as(node) or f"node {node}"
 
     def present(self, grid: Grid) -> list[int]:
         """The greeted nodes that are connected, by name: the same order in a simulation and in a

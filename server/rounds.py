@@ -245,7 +245,7 @@ class RoundLoop:
     def _admitted(self, requests: Iterable[Message]) -> set[int]:
         """Of the nodes that are asked, those that the server admits now; none in a simulation."""
         nodes = {message.metadata.dst_node_id for message in requests}
-        return {node for node in nodes if self.deployment.site_of(node) is not None}
+        return {node for node in nodes if self.deployment.admitted_as(node) is not None}
 
     def _require_quorum(self, number: int, answered: int, asked: int, failed: dict[str, str]) -> None:
         needed = max(1, math.ceil(self.plan.federation.quorum * asked))
@@ -258,9 +258,10 @@ class RoundLoop:
     def _require_rule(
         self, number: int, answered: int, asked: int, caught: int, failed: dict[str, str]
     ) -> None:
-        """A robust rule with too few updates protects nobody. One that was refused counts: of the hostile
-        sites that the rule allows for, it is one that did no harm."""
-        objection = too_few(self.plan, answered + caught)
+        """A robust rule with too few updates protects nobody. Those that were refused count, if they are no
+        more than the hostile ones that the rule allows for: these did no harm."""
+        allowed = self.plan.strategy.method.hostile(answered + caught, self.plan.strategy.options)
+        objection = too_few(self.plan, answered + (caught if caught <= allowed else 0))
         if objection and not self._is_alone():
             raise RunError(
                 f"round {number}: {answered} of {asked} sites gave a usable update. Strategy "

@@ -37,6 +37,7 @@ from server.watch import Watch, watch_of
 log = logging.getLogger("pneumofed.server")
 
 FOR_EVER = float("inf")  # people take days to approve a plan
+END_S = 10.0  # for a run to end
 _END = {
     "finished": (logging.INFO, ""),
     "cancelled": (logging.INFO, ""),
@@ -182,7 +183,9 @@ class Runner:
         if watch is None:
             raise RunError("no run is going on")
         end()
-        return watch.now.name
+        if self._is_going_on(name := watch.now.name):
+            raise RunError(f"{name}: has not ended in {END_S:.0f} s; it ends when what it works on is done")
+        return name
 
     def _is_going_on(self, name: str) -> bool:
         return self._watch is not None and self._watch.now.name == name
@@ -194,7 +197,7 @@ class Runner:
         def end() -> None:
             if grid is not None and thread is not None:
                 grid.stop()
-                thread.join(timeout=10)
+                thread.join(timeout=END_S)
 
         return end
 

@@ -131,6 +131,13 @@ def test_a_site_that_declares_nothing_counts_for_nothing(tmp_path, of_the_other_
     assert "it declared none" in checkpoint.history[0].failed[f"site-{HOSTILE}"]
 
 
+@pytest.mark.parametrize("declared", [1e-300, 0.5, 20.5])
+def test_a_part_of_a_patient_is_none(tmp_path, of_the_other_four, declared):
+    """Two that declared almost nobody capped everybody else to almost nothing."""
+    checkpoint = of_five(tmp_path, declared={wire.N_TRAIN: declared}, quorum=0.8)
+    assert same(checkpoint.weights, of_the_other_four)
+
+
 @pytest.mark.parametrize(
     "judged",
     [

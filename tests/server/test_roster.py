@@ -19,7 +19,7 @@ class Named(ScriptedGrid):
 
     def __init__(self, names):
         super().__init__(None, n_sites=len(names))
-        self.called, self.asked = names, []
+        self.called, self.asked, self.device = names, [], "cpu"
 
     def push_messages(self, messages):
         self.asked += [m.metadata.dst_node_id for m in messages]
@@ -35,7 +35,7 @@ class Named(ScriptedGrid):
         if isinstance(name, Error):
             return [Message(name, reply_to=message)]
         numbers = MetricRecord({wire.N_EXAMPLES: 10, **dict.fromkeys(wire.query_numbers(PLAN.findings), 10)})
-        texts = ConfigRecord({wire.SITE: name, wire.DEVICE: "cpu"})
+        texts = ConfigRecord({wire.SITE: name, wire.DEVICE: self.device})
         return [Message(RecordDict({wire.CONFIG: texts, wire.METRICS: numbers}), reply_to=message)]
 
 
@@ -58,6 +58,30 @@ def test_two_of_one_name_and_a_name_that_was_not_admitted_are_not_let_in():
     roster.greet(Named(["north", "north"]), PLAN)
     assert roster.names == {1: "north"}
     assert roster.refused == {"south": "the site admitted as south calls itself north"}
+
+
+def test_a_site_whose_admission_was_taken_back_meanwhile_takes_nobody_s_name():
+    roster = Roster(Deployment(site_of={2: "south"}.get))
+    roster.greet(Named(["south", "south"]), PLAN)
+    assert roster.names == {2: "south"}
+    assert roster.refused == {"node 1": "its admission was taken back"}
+
+
+def test_a_device_is_shown_as_it_may_be():
+    grid, roster = Named(["north"]), Roster()
+    grid.device = "\x1b[2J\u202egpj.exe"
+    roster.greet(grid, PLAN)
+    assert roster.declared["north"][wire.DEVICE] == "\\x1b[2J\\u202egpj.exe"
+
+
+def test_who_takes_long_to_refuse_is_not_asked_again_at_once(monkeypatch):
+    monkeypatch.setattr(module, "ASK_AGAIN_S", (0.0, 60.0))
+    grid, roster = Named([Error(wire.SITE_REFUSES, "no")]), Roster()
+    pull = grid.pull_messages
+    monkeypatch.setattr(grid, "pull_messages", lambda ids: (time.sleep(0.3), pull(ids))[1])
+    roster.greet(grid, PLAN)
+    roster.greet(grid, PLAN)
+    assert grid.asked == [1]
 
 
 def test_who_refused_is_asked_again_later_and_later_and_forgiven(monkeypatch):

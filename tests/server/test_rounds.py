@@ -370,6 +370,29 @@ def test_a_hospital_that_stays_away_is_missed_by_no_quorum(tmp_path):
     assert done.history[0].failed == {}
 
 
+@pytest.mark.parametrize(
+    ("strategy", "refused"),
+    [
+        (KRUM, 3),
+        ({"name": "FedMedian"}, 3),
+        ({"name": "FedMedian"}, 4),
+        (TRIMMED, 2),
+        ({"name": "MultiKrum", "options": {"num_malicious_nodes": 1, "num_nodes_to_select": 3}}, 3),
+    ],
+)
+def test_more_refused_updates_than_the_rule_allows_for_are_no_protection(tmp_path, strategy, refused):
+    """They may be honest ones, over the norm: what was left of five could be the hostile one's update."""
+
+    def spoiled(node, message):
+        if node > 5 - refused:
+            return reply(message, {name: 1e6 * w for name, w in update(node).items()})
+        return honest(node, message)
+
+    plan = small_plan(rounds=1, strategy=strategy, federation=Federation(quorum=0.2))
+    with pytest.raises(RunError, match=f"{5 - refused} of 5 sites gave a usable update. Strategy"):
+        run(plan, tmp_path, spoiled)
+
+
 def test_a_site_that_is_revoked_takes_the_rule_s_protection_with_it_and_that_is_said(tmp_path):
     """Nobody waits for it, and all that are left answer: the rule has too few of them all the same."""
     admitted = {n: f"site-{n}" for n in range(1, 6)}
