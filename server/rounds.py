@@ -199,7 +199,9 @@ class RoundLoop:
 
     def _replies(self, number: int, weights: wire.Weights) -> Replies:
         """Where the round's updates go."""
-        scale = Scale(self.plan, self._declared(wire.N_TRAIN))
+        here = self._declared(wire.N_TRAIN)
+        away = {s: float(n[wire.N_TRAIN]) for s, n in self.roster.declared.items() if s not in here}
+        scale = Scale(self.plan, here, away)
         work = (self.plan, self.schema, weights, len(self.members), scale)
         if not self.plan.aggregation.secure:
             return Replies(*work)

@@ -127,7 +127,6 @@ class SecureReplies(Replies):
         reply.content = RecordDict()
         self.kept = {site: reply}
         self._survivors.append(site)
-        self.n_answered += 1
         return {**numbers, UPDATE_NORM: float("nan")}
 
     def finish(self) -> None:
