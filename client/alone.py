@@ -30,7 +30,7 @@ from common.files import write_atomically
 from common.handover import MODEL, PLAN
 from common.models import build_model
 from common.models.pretrained import starting_model
-from common.plan import Codec, Evaluation, Plan, Strategy, evaluates
+from common.plan import Aggregation, Codec, Evaluation, Plan, Strategy, evaluates
 from common.progress import follow
 from common.selection import Verdict, Verdicts, chosen_round, goes_on
 
@@ -137,12 +137,13 @@ class Piece:
 
 def alone_plan(plan: Plan) -> Plan:
     """What a hospital would train without a federation: plain training, without the noise that protects from
-    others and with nothing to send."""
+    others and with nothing to send. A simulation's arms are trained under it too (simulation/arms.py)."""
     return plan.model_copy(
         update={
             "strategy": Strategy(),
             "privacy": None,
             "codec": Codec(),
+            "aggregation": Aggregation(),
             "evaluation": _quiet(plan.evaluation),
         }
     )

@@ -210,6 +210,8 @@ def train(message: Message, context: Context) -> Message:
         seconds = float("nan")  # it would tell of the patients, without noise
     else:
         memory = site.memory_of(message.content)
+        if site.plan.strategy.method.control:  # what the server never added is no control variate
+            memory.drop_after(wire.get_answered(message.content, number - 1))
         work = (site.model, site.cohort, site.plan, site.config.site, number, site.device)
         done, update = train_site(Task(*work, start, memory))
         seconds = done.seconds

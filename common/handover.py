@@ -88,11 +88,14 @@ def read_model(folder: Path) -> Handed:
         weights = model_part(load(data))
     except (SafetensorError, OSError, ValueError, TypeError) as e:
         raise ConfigError(f"{folder / MODEL}: not a readable safetensors file ({type(e).__name__})") from None
+    calibration = _calibration(folder, card)
+    if plan.strategy.method.judges_own:  # cards of before, and runs, tell those of the hospitals' own models
+        temperature, threshold, calibration = math.nan, math.nan, {}
     known = None if math.isnan(threshold) else threshold
     hospitals = frozenset(card.sites) if card and card.kind == "deployment" else frozenset()
     return Handed(
         folder, plan, weights, run, temperature, known, *_data(folder), hospitals,
-        _calibration(folder, card), hashlib.sha256(data).hexdigest(),
+        calibration, hashlib.sha256(data).hexdigest(),
     )  # fmt: skip
 
 

@@ -119,6 +119,11 @@ class Method:
         """Whether it goes with a plan's privacy, whose account does not cover what stays at a site."""
         return self.stays is Stays.NOTHING
 
+    @property
+    def judges_own(self) -> bool:
+        """Whether all scores of a run are of models that stay at the sites, and none of the common one."""
+        return self.stays is Stays.MODEL
+
 
 _HOSTILE = " against {} hostile ones (num_malicious_nodes)"
 _MALICIOUS = Option(0, high=1000, whole=True)

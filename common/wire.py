@@ -50,7 +50,7 @@ PLAN_SHA256 = "plan-sha256"  # the plan that the server runs, hex
 PLAN = "plan"  # the plan's canonical JSON: values, never code
 RUN = "run"  # tells one run of a plan from the next; the same after a resume
 ROUND = "server-round"  # counted from 1; the name that Flower's strategies set
-ANSWERED = "answered"  # the last round of which the server has this site's update; 0 or absent: none
+ANSWERED = "answered"  # the last round of which the server has this site's update; 0: none
 WEIGHTS = "weights-sha256"  # identity of the weights that a request is about (common/codec.py)
 BASE = "base-sha256"  # identity of those that a coded difference is to
 HOLDS = "holds-sha256"  # identity of the weights that lie at the site; empty: none
@@ -75,7 +75,7 @@ BRIER = "brier"  # mean squared error of the probabilities
 
 TRAIN_NUMBERS = (LOSS, STEPS, SECONDS)
 EVALUATE_NUMBERS = (LOSS, AUROC, AUROC_SE, BRIER, *calibration.NUMBERS)
-SHARE = "share"  # in the server alone: which share of the sites an averaged reply holds
+SHARE = "share"  # in the server alone: which share of all sites' weights an averaged reply holds
 PRIVATE_WEIGHT = 1
 """N_EXAMPLES of every site under a plan with privacy: its real number of patients is not told, and all sites
 count alike."""
@@ -350,10 +350,10 @@ def get_identity(content: RecordDict, key: str) -> str:
     return text
 
 
-def get_answered(content: RecordDict) -> int:
-    """ANSWERED of a request. Raises WireError if it is no count."""
+def get_answered(content: RecordDict, absent: int = 0) -> int:
+    """ANSWERED of a request, or `absent`. Raises WireError if it is no count."""
     record = content.get(CONFIG)
-    value = record.get(ANSWERED, 0) if isinstance(record, ConfigRecord) else 0
+    value = record.get(ANSWERED, absent) if isinstance(record, ConfigRecord) else absent
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise WireError(f"found {ANSWERED} = {value!r}, expected a whole number from 0")
     return value

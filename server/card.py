@@ -3,6 +3,7 @@
 import datetime
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypedDict
@@ -50,6 +51,8 @@ def describe(run: Path, plan: Plan, files: Mapping[str, str]) -> Card:
     judged = simulated or (run / RESULT).is_file()
     history = () if simulated else read_history(run)
     known = of_result(read_result(run), history, survey) if judged else of_deployment(plan, history, survey)
+    if plan.strategy.method.judges_own:
+        known = _of_own_models(known)
     return Card(
         name=plan.name,
         run="simulation" if simulated else read_record(run).run,
@@ -94,6 +97,12 @@ def _limits(plan: Plan, simulated: bool) -> list[str]:
             f"{plan.strategy.name} leaves {stays} at the hospitals: it is used there, with theirs, and the "
             "scores above are with theirs; elsewhere these tensors are untrained."
         )
+    if plan.strategy.method.judges_own:
+        limits.append(
+            f"{plan.strategy.name} leaves a model of its own at each hospital, and all scores here are of "
+            "those: this file is the common model beside them, and nobody judged it, or chose a threshold or "
+            "a temperature for it."
+        )
     if plan.privacy is not None and not simulated:
         limits.append("No hospital told test scores: under a plan with privacy they stay there.")
     if plan.privacy is None:
@@ -135,6 +144,13 @@ def of_result(result: RunResult, history: History, survey: Survey | None) -> Kno
         "chosen": result.chosen,
         "calibration": calibration_of(result),
     }
+
+
+def _of_own_models(known: Known) -> Known:
+    """What is known of other models than the one that is handed over is said to be so; nobody uses it."""
+    on = f"{known['metrics'].on}, by each hospital's own model"
+    metrics = replace(known["metrics"], on=on)
+    return {**known, "metrics": metrics, "threshold": math.nan, "temperature": math.nan, "calibration": None}
 
 
 def of_deployment(plan: Plan, history: History, survey: Survey | None) -> Known:

@@ -85,7 +85,8 @@ def load_checkpoint(folder: Path, plan_sha256: str) -> Checkpoint | None:
                 raise RunError(
                     f"{path}: belongs to plan {metadata['plan_sha256'][:12]}, the plan given is "
                     f"{plan_sha256[:12]}; "
-                    "resume with the plan that the run was started with, or use another directory"
+                    "resume with the plan, and the version, that the run was started with, or use another "
+                    "directory"
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             return Checkpoint(

@@ -27,7 +27,6 @@ class Replies:
         self.plan, self.schema, self.weights, self.n_members = plan, schema, weights, n_members
         self.coder = Coder.of(plan, schema)
         self.scale = scale
-        self.n_answered = 0
         self.failed: dict[str, str] = {}
         """Site -> why its update is not in the mean."""
         self.noted: dict[str, str] = {}
@@ -60,7 +59,6 @@ class Replies:
             )
         weight = self.scale.weigh(site, numbers[wire.N_EXAMPLES])
         self.mean.add(update, weight)
-        self.n_answered += 1
         if is_linear(self.plan):
             reply.content = RecordDict()  # the mean holds what was in it
             self.kept = {site: reply}
@@ -89,7 +87,8 @@ class Replies:
         if is_linear(self.plan):
             (reply,) = self.kept.values()
             reply.content = self._as_weights(self.mean.updated(self.weights), self.mean.weight)
-            reply.content.metric_records[wire.METRICS][wire.SHARE] = self.n_answered / self.n_members
+            if self.plan.strategy.method.control:
+                reply.content.metric_records[wire.METRICS][wire.SHARE] = self.scale.share(self.mean.weight)
         arrays, _ = strategy.aggregate_train(number, [self.kept[site] for site in sorted(self.kept)])
         if arrays is None:
             raise RunError(f"round {number}: {self.plan.strategy.name} gave no weights")

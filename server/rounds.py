@@ -96,7 +96,8 @@ class RoundLoop:
         return self.roster.refused if self.deployment.everybody else {}
 
     def _is_alone(self) -> bool:
-        """Whether it is a federation of one, as each hospital's own arm is: any rule is the identity."""
+        """Whether it is a federation of one, as each hospital's own arm is: a robust rule has nobody to
+        compare with, and takes the one update as it is."""
         return self.deployment.min_sites == 1 and len(self.members) + len(self._absent()) == 1
 
     def _goes_on(self, state: Checkpoint) -> bool:
@@ -207,7 +208,9 @@ class RoundLoop:
 
     def _replies(self, number: int, weights: wire.Weights) -> Replies:
         """Where the round's updates go."""
-        scale = Scale(self.plan, self._declared(wire.N_TRAIN))
+        here = self._declared(wire.N_TRAIN)
+        away = {s: float(n[wire.N_TRAIN]) for s, n in self.roster.declared.items() if s not in here}
+        scale = Scale(self.plan, here, away)
         work = (self.plan, self.schema, weights, len(self.members), scale)
         if not self.plan.aggregation.secure:
             return Replies(*work)

@@ -142,7 +142,6 @@ class SecureReplies(Replies):
         reply.content = RecordDict()
         self.kept = {site: reply}
         self._survivors.append(site)
-        self.n_answered += 1
         return {**numbers, UPDATE_NORM: float("nan")}
 
     def outcast(self) -> dict[str, str]:

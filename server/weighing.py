@@ -25,11 +25,20 @@ JUDGES = 4
 class Scale:
     """The sites of a round, and what each may weigh."""
 
-    def __init__(self, plan: Plan, declared: Mapping[str, float]) -> None:
-        """`declared`: patients by site; NaN where a site did not say."""
+    def __init__(
+        self, plan: Plan, declared: Mapping[str, float], away: Mapping[str, float] | None = None
+    ) -> None:
+        """`declared`: patients by site, NaN where a site did not say; `away`: of those that were greeted and
+        are not here now."""
         self._plan, self._declared = plan, declared
         self._cap = largest_weight(list(declared.values()), plan.federation.max_share)
+        self._away = away or {}
         self.capped: dict[str, str] = {}
+
+    def share(self, weight: float) -> float:
+        """Of all sites' weights, those of the ones that answered, which come to `weight`."""
+        known = [*self._declared.values(), *self._away.values()]
+        return min(1.0, weight / sum(min(n, self._cap) for n in known if math.isfinite(n)))
 
     def weigh(self, site: str, n_patients: float) -> float:
         """What a reply about `n_patients` weighs.

@@ -2,21 +2,25 @@
 
 from pathlib import Path
 
-from common.arms import FEDERATED
+from client.alone import alone_plan
+from common.arms import CENTRALISED, FEDERATED
 from common.config import dump_yaml
 from common.files import write_atomically
-from common.plan import Aggregation, Codec, Plan
+from common.plan import Plan
 
 
 def arm_plan(plan: Plan, arm: str, out: Path) -> tuple[Plan, Path]:
-    """What an arm trains under, and its file: the plan of the run in `out`; where nothing crosses between
-    hospitals, without what hides it or makes it shorter."""
-    alone = plan.model_copy(update={"codec": Codec(), "aggregation": Aggregation()})
-    if arm == FEDERATED or plan == alone:
+    """What an arm trains under, and its file: the plan of the run in `out`; a hospital alone as it would
+    without a federation (client/alone.py), and all patients in one place likewise, but under the plan's
+    privacy: that model is for others too."""
+    own = plan if arm == FEDERATED else alone_plan(plan)
+    if arm == CENTRALISED:
+        own = own.model_copy(update={"privacy": plan.privacy})
+    if own == plan:
         return plan, out / "plan.yaml"
     file = out / "arms" / arm / "plan.yaml"
-    write_atomically(file, dump_yaml(alone).encode())
-    return alone, file
+    write_atomically(file, dump_yaml(own).encode())
+    return own, file
 
 
 def memory_folder(out: Path, arm: str, site: str) -> Path:

@@ -59,15 +59,13 @@ class _Judge:
 
     def federated(self, split: str) -> dict[str, Predictions]:
         """By hospital."""
-        return {n: self._predict(FEDERATED, n, split, self._own(FEDERATED, n)) for n in self.cohorts}
+        return {n: self._predict(FEDERATED, n, split, self._own(n)) for n in self.cohorts}
 
     def tested(self) -> dict[str, dict[str, Predictions]]:
         """Arm -> hospital -> its test patients."""
         tested = {FEDERATED: self.federated("test")}
         for arm in [arm for arm in self.results if arm != FEDERATED]:
-            # A local model's own tensors go with it, to whichever hospital's patients it is tried on.
-            own = self._own(arm, arm.removeprefix(local_arm("")))
-            tested[arm] = {n: self._predict(arm, n, "test", own) for n in self._tried_at(arm)}
+            tested[arm] = {n: self._predict(arm, n, "test") for n in self._tried_at(arm)}
         return tested
 
     def thresholds(self) -> Thresholds:
@@ -76,8 +74,7 @@ class _Judge:
         found = {}
         for arm in [arm for arm in self.results if arm != FEDERATED]:
             at = [n for n in self.cohorts if arm in (CENTRALISED, local_arm(n))]
-            own = self._own(arm, arm.removeprefix(local_arm("")))
-            validation = _together({n: self._predict(arm, n, "validation", own) for n in at})
+            validation = _together({n: self._predict(arm, n, "validation") for n in at})
             found[arm] = choose_thresholds(validation, self.plan)
         return found
 
@@ -85,16 +82,16 @@ class _Judge:
         everywhere = arm == CENTRALISED or len(self.cohorts) <= MANY_SITES
         return [n for n in self.cohorts if everywhere or arm == local_arm(n)]
 
-    def _predict(self, arm: str, site: str, split: str, own: wire.Weights) -> Predictions:
-        """By the weights that the arm hands over, but for those that are some hospital's `own`."""
+    def _predict(self, arm: str, site: str, split: str, own: wire.Weights | None = None) -> Predictions:
+        """By the weights that the arm hands over, but for those that are the hospital's `own`."""
         cohort = self.cohorts[site]
         indices = cohort.split(self.plan.split)[split]
-        wire.set_weights(self.model, {**self.results[arm].chosen(self.plan).weights, **own})
+        wire.set_weights(self.model, {**self.results[arm].chosen(self.plan).weights, **(own or {})})
         return predictions(self.model, cohort, indices, self.device)
 
-    def _own(self, arm: str, site: str) -> wire.Weights:
-        """What a personalised method left at a site at the end of an arm; empty for other methods."""
-        memory = SiteMemory(memory_folder(self._out, arm, site) / Deployment().run)
+    def _own(self, site: str) -> wire.Weights:
+        """What a personalised method left at a site; empty for other methods."""
+        memory = SiteMemory(memory_folder(self._out, FEDERATED, site) / Deployment().run)
         return personal_weights(self.plan, self.model, memory, self.plan.rounds + 1)
 
 

@@ -51,9 +51,17 @@ class SiteMemory:
             ) from None
         return kept
 
+    def drop_after(self, round: int) -> None:
+        """Remove what later rounds than this one left: at the server they never counted. What is left is kept
+        by the next `keep`, however long ago it was."""
+        for number, path in self._files().items():
+            if number > round:
+                path.unlink(missing_ok=True)
+
     def keep(self, round: int, tensors: Weights) -> None:
         """Write down what this round leaves, whole or not at all. Raises OSError."""
         write_atomically(self._folder / f"round-{round:06d}.safetensors", save(tensors))
+        self.drop_after(round)  # of a server that was put back since
         files = self._files()
         for number in sorted(files)[:-KEPT]:
             files[number].unlink(missing_ok=True)

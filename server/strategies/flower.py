@@ -53,7 +53,7 @@ def build_strategy(plan: Plan) -> Strategy:
 
 def require_enough_sites(plan: Plan, n_sites: int) -> None:
     """Refuse a rule that the sites which a round asks, of so many, cannot support. One site alone is no
-    federation: any rule is the identity.
+    federation: there a robust rule takes the one update as it is.
 
     Raises:
         ConfigError: says how many are needed.

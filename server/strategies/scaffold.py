@@ -1,8 +1,9 @@
 """SCAFFOLD (Karimireddy et al., 2020, "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning"),
 the server's part.
 
-x <- x + mean(Δx),  c <- c + |S| / N mean(Δc): of the N sites, S answered. Weights are the sites' numbers of
-patients, so that c stays the mean of the sites' control variates under the same weights as the objective.
+x <- x + mean(Δx),  c <- c + |S| / N mean(Δc): of the N sites, S answered. A site counts by its patients, in
+both means and in the share |S| / N, so that c stays the mean of the sites' control variates under the same
+weights as the objective.
 Sites: client/methods/scaffold.py.
 """
 
@@ -31,7 +32,7 @@ class Scaffold(FedAvg):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """`replies` is the one averaged reply, whose metrics say which share of the sites is in it."""
+        """`replies` is the one averaged reply, whose metrics say which share of all weights is in it."""
         (reply,) = replies
         share = float(reply.content.metric_records[wire.METRICS][wire.SHARE])  # type: ignore[arg-type]
         averaged = reply.content.array_records[wire.ARRAYS]

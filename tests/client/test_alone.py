@@ -17,7 +17,7 @@ from common.plan import Plan, Privacy
 from server.checkpoint import load_checkpoint
 from server.provision import init_server
 from server.settings import ServerFolder, ServerSettings
-from simulation.scenario import Machine
+from simulation.scenario import Machine, Scenario
 from tests.helpers.local_sites import make_site
 from tests.helpers.plans import small_plan
 from tests.helpers.simulated import PLAIN, run, scenario_of
@@ -80,6 +80,29 @@ def test_it_is_what_the_simulation_trains(simulated, site):
     before = (folder / "model.safetensors").stat().st_mtime_ns
     assert train_alone(site, plan) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+RULES = {
+    "adaptive": {"strategy": {"name": "FedAdam"}},
+    "proximal": {"strategy": {"name": "FedProx", "options": {"proximal_mu": 1.0}}},
+    "personal": {"strategy": {"name": "FedPer"}},
+    "private": {"privacy": {"epsilon": 1.0, "delta": 1e-3, "steps": 2}},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", RULES)
+def test_it_is_so_under_any_rule_of_the_federation(tmp_path_factory, tmp_path, rule):
+    out = tmp_path_factory.mktemp("rule") / "run"
+    machine = Machine(threads=1, arms=("local_only",))
+    scenario = Scenario.model_validate(
+        {**scenario_of("FedAvg", simulation=machine).model_dump(), **RULES[rule]}
+    )
+    run(scenario, out)
+    site = site_of(out, tmp_path)
+    plan = load_yaml(out / "plan.yaml", Plan)
+    weights = load_checkpoint(out / "arms" / f"local-{site.path.name}", alone_plan(plan).sha256).weights
+    assert same(train_alone(site, plan), weights)
 
 
 def test_it_stops_outside_the_hours_and_goes_on_where_it_was(simulated, site, monkeypatch):

@@ -11,6 +11,7 @@ from common.signature import SIGNATURE, Authority
 from server.export import export_run
 from server.provision import init_server
 from server.settings import ServerFolder, ServerSettings
+from tests.helpers.plans import small_plan
 from tests.helpers.runs import deployed_run
 
 
@@ -53,3 +54,14 @@ def test_whatever_is_changed_is_found(coordinator, tmp_path):
     init_server(stranger, ServerSettings(host="localhost"))
     with pytest.raises(ConfigError, match="not under the CA"):
         verify_model(out, Authority.read(stranger.ca_certificate, stranger.revoked))
+
+
+def test_what_was_chosen_for_models_that_stay_at_the_hospitals_is_not_used_with_the_common_one(tmp_path):
+    """A card of before told it."""
+    out = export_run(
+        deployed_run(tmp_path / "run", small_plan(strategy={"name": "Ditto"})), tmp_path / "out", None
+    )
+    card = json.loads((out / CARD).read_text()) | {"threshold": 0.3, "temperature": 2.0}
+    (out / CARD).write_text(json.dumps(card))
+    handed = read_model(out)
+    assert (handed.threshold, str(handed.temperature), handed.calibration) == (None, "nan", {})

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from common import wire
-from common.plan import Privacy
+from common.methods import METHODS
+from common.plan import Privacy, Training
 from common.report.card import render_card
 from common.results.card import OnTest, OnValidation
 from common.results.rounds import read_history
@@ -88,3 +89,26 @@ def test_who_trained_and_told_no_scores_is_on_the_card(tmp_path):
     assert silent
     assert all(card.sites[site].validation == {} for site in silent)
     assert f"{len(trained)} sites" in render_card(card, signed=True)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("simulated", [True, False])
+def test_scores_of_models_that_stay_at_the_hospitals_are_not_the_file_s(tmp_path, method, simulated):
+    training = Training(momentum=0.0)
+    plan = small_plan(strategy={"name": method}, training=training)
+    run = deployed_run(tmp_path / "run", plan)
+    if simulated:
+        run = tmp_path
+        (run / RESULT).write_bytes((OLDER / RESULT).read_bytes())
+    card = describe(run, plan, {})
+    own = method == "Ditto"
+    assert card.metrics.on.endswith("own model") == own
+    assert (math.isnan(card.temperature), any("nobody judged it" in line for line in card.limits)) == (
+        own,
+        own,
+    )
+    page = render_card(card, signed=False)
+    assert ("nobody chose one for this file" in page) == own
+    if own:
+        assert (card.calibration, str(card.threshold)) == (None, "nan")
+        assert "accuracy at 0.5, which nobody chose" not in page

@@ -24,6 +24,12 @@ def test_a_site_counts_for_what_it_declared_and_no_more():
     assert "counts as 50 of its 16777216 patients (federation.max_share 0.5)" in scale.capped["c"]
 
 
+def test_the_share_of_those_that_answered_is_of_all_that_were_ever_here():
+    scale = Scale(small_plan(), {"a": 20, "b": 30, "c": 2**24, "d": math.nan}, away={"e": 50, "f": math.nan})
+    assert scale.share(20 + 50) == 70 / 150
+    assert Scale(small_plan(), {"a": 20, "b": 30}).share(50) == 1.0
+
+
 def test_under_privacy_all_count_alike():
     scale = Scale(small_plan(privacy=Privacy(epsilon=3.0, delta=1e-4)), {"a": 20, "b": 30})
     assert scale.weigh("a", 1) == 1

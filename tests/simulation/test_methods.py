@@ -5,17 +5,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from flwr.clientapp import ClientApp
 from safetensors.numpy import load_file, save_file
 
+from client.app import app
+from client.site_config import SiteConfig
 from common import wire
 from common.arms import FEDERATED
 from common.models import build_model
 from common.models.personal import personal_names
+from common.plan import Federation
 from common.results.form import to_text
 from common.results.run import Timing
 from server.checkpoint import load_checkpoint
 from server.observer import Silent
 from simulation import runs
+from simulation.scenario import PhantomData
 from tests.helpers.simulated import run, scenario_of
 
 
@@ -50,9 +55,29 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights_everywhere(tmp_path, 
     assert not any(k.startswith(wire.CONTROL) for k in load_file(tmp_path / "whole" / "model.safetensors"))
 
 
+def losing(rounds):
+    """The sites; what hospital-b answers in some rounds is lost on its way."""
+    lossy = ClientApp()
+    lossy.query()(app)
+    lossy.evaluate()(app)
+
+    @lossy.train()
+    def train(message, context):
+        answer, site = app(message, context), SiteConfig.from_node(context.node_config).site
+        if site == "hospital-b" and wire.get_round(message.content) in rounds:
+            raise RuntimeError("lost")
+        return answer
+
+    return lossy
+
+
 @pytest.mark.slow
-def test_scaffold_s_control_stays_the_mean_of_the_sites_own(tmp_path):
-    scenario = scenario_of("SCAFFOLD")
+@pytest.mark.parametrize("lost", [(), (1,), (2,), (1, 2)])
+def test_scaffold_s_control_stays_the_mean_of_the_sites_own(tmp_path, monkeypatch, lost):
+    """Also where updates got lost: what a site kept of them is no control variate that the server knows."""
+    monkeypatch.setattr("simulation.simulate.client_app", losing(lost))
+    data = PhantomData(sites=2, patients=24)
+    scenario = scenario_of("SCAFFOLD", data=data, federation=Federation(quorum=0.5))
     run(scenario, tmp_path / "run")
     checkpoint = load_checkpoint(tmp_path / "run/arms/federated", scenario.plan.sha256)
     sizes = {site: numbers["num-examples"] for site, numbers in checkpoint.history[-1].sites.items()}

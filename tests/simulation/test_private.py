@@ -22,12 +22,10 @@ def test_a_private_simulation_reports_and_pays_what_it_planned(here, tmp_path):
     assert 7.8 < result["epsilon"] <= 8.02
     assert f"ε = {result['epsilon']:.2f}" in report
     assert "agreed: ε = 8; δ = 0.001" in report
-    for arm in ("federated", "local-hospital-a"):
-        ((noise, rate, _), *more) = Ledger(
-            tmp_path / "run" / "arms" / arm / "ledger-hospital-a.sqlite"
-        ).history()
-        assert len(more) == 2
-        assert 7.8 < epsilon([(noise, rate, 12)], 1e-3) <= 8.02
+    ((noise, rate, _), *more) = Ledger(tmp_path / "run/arms/federated/ledger-hospital-a.sqlite").history()
+    assert len(more) == 2
+    assert 7.8 < epsilon([(noise, rate, 12)], 1e-3) <= 8.02
+    assert not list((tmp_path / "run/arms/local-hospital-a").glob("ledger-*"))  # nobody to hide anything from
 
 
 @pytest.mark.slow

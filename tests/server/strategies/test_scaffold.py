@@ -43,5 +43,5 @@ def test_scaffold_moves_its_control_in_proportion_to_who_answered(tmp_path, sile
     total = sum(weight.values())
     for name, before in start().items():
         mean = sum(weight[n] * change(n)[name].astype(np.float64) for n in answered) / total
-        step = mean * (len(answered) / 5 if name.startswith("control/") else 1.0)
+        step = mean * (total / 150 if name.startswith("control/") else 1.0)
         np.testing.assert_allclose(found[name], before + step, rtol=1e-5, atol=1e-6)
