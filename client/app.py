@@ -233,7 +233,9 @@ def _packed(site: Site, content: RecordDict, start: wire.Weights, update: wire.W
         most = site.plan.federation.max_update_norm
         return secure.pack_masked(site.secure_round(content).mask(update, start, most))
     if (run := site.coded_run(content)) is not None:
-        return run.sent(update, site.config.site, site.plan.seed, wire.get_round(content))
+        number = wire.get_round(content)
+        answered = wire.get_answered(content, number - 1)
+        return run.sent(update, site.config.site, site.plan.seed, number, answered)
     return wire.pack(update)
 
 

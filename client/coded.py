@@ -81,14 +81,19 @@ class CodedRun:
         except (SafetensorError, OSError, ValueError):
             return {}
 
-    def sent(self, update: Weights, site: str, seed: int, round: int) -> ArrayRecord:
+    def sent(self, update: Weights, site: str, seed: int, round: int, answered: int) -> ArrayRecord:
         """The update with what is owed from the rounds before, coded; what coding loses of it is owed next.
-        Asked for the same round again, it is the same. Where the cohort is another one now, nothing is owed:
-        a patient who was forgotten is in no update that leaves later."""
+
+        Asked for the same round again, it is the same. Of an update that the server does not have (it has
+        those up to round `answered`), which may have been kept back here, nothing is owed: it would leave
+        with a later one. Nor where the cohort is another one now: a patient who was forgotten is in no update
+        that leaves later.
+        """
         kept = self.folder / OWED / self.cohort[:16]
         for other in set((self.folder / OWED).glob("*")) - {kept}:
             shutil.rmtree(other)
         memory = SiteMemory(kept)
+        memory.drop_after(answered)
         owed = memory.before(round)
         whole = {name: value + owed[name] for name, value in update.items()} if owed else update
         payload, told = self.coder.encode(whole, numpy_generator(seed, "codec", site, round))
