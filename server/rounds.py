@@ -152,32 +152,15 @@ class RoundLoop:
         """The weights after a round; of those asked, sites `without` whom it began anew (and why) are not."""
         without = without or {}
         requests, replies = self._requests(number, before), self._replies(number, before.weights)
-        sites: dict[str, wire.Numbers] = {}
-        absent = {**self._absent(), **without}
         n_asked = max(len(requests), asked_of(self.plan, len(self.members) + len(self._absent())))
         requests = [m for m in requests if self.roster.name(m.metadata.dst_node_id) not in without]
-        admitted, n_caught = self._admitted(requests), 0
+        admitted = self._admitted(requests)
         requests, failed = replies.begin(requests), replies.failed
-        failed |= absent
-        bytes_down, bytes_up = sum(map(wire.payload_bytes, requests)), 0
-        asked = {m.metadata.dst_node_id for m in requests}
-        self._tell_asked(asked, "train")
-        for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
-            site = self.roster.name(node)
-            asked.discard(node)
-            bytes_up += wire.payload_bytes(reply)
-            try:
-                sites[site] = replies.accept(site, reply)
-            except Exception as e:
-                failed[site] = objection(site, e)
-                n_caught += not reply.has_error()
-                self.broadcast.failed(site)
-            else:
-                self.broadcast.took(site)
-            self.observer.replied(site, "train")
+        failed |= {**self._absent(), **without}
+        bytes_down = sum(map(wire.payload_bytes, requests))
+        sites, n_caught, bytes_up = self._take(requests, replies)
         if outcast := replies.outcast():
             return self._train(number, before, {**without, **outcast})
-        failed |= {self.roster.name(node): NO_ANSWER for node in asked}
         n_asked -= len(admitted - self._admitted(requests))
         self._require_quorum(number, len(sites), n_asked, failed)
         self._require_rule(number, len(sites), n_asked, n_caught, failed)
@@ -192,6 +175,29 @@ class RoundLoop:
             noted={**unlike(norms), **replies.scale.capped, **replies.noted},
         )
         return replies.aggregate(number, self.strategy), report
+
+    def _take(self, requests: list[Message], replies: Replies) -> tuple[dict[str, wire.Numbers], int, int]:
+        """Site -> the numbers of each update that counts (why another does not is in `replies.failed`); how
+        many came that are none; and the bytes of all."""
+        sites: dict[str, wire.Numbers] = {}
+        n_caught, n_bytes = 0, 0
+        asked = {m.metadata.dst_node_id for m in requests}
+        self._tell_asked(asked, "train")
+        for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
+            site = self.roster.name(node)
+            asked.discard(node)
+            n_bytes += wire.payload_bytes(reply)
+            try:
+                sites[site] = replies.accept(site, reply)
+            except Exception as e:
+                replies.failed[site] = objection(site, e)
+                n_caught += not reply.has_error()
+                self.broadcast.failed(site)
+            else:
+                self.broadcast.took(site)
+            self.observer.replied(site, "train")
+        replies.failed |= {self.roster.name(node): NO_ANSWER for node in asked}
+        return sites, n_caught, n_bytes
 
     def _requests(self, number: int, before: Checkpoint) -> list[Message]:
         """To the sites that take part in a round."""
