@@ -284,7 +284,7 @@ def pull(
 ) -> None:
     """Fetch the images that the labels are about from the PACS. What is there already is not fetched
     again."""
-    from client.pacs.pull import Outcome
+    from client.pacs.pull import TO_LOOK_AT, Outcome
     from client.pacs.site import pulling
     from client.settings import SiteFolder
     from common.progress import reporting
@@ -296,9 +296,9 @@ def pull(
             pass
     for outcome in Outcome:
         typer.echo(f"{work.outcomes[outcome]:>6} {outcome.value}")
-    if any(work.outcomes[lacking] for lacking in (Outcome.FAILED, Outcome.PARTIAL, Outcome.UNKNOWN)):
+    if any(work.outcomes[one] for one in TO_LOOK_AT):
         typer.echo(f"Which, and why: {folder.logs / 'pull.log'}. Run this again to try them once more.")
-        raise typer.Exit(1)  # `pull && ingest` must not go on with less than there is
+        raise typer.Exit(1)  # `pull && ingest` must not go on with other images than the PACS has
     typer.echo(f"Next: pneumofed client ingest {plan}")
 
 
