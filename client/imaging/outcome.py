@@ -19,6 +19,7 @@ class Reason(StrEnum):
     TOO_SLOW = "took too long to read"
     DECODER_CRASHED = "crashed its decoder"
     NO_PIXELS = "no image in it"
+    SEVERAL_IMAGES = "several images in one file, of which a table can name none"
     TOO_LARGE = "more pixels than a chest image has"
     OTHER_MODALITY = "another modality than the plan's"
     NO_PATIENT = "no patient ID"

@@ -126,7 +126,7 @@ def _first(ds: Dataset, keyword: str) -> str:
 
 def _date(value: str) -> str:
     """As DA is written today; empty where nobody knows what an old value says."""
-    day = parse_date(value.replace("-", ""))
+    day = parse_date(re.sub(r"^(\d{4})-(\d\d)-(\d\d)$", r"\1\2\3", value.strip()))
     return f"{day:%Y%m%d}" if day else ""
 
 
