@@ -355,11 +355,17 @@ def forget(
         )
         typer.echo(f"{still}, which pneumofed never changes.")
     if gone.named:
-        them = ", ".join(sorted({str(path.relative_to(dir_)) for path in gone.named})[:8])
-        more = f" and {len(gone.named) - 8} more" if len(gone.named) > 8 else ""
-        typer.echo(f"Still in this site's folder, for you to remove or change: {them}{more}.")
+        typer.echo(f"Still in this site's folder, for you to remove or change: {_names(gone.named, dir_)}.")
+    if gone.unread:
+        typer.echo(f"Could not be looked into, in this site's folder: {_names(gone.unread, dir_)}.")
     typer.echo("Backups and tables of labels are yours to change.")
     typer.echo("Models that were trained already are not changed: they cannot forget (docs/privacy.md).")
+
+
+def _names(paths: list[Path], folder: Path) -> str:
+    """Of the first eight."""
+    more = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
+    return ", ".join(str(path.relative_to(folder)) for path in paths[:8]) + more
 
 
 @app.command()
