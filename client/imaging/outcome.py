@@ -54,6 +54,7 @@ class Reason(StrEnum):
     DATES_DISAGREE = "its dates lie more than a week apart"
     ORDER_UNSURE = "has no time of day, or another image's, beside another image of the day"
     ZONE_UNSURE = "does not say its time zone, beside images of several"
+    TURNED = "mirrored, turned or prone, by its header, and used as it lies"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ NOTES = (
     Reason.BURNT_IN, Reason.VIEW_UNKNOWN, Reason.PLACED_BY_NUMBER, Reason.SLICES_MISSING,
     Reason.CAPTURE_USED, Reason.DARK, Reason.VIEW_DISAGREES, Reason.BODY_PART_UNSURE,
     Reason.DATES_DISAGREE, Reason.ORDER_UNSURE, Reason.ZONE_UNSURE, Reason.UNLIKE_CHEST,
+    Reason.TURNED,
 )  # fmt: skip
 """These count what is used, and should be looked at."""
 
