@@ -284,7 +284,7 @@ def pull(
 ) -> None:
     """Fetch the images that the labels are about from the PACS. What is there already is not fetched
     again."""
-    from client.pacs.pull import Outcome
+    from client.pacs.pull import TO_LOOK_AT, Outcome
     from client.pacs.site import pulling
     from client.settings import SiteFolder
     from common.progress import reporting
@@ -296,9 +296,9 @@ def pull(
             pass
     for outcome in Outcome:
         typer.echo(f"{work.outcomes[outcome]:>6} {outcome.value}")
-    if any(work.outcomes[lacking] for lacking in (Outcome.FAILED, Outcome.PARTIAL, Outcome.UNKNOWN)):
+    if any(work.outcomes[one] for one in TO_LOOK_AT):
         typer.echo(f"Which, and why: {folder.logs / 'pull.log'}. Run this again to try them once more.")
-        raise typer.Exit(1)  # `pull && ingest` must not go on with less than there is
+        raise typer.Exit(1)  # `pull && ingest` must not go on with other images than the PACS has
     typer.echo(f"Next: pneumofed client ingest {plan}")
 
 
@@ -355,11 +355,17 @@ def forget(
         )
         typer.echo(f"{still}, which pneumofed never changes.")
     if gone.named:
-        them = ", ".join(sorted({str(path.relative_to(dir_)) for path in gone.named})[:8])
-        more = f" and {len(gone.named) - 8} more" if len(gone.named) > 8 else ""
-        typer.echo(f"Still in this site's folder, for you to remove or change: {them}{more}.")
+        typer.echo(f"Still in this site's folder, for you to remove or change: {_names(gone.named, dir_)}.")
+    if gone.unread:
+        typer.echo(f"Could not be looked into, in this site's folder: {_names(gone.unread, dir_)}.")
     typer.echo("Backups and tables of labels are yours to change.")
     typer.echo("Models that were trained already are not changed: they cannot forget (docs/privacy.md).")
+
+
+def _names(paths: list[Path], folder: Path) -> str:
+    """Of the first eight."""
+    more = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
+    return ", ".join(str(path.relative_to(folder)) for path in paths[:8]) + more
 
 
 @app.command()

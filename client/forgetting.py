@@ -63,6 +63,7 @@ class Forgotten:
     files: list[Path]  # in the site's own folder, deleted
     elsewhere: list[Path]  # in a folder that is not ours: still there
     named: list[Path]  # in the site's folder, made by other commands: they name or show the patient still
+    unread: list[Path]  # likewise, and nobody knows what is in them
     lines: int  # of logs, deleted
 
     @property
@@ -107,7 +108,8 @@ def _forget(folder: SiteFolder, patient: str, hidden: str, hidden_of: Callable[[
         raise DataError(
             f"what this site keeps of the patient is removed; what else there is is not known: {unknown}"
         )
-    return Forgotten(n_sequences, n_frames, len(touched), fetched, elsewhere, made_of(folder, patient), lines)
+    named, unread = made_of(folder, patient)
+    return Forgotten(n_sequences, n_frames, len(touched), fetched, elsewhere, named, unread, lines)
 
 
 def _images(folder: SiteFolder, patient: str) -> tuple[list[Path], list[Path], str]:

@@ -1,15 +1,21 @@
 """Where a site's folder speaks of a patient: in logs, in files' own headers, in what other commands made."""
 
+import codecs
 import contextlib
+import errno
+import html
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from markupsafe import escape
 from pydicom import dcmread
 
 from client.imaging.facts.text import text
+from client.imaging.tables import read_table
 from client.settings import SiteFolder
+from common.errors import DataError
 from common.files import write_atomically
 
 UIDS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "AccessionNumber")
@@ -35,10 +41,17 @@ def _any_of(names: Iterable[str]) -> str:
     return rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, sorted(names)))})(?![A-Za-z0-9])"
 
 
-def made_of(folder: SiteFolder, patient: str) -> list[Path]:
+def made_of(folder: SiteFolder, patient: str) -> tuple[list[Path], list[Path]]:
     """Files of other commands in the site's folder, predictions, explanations, tables, that name a patient or
-    are of one."""
-    return [path for path in _of_others(folder) if _is_of(path, patient)]
+    are of one, with the pictures beside an explanation; and those that could not be looked into."""
+    named, unread = set[Path](), list[Path]()
+    for path in _of_others(folder):
+        try:
+            if _is_of(path, patient):
+                named |= {path, *(path.parent.iterdir() if path.name == "explanation.json" else ())}
+        except OSError:
+            unread.append(path)
+    return sorted(path for path in named if path.is_file()), unread
 
 
 def _of_others(folder: SiteFolder) -> Iterator[Path]:
@@ -51,16 +64,45 @@ def _of_others(folder: SiteFolder) -> Iterator[Path]:
 
 
 def _is_of(path: Path, patient: str) -> bool:
-    """Whether a file tells of the patient by ID, or is an image of theirs."""
-    if path.suffix.lower() == ".dcm":
-        return _header(path).get("PatientID") == patient
-    if path.suffix.lower() not in TOLD_IN or path.stat().st_size > MOST_SEARCHED:
-        return False
-    return bool(re.search(_any_of([patient]).encode(), path.read_bytes()))
+    """Whether a file tells of the patient by ID, or is an image of theirs. Raises OSError if it cannot be
+    looked into."""
+    with path.open("rb") as file:
+        beginning = file.read(MAGIC)
+    if path.suffix.lower() == ".dcm" or beginning[128:132] == b"DICM":
+        if not (told := _header(path)):
+            raise OSError(errno.EIO, "not readable")
+        return told["PatientID"] == patient
+    if beginning[:4] == b"PAR1":
+        return any(patient in row.values() for _, row in _rows(path))
+    marked = beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in beginning and not marked:
+        return False  # no text
+    if path.stat().st_size > MOST_SEARCHED:
+        raise OSError(errno.EFBIG, "too long to be searched")
+    data = path.read_bytes()
+    said = data.decode("utf-16", "replace") if marked else data.decode("utf-8", "surrogateescape")
+    return bool(re.search(_any_of(_ways_of_writing(patient)), said))
 
 
-TOLD_IN, MOST_SEARCHED = (".csv", ".json", ".html", ".txt", ".md", ".xml", ".tsv"), 256 * 2**20
-"""Kinds of files that are searched, and their size."""
+MAGIC, MOST_SEARCHED = 4096, 256 * 2**20
+"""Bytes by which a kind of file is known, and of the longest that is searched."""
+
+
+def _rows(path: Path) -> Sequence[tuple[int, dict[str, str]]]:
+    try:
+        return read_table(path).rows
+    except DataError:
+        raise OSError(errno.EIO, "not readable") from None
+
+
+def _ways_of_writing(patient: str) -> set[str]:
+    """As JSON, pages and tables write an ID; in another set of characters than they declare, too."""
+    plain = {patient, json.dumps(patient)[1:-1], json.dumps(patient, ensure_ascii=False)[1:-1]}
+    plain |= {str(escape(patient)), html.escape(patient), html.escape(patient, quote=False)}
+    plain.add(patient.replace('"', '""'))
+    with contextlib.suppress(UnicodeEncodeError):
+        plain.add(patient.encode("latin-1").decode("utf-8", "surrogateescape"))
+    return plain
 
 
 def names_of(paths: Iterable[Path]) -> set[str]:

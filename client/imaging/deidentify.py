@@ -13,6 +13,7 @@ from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
 from pydicom.tag import Tag
 
+from client.imaging.facts.text import text
 from common.attributes import OUR_WORDS
 
 IDENTIFYING = frozenset(Tag(*tag) for tag in ALL_TAGS if len(tag) == 2)
@@ -42,13 +43,13 @@ def identifiers_in(ds: Dataset) -> frozenset[str]:
     places: set[str] = set()
     for keyword in NAMING:
         with contextlib.suppress(Exception):  # an odd value raises on access, and is nobody's name
-            places.add(str(ds.get(keyword, "") or "").strip().lower())
-    return frozenset(text for text in places if len(text) >= SHORTEST)
+            places.add(text(ds, keyword).lower())
+    return frozenset(place for place in places if len(place) >= SHORTEST)
 
 
-def without_identifiers(text: str, identifiers: Iterable[str]) -> str:
-    """`text`, or "unknown" if one of `identifiers` is in it."""
-    return "unknown" if any(identifier in text.lower() for identifier in identifiers) else text
+def without_identifiers(said: str, identifiers: Iterable[str]) -> str:
+    """`said`, or "unknown" if one of `identifiers` is in it."""
+    return "unknown" if any(identifier in said.lower() for identifier in identifiers) else said
 
 
 def scan(folder: Path, identifiers: Iterable[str]) -> list[str]:

@@ -15,7 +15,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from client.imaging.deidentify import identifiers_in, removed_from
-from client.imaging.facts import body_part, side
+from client.imaging.facts import body_part, lie, side
 from client.imaging.facts.image_kind import Kind, kind_of, kind_of_frame
 from client.imaging.facts.moment import Moment, acquisition_moment, parse_date
 from client.imaging.facts.person import NOBODY, Person, person_of
@@ -226,6 +226,7 @@ def _frame(common: Header, ds: Dataset, frame: int, n: int, since: timedelta) ->
         stack=stack,
         kind=min(common.kind, kind_of_frame(own)),
         right_at=side.right_of(own),
+        doubts=(*common.doubts, *([Reason.TURNED.name] if lie.is_turned(own) else [])),
     )
 
 

@@ -21,7 +21,7 @@ class ImageFile:
     path: Path
 
     def read(self) -> Grey:
-        """(H, W) in [0, 1]. Raises Skipped if it cannot be decoded."""
+        """(H, W) in [0, 1]. Raises Skipped if it cannot be decoded, or holds several."""
         try:
             data = self.path.read_bytes()  # by itself OpenCV prints the path of what is missing
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
@@ -29,20 +29,22 @@ class ImageFile:
             raise Skipped(Reason.BROKEN) from None
         if image is None or image.dtype not in (np.uint8, np.uint16):
             raise Skipped(Reason.BROKEN)
+        n_images, white_is_zero = _told(data)
+        if n_images > 1:
+            raise Skipped(Reason.SEVERAL_IMAGES)
         grey = unit_range(np.asarray(image))
         # OpenCV turns a TIFF whose white is zero round where it has eight bits, and leaves one of sixteen.
-        return 1.0 - grey if image.dtype == np.uint16 and _white_is_zero(data) else grey
+        return 1.0 - grey if image.dtype == np.uint16 and white_is_zero else grey
 
 
-def _white_is_zero(data: bytes) -> bool:
-    """Whether it is a TIFF that says so (PhotometricInterpretation 0)."""
-    if data[:2] not in (b"II", b"MM"):
-        return False
+def _told(data: bytes) -> tuple[int, bool]:
+    """How many images a file holds (a TIFF's pages, an animation's), and whether it is a TIFF whose white is
+    zero (PhotometricInterpretation 0)."""
     try:
-        with PIL.Image.open(BytesIO(data)) as tiff:
-            return getattr(tiff, "tag_v2", {}).get(262) == 0
-    except (OSError, ValueError, SyntaxError):
-        return False
+        with PIL.Image.open(BytesIO(data)) as file:
+            return getattr(file, "n_frames", 1), getattr(file, "tag_v2", {}).get(262) == 0
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
+        return 1, False
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     TOO_SLOW = "took too long to read"
     DECODER_CRASHED = "crashed its decoder"
     NO_PIXELS = "no image in it"
+    SEVERAL_IMAGES = "several images in one file, of which a table can name none"
     TOO_LARGE = "more pixels than a chest image has"
     OTHER_MODALITY = "another modality than the plan's"
     NO_PATIENT = "no patient ID"
@@ -53,6 +54,7 @@ class Reason(StrEnum):
     DATES_DISAGREE = "its dates lie more than a week apart"
     ORDER_UNSURE = "has no time of day, or another image's, beside another image of the day"
     ZONE_UNSURE = "does not say its time zone, beside images of several"
+    TURNED = "mirrored, turned or prone, by its header, and used as it lies"
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ NOTES = (
     Reason.BURNT_IN, Reason.VIEW_UNKNOWN, Reason.PLACED_BY_NUMBER, Reason.SLICES_MISSING,
     Reason.CAPTURE_USED, Reason.DARK, Reason.VIEW_DISAGREES, Reason.BODY_PART_UNSURE,
     Reason.DATES_DISAGREE, Reason.ORDER_UNSURE, Reason.ZONE_UNSURE, Reason.UNLIKE_CHEST,
+    Reason.TURNED,
 )  # fmt: skip
 """These count what is used, and should be looked at."""
 

@@ -175,9 +175,13 @@ def rescaled(stored: NDArray[Any], ds: Dataset) -> Grey:
 
 def _white(ds: Dataset, rgb: NDArray[Any]) -> int:
     """The largest that a sample may be: of BitsStored, or of a palette's entries."""
-    if ds.PhotometricInterpretation == "PALETTE COLOR":
+    if ds.PhotometricInterpretation != "PALETTE COLOR":
+        return (1 << int(ds.BitsStored)) - 1
+    tables = [ds.get(f"{colour}PaletteColorLookupTableData") for colour in ("Red", "Green", "Blue")]
+    if not all(tables):  # in segments, which pydicom unfolds as the descriptor says
         return int(np.iinfo(rgb.dtype).max)
-    return (1 << int(ds.BitsStored)) - 1
+    largest = max(int(np.frombuffer(table, rgb.dtype).max()) for table in tables)
+    return _top(largest, int(ds.RedPaletteColorLookupTableDescriptor[2]))
 
 
 def _luminance(rgb: NDArray[Any], white: int) -> Grey:

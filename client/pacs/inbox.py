@@ -7,7 +7,8 @@ no ingest looks into, and gets its place when all its images are there.
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -21,6 +22,17 @@ ARRIVING = ".arriving-"
 
 class LeftOut(Exception):  # noqa: N818 - an outcome
     """The image's patient asked to be left out."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an image that is here says of itself; empty where it says nothing."""
+
+    path: Path
+    patient: str
+    study: str
+    accession: str
+    modality: str
 
 
 class Inbox:
@@ -41,10 +53,7 @@ class Inbox:
 
     def holds(self, study: str, image: str) -> bool:
         """Whether an image is there, of a whole study or of one that is arriving."""
-        return any(
-            (folder / _file(image)).is_file()
-            for folder in (self.folder / _name(study), self._arriving(study))
-        )
+        return any((folder / _file(image)).is_file() for folder in self._folders(study))
 
     def put(self, study: str, image: str, file: bytes) -> None:
         """Keep one image of a study that is being pulled. Raises LeftOut."""
@@ -68,17 +77,28 @@ class Inbox:
             raise LeftOut
         return patient
 
+    def patients(self, study: str) -> set[str]:
+        """Whose a study's images are, by those that say it."""
+        return {patient for path in self._files(study) if (patient := _held(path).patient)}
+
+    def others(self, images: Set[str]) -> Iterator[Held]:
+        """Images that have their place here and are none of these."""
+        names = {_file(image) for image in images}
+        for path in sorted(self.folder.glob("[!.]*/*.dcm")):
+            if path.name not in names:
+                yield _held(path)
+
     def drop(self, study: str) -> None:
-        """What has arrived of a study goes."""
-        shutil.rmtree(self._arriving(study), ignore_errors=True)
+        """A study goes, and what has arrived of it."""
+        for folder in self._folders(study):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def keep(self, study: str, images: Set[str]) -> None:
         """Of a study only these images stay."""
         names = {_file(image) for image in images}
-        for folder in (self.folder / _name(study), self._arriving(study)):
-            for path in folder.glob("*.dcm"):
-                if path.name not in names:
-                    path.unlink()
+        for path in self._files(study):
+            if path.name not in names:
+                path.unlink()
 
     def keep_studies(self, studies: Set[str]) -> None:
         """Only these studies stay."""
@@ -102,14 +122,31 @@ class Inbox:
     def _arriving(self, study: str) -> Path:
         return self.folder / f"{ARRIVING}{_name(study)}"
 
+    def _folders(self, study: str) -> tuple[Path, Path]:
+        return self.folder / _name(study), self._arriving(study)
+
+    def _files(self, study: str) -> list[Path]:
+        return [path for folder in self._folders(study) for path in folder.glob("*.dcm")]
+
+
+SAYS = ("PatientID", "StudyInstanceUID", "AccessionNumber", "Modality")
+
+
+def _held(path: Path) -> Held:
+    return Held(path, *_said(path))
+
 
 def _patient_of(file: bytes) -> str:
-    """ "" where nothing can be read: that ingest will say."""
+    return _said(BytesIO(file))[0]
+
+
+def _said(file: Path | BytesIO) -> list[str]:
+    """Each of SAYS; "" where nothing can be read: that ingest will say."""
     try:
-        ds = dcmread(BytesIO(file), stop_before_pixels=True, specific_tags=["PatientID"])
-        return text(ds, "PatientID")
+        ds = dcmread(file, stop_before_pixels=True, specific_tags=list(SAYS))
+        return [text(ds, keyword) for keyword in SAYS]
     except Exception:  # pydicom may raise anything on a file of others
-        return ""
+        return [""] * len(SAYS)
 
 
 def _name(uid: str) -> str:

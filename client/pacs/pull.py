@@ -40,6 +40,12 @@ class Outcome(StrEnum):
     UNKNOWN = "labels of which the PACS has no study"
     EMPTY = "without an image of the plan's modality"
     FAILED = "could not be fetched"
+    MISNAMED = "of another patient by their files than by the PACS: not kept"
+    WITHDRAWN = "here still, with images that the PACS has no more"
+
+
+TO_LOOK_AT = (Outcome.UNKNOWN, Outcome.PARTIAL, Outcome.FAILED, Outcome.MISNAMED, Outcome.WITHDRAWN)
+"""What is here is not what the PACS has."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,11 @@ class Pull:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     studies: set[str] = field(default_factory=set)
     """Those that the PACS told of."""
+    _answered: set[Question] = field(default_factory=set)
+    _told: dict[str, set[str]] = field(default_factory=dict)
+    """Every study of the answers, also those that are not fetched -> whose it is."""
+    _listed: dict[str, Set[str]] = field(default_factory=dict)
+    """Study -> its images, by the PACS."""
 
     def run(self, wanted: Wanted) -> Iterator[Outcome]:
         """Fetch every study, and say of each what became of it.
@@ -92,11 +103,24 @@ class Pull:
                 yield self._noted(study, outcome)
         for study in _later(lacking):
             yield self._noted(study, self._study(study, wanted.modalities))
+        if not self.mirrors:
+            self._note_withdrawn(wanted.modalities)
 
     def _noted(self, study: str, outcome: Outcome) -> Outcome:
         self.outcomes[outcome] += 1
         log.info("%s: %s", outcome.name.lower(), study)
         return outcome
+
+    def _note_withdrawn(self, modalities: tuple[str, ...]) -> None:
+        """They stay: a PACS that has moved what is old elsewhere lists it no more, too. A person decides."""
+        studies = set[str]()
+        for held in self.inbox.others(set[str]().union(*self._listed.values())):
+            owned = (("patient", held.patient), ("study", held.study), ("accession", held.accession))
+            gone = held.study not in self._told and not self._answered.isdisjoint(owned)
+            if held.modality in modalities and (gone or held.study in self._listed):
+                log.info("withdrawn: the PACS has %s of %s no more", held.path, held.study)
+                studies.add(held.study)
+        self.outcomes.update(Outcome.WITHDRAWN for _ in studies)
 
     def _studies(self, wanted: Wanted) -> Iterator[str]:
         """Each study once, in the order of the labels."""
@@ -119,6 +143,7 @@ class Pull:
                     refused[question] = None
                     continue
                 asked.add(question)
+                self._answered.add(question)
                 if not answer and question[0] == wanted.key:
                     log.info("unknown: the PACS has no study of the %s %s", *question)
                     self.outcomes[Outcome.UNKNOWN] += 1
@@ -133,6 +158,7 @@ class Pull:
                 continue
             self.studies.add(study)
             if self.inbox.is_forgotten(patient):
+                self.inbox.drop(study)  # what is here is another's only by its files
                 self.outcomes[Outcome.FORGOTTEN] += 1
             else:
                 yield study
@@ -141,12 +167,18 @@ class Pull:
     def _find(self, key: str, value: str, owners: Mapping[str, Set[str]]) -> list[tuple[str, str]]:
         """Raises Refused."""
         answer = self._settled(lambda: sorted(self.archive.studies(key, value)))
+        for study, patient in answer:
+            self._told.setdefault(study, set()).add(patient)
         whose = {value} if key == "patient" else owners.get(value)  # no wildcards, nobody else's number
         return [(study, patient) for study, patient in answer if not whose or patient in {"", *whose}]
 
     def _study(self, study: str, modalities: tuple[str, ...]) -> Outcome:
-        """Fetch what is missing of a study. It gets its place when the images are here that the PACS lists
-        and announces; after TRIES also without those that cannot be had, which is said."""
+        """Fetch what is missing of a study, and all of it where what is here is of another patient: the PACS
+        has corrected it. It gets its place when the images are here that the PACS lists and announces; after
+        TRIES also without those that cannot be had, which is said."""
+        if self._is_misnamed(study):
+            log.info("fetched anew: %s is no more of the patient that is named here", study)
+            self.inbox.drop(study)
         series: list[Series] = []
         for attempt in range(1, TRIES + 1):
             try:
@@ -155,8 +187,9 @@ class Pull:
                 for one in listed:
                     one.require_whole()
                 series = listed
+                self._listed[study] = {image for one in series for image in one.images}
                 if self.mirrors:
-                    self.inbox.keep(study, {image for one in series for image in one.images})
+                    self.inbox.keep(study, self._listed[study])
                 if not any(one.images for one in series):
                     return Outcome.EMPTY
                 if study in self.inbox and not self._lost(series):
@@ -165,8 +198,7 @@ class Pull:
                     self._fetch_patiently(one)
                 if lost := self._lost(series):
                     raise Refused(f"{len(lost)} of {_count(series)} images did not come")
-                self.inbox.finish(study)
-                return Outcome.WHOLE
+                return self._finished(study, Outcome.WHOLE)
             except Refused as refused:
                 log.info("try %d of %d: %s: %s", attempt, TRIES, study, refused)
             except LeftOut:
@@ -177,8 +209,21 @@ class Pull:
             return Outcome.FAILED
         for image in lost:
             log.info("missing: %s of %s", image, study)
+        return self._finished(study, Outcome.PARTIAL)
+
+    def _is_misnamed(self, study: str) -> bool:
+        """Whether what is here of a study names another patient than the PACS does."""
+        named = self._told[study] - {""}
+        return bool(named and self.inbox.patients(study) - named)
+
+    def _finished(self, study: str, outcome: Outcome) -> Outcome:
+        """What has come gets its place; not under a name that the PACS has taken from it, in its database
+        alone."""
+        if self._is_misnamed(study):
+            self.inbox.drop(study)
+            return Outcome.MISNAMED
         self.inbox.finish(study)
-        return Outcome.PARTIAL
+        return outcome
 
     def _fetch_patiently(self, series: Series) -> None:
         try:

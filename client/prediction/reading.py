@@ -161,6 +161,8 @@ class Reader:
             return Reading(End.FORGOTTEN)
         if lost := pull.outcomes[Outcome.FAILED] + pull.outcomes[Outcome.PARTIAL]:
             raise NotWholeError(f"{lost} of the patient's studies did not come whole")
+        if pull.outcomes[Outcome.MISNAMED]:
+            raise ChangedError("the PACS names another patient than its images do")
         if not pull.outcomes[Outcome.WHOLE] + pull.outcomes[Outcome.ALREADY]:
             return Reading(End.NOT_READ, f"the PACS has no image of it that is {modality}")
         return None

@@ -129,7 +129,7 @@ def test_the_next_pull_does_not_bring_the_patient_back(site, says):
     inbox = Inbox(site.images, Tombstones.read(site).holds)
     pull = Pull(shelf, inbox, 10_000.0)
     list(pull.run(Wanted("patient", ["SECRET1", "SECRET2"], ("CR",), history=False)))
-    assert pull.outcomes == {Outcome.FORGOTTEN: 1, Outcome.WHOLE: 1}
+    assert pull.outcomes == {Outcome.FORGOTTEN: 1, Outcome.WHOLE: 1, Outcome.WITHDRAWN: 2}
     assert ("study-SECRET1" in shelf.fetched) is (not says)
     assert holding(site.path, b"SECRET1") == []
 
@@ -202,6 +202,7 @@ def test_what_other_commands_made_in_the_folder_is_named(site):
     assert {str(path.relative_to(site.path)) for path in gone.named} == {
         "predictions/predictions.csv", "why/case-001/page.html", "why/case-001/heat-01.dcm",
     }  # fmt: skip
+    assert gone.unread == []
 
 
 def test_images_that_cannot_be_looked_through_keep_nothing_of_the_site_s_own(site, tmp_path, monkeypatch):

@@ -2,7 +2,8 @@
 
 Witnesses: BodyPartExamined, AnatomicRegionSequence, then words of the procedure's, the study's, the series'
 and the protocol's descriptions. One that names the chest is enough (`CHEST ABDOMEN`); where all that decide
-name other parts, it shows none. Where they differ, it is used and noted.
+name other parts, it shows none. Where they differ, it is used and noted; as it is where words that name a
+part are about something else (`head of bed 30`), and no witness is about the body.
 """
 
 import re
@@ -13,8 +14,8 @@ from pydicom import Dataset
 from client.imaging.facts.text import items, text, values, words
 
 CHEST, OTHER, UNSURE, STRANGE, UNKNOWN = "chest", "other", "unsure", "strange", "unknown"
-"""UNSURE: one witness says the chest and one another part. STRANGE: a part is named that is not known here,
-and nobody names the chest."""
+"""UNSURE: one witness says the chest and one another part, or words may be about neither. STRANGE: a part is
+named that is not known here, and nobody names the chest."""
 DESCRIPTIONS = (
     "RequestedProcedureDescription", "PerformedProcedureStepDescription", "StudyDescription",
     "SeriesDescription",
@@ -27,7 +28,8 @@ def body_part_of(ds: Dataset) -> str:
     told = {part for part in _witnesses(ds) if part != UNKNOWN}
     if not told and words(" ".join(values(ds, "BodyPartExamined"))):
         return STRANGE
-    return UNSURE if len(told) > 1 else next(iter(told), UNKNOWN)
+    firm = told - {UNSURE} or told
+    return UNSURE if len(firm) > 1 else next(iter(firm), UNKNOWN)
 
 
 def _witnesses(ds: Dataset) -> Iterator[str]:
@@ -41,11 +43,22 @@ def _witnesses(ds: Dataset) -> Iterator[str]:
 
 
 def by_words(said: str, terms: frozenset[str] = frozenset()) -> str:
-    """CHEST, OTHER or UNKNOWN; `terms` are other parts where nothing but a part is named."""
-    spoken = [part for word in words(said) for part in _parted(word)]
+    """CHEST, OTHER, UNSURE (parts are named in asides alone) or UNKNOWN; `terms` are other parts where
+    nothing but a part is named."""
+    spoken = _spoken(said)
     if any(word.startswith(_CHEST) or word in _CHEST_WORDS for word in spoken) and not _is_spine(spoken):
         return CHEST
-    return OTHER if _is_spine(spoken) or any(word in _OTHER_WORDS | terms for word in spoken) else UNKNOWN
+    if _is_other(_spoken(_ASIDE.sub(" ", said.upper())), terms):
+        return OTHER
+    return UNSURE if _is_other(spoken, terms) else UNKNOWN
+
+
+def _spoken(said: str) -> list[str]:
+    return [part for word in words(said) for part in _parted(word)]
+
+
+def _is_other(spoken: list[str], terms: frozenset[str]) -> bool:
+    return _is_spine(spoken) or any(word in _OTHER_WORDS | terms for word in spoken)
 
 
 def _parted(word: str) -> list[str]:
@@ -95,3 +108,12 @@ _OTHER_WORDS = {
 }  # fmt: skip
 _TERMS = frozenset({"ARM", "FACE", "EAR", "EYE", "TONGUE", "TMJ", "ZYGOMA", "SELLA", "IAC"})
 """In a description FACE is a frontal view, in French, and ARM a fluoroscope's."""
+_ASIDES = (
+    "HEAD OF BED", "HEAD OF THE BED", "HEAD UP", "HEAD DOWN", "HEAD RAISED", "HEAD ELEVATED", "HEAD FIRST",
+    "NECK EXTENDED", "NECK FLEXED", "NECK TURNED", "NECK COLLAR", "NECK BRACE", "NECK LINE",
+    "HANDS UP", "HANDS DOWN", "HANDS ON HIPS", "FEET FIRST", "[0-9]+ FEET", "[0-9]+ FOOT",
+    "MAIN X RAY", "MAIN XRAY", "MAIN ROOM", "MAIN HOSPITAL", "MAIN CAMPUS", "MAIN BUILDING", "MAIN RADIOLOGY",
+    "MAIN DEPT", "MAIN DEPARTMENT", "MAIN ER", "MAIN ED", "AP DE PIE", "PA DE PIE",
+)  # fmt: skip
+"""How somebody lies or stands (in Spanish, on foot), how far away (in feet), and where."""
+_ASIDE = re.compile(rf"\b(?:{'|'.join(_ASIDES)})\b".replace(" ", r"\W*"))

@@ -100,9 +100,13 @@ def _day_of(clock: time | None, others: list[_Witness]) -> date:
 
 
 def parse_date(value: str) -> date | None:
-    """DICOM DA, YYYYMMDD or the old YYYY.MM.DD; None for anything else, and for placeholders."""
+    """DICOM DA, YYYYMMDD or the old YYYY.MM.DD; None for anything else (a month is no day), and for
+    placeholders."""
+    match = re.fullmatch(r"([0-9]{4})(\.?)([0-9]{2})\2([0-9]{2})", value.strip())
+    if match is None:
+        return None
     try:
-        day = datetime.strptime(value.replace(".", "").strip(), "%Y%m%d").date()
+        day = date(int(match[1]), int(match[3]), int(match[4]))
     except ValueError:
         return None
     return day if day.year >= FIRST_YEAR else None

@@ -2,7 +2,8 @@
 
 Witnesses beside the ID: its issuer, the name, the birth date, the sex. Two images are of different people if
 their issuers differ, if two of the other three do, or if one does and none agrees: a name changes (part of it
-may stay), a date is mistyped, but not both.
+may stay), a date is mistyped, but not both. A name may be told in plain letters, in ideographs and by sound
+(PS3.5 6.2.1): those are compared that both files have.
 """
 
 import re
@@ -12,6 +13,7 @@ from itertools import combinations
 
 from pydicom import Dataset
 
+from client.imaging.facts.moment import parse_date
 from client.imaging.facts.text import text
 
 
@@ -23,33 +25,42 @@ class Person:
     name: str = ""
     born: str = ""
     sex: str = ""
+    other_names: tuple[str, ...] = ()  # in ideographs, by sound
 
     def differs(self, other: "Person") -> bool:
         """Whether they can hardly be one."""
         if self.issuer and other.issuer and self.issuer != other.issuer:
             return True
         same = [a == b for a, b in ((self.born, other.born), (self.sex, other.sex)) if a and b]
-        if self.name == other.name or not self.words & other.words:  # part of a name in common says nothing
-            same += [self.name == other.name] if self.name and other.name else []
+        both = [(a, b) for a, b in zip(self.names, other.names, strict=False) if a and b]
+        if any(a == b for a, b in both):
+            same.append(True)
+        elif both and not any(set(a.split()) & set(b.split()) for a, b in both):
+            same.append(False)  # part of a name in common says nothing
         return same.count(False) >= 2 or (False in same and True not in same)
 
     @property
-    def words(self) -> set[str]:
-        """Of the name."""
-        return set(self.name.split())
+    def names(self) -> tuple[str, ...]:
+        """In each way in which it is told; empty where it is not."""
+        return (self.name, *self.other_names)
 
 
 NOBODY = Person()
 
 
 def person_of(ds: Dataset) -> Person:
-    """Names without order, case and punctuation; a sex that is neither F nor M says nothing."""
-    sex = text(ds, "PatientSex").upper()
+    """Names without order, case and punctuation; a sex that is neither F nor M says nothing, nor does a date
+    that is none."""
+    sex, born = text(ds, "PatientSex").upper(), parse_date(text(ds, "PatientBirthDate"))
+    name, *other_names = (
+        " ".join(sorted(re.findall(r"\w+", told.upper()))) for told in text(ds, "PatientName").split("=")
+    )
     return Person(
         text(ds, "IssuerOfPatientID").upper(),
-        " ".join(sorted(re.findall(r"\w+", text(ds, "PatientName").split("=")[0].upper()))),
-        text(ds, "PatientBirthDate").replace(".", ""),
+        name,
+        f"{born:%Y%m%d}" if born else "",
         sex if sex in ("F", "M") else "",
+        tuple(other_names),
     )
 
 

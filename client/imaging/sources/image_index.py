@@ -80,8 +80,8 @@ class ImageIndex:
 
     def _sequence(self, patient: str, rows: list[_Row], contract: Input, tally: Tally) -> Sequence | None:
         rows.sort(key=lambda row: (row.place, row.file))
-        files = Counter(row.file for row in rows)
-        if twice := [row.number for row in rows if files[row.file] > 1]:
+        files = Counter((self.path.parent / row.file).resolve() for row in rows)
+        if twice := [row.number for row in rows if files[(self.path.parent / row.file).resolve()] > 1]:
             raise DataError(
                 f"{self.path}: rows {twice[0]} and {twice[1]} have the same file at two places; remove one"
             )

@@ -115,7 +115,11 @@ class NpzFile:
             index = parse_number(row["index"], where)
             if not index.is_integer() or index < 0:
                 raise DataError(f"{where}: found the index {index:g}, expected a whole number from 0")
-            if row["split"] == split and index < n and row["patient_id"]:
+            if row["split"] == split and index >= n:
+                raise DataError(
+                    f"{where}: found the index {index:g}, {split} has {n} images; indices count from 0"
+                )
+            if row["split"] == split and row["patient_id"]:
                 named, before = require_key(row["patient_id"], "patient_id", where), patients[int(index)]
                 if before not in ("", named):
                     raise DataError(f"{where}: names another patient than a row before; remove one")

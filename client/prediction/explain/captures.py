@@ -19,8 +19,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
 from client.prediction.explain.case import Explained
-from client.prediction.explain.pictures import colours, overlay
-from client.prediction.explain.source import Source
+from client.prediction.explain.pictures import colours, drawn, overlay
+from client.prediction.explain.source import Source, is_lossy, orientation_of, take_over
 from common.handover import RESEARCH_USE
 from common.protocol import program
 
@@ -73,18 +73,29 @@ def _capture(
         sop_instance_uid=explained.uid(kind.method, k), instance_number=instance, manufacturer=MAKER,
         patient_orientation=("L", "F"), transfer_syntax_uid=ExplicitVRLittleEndian,
     )  # fmt: skip
+    take_over(ds, images[-1])
     label(ds, f"{explained.side.capitalize()} {explained.finding}: {kind.method}"[:40])
     shown = images[k].ds  # what nobody knows of it is not said
-    ds.PatientOrientation = list(shown.get("PatientOrientation") or [])
+    ds.PatientOrientation = orientation_of(shown)
+    _tell_loss(ds, shown)
     ds.ImageType = ["DERIVED", "SECONDARY"]
     ds.BodyPartExamined = "CHEST"
     ds.DerivationDescription = f"{kind.how}; over the image as the model saw it"
     if drawn := shown.get("BurnedInAnnotation"):
         ds.BurnedInAnnotation = drawn  # of the source: our legend identifies nobody (PS3.3 C.7.6.1.1.5)
     ds.RecognizableVisualFeatures = "NO"
-    ds.ImageComments = "; ".join(legend(explained, kind, k))
+    ds.ImageComments = "; ".join(legend(explained, kind, k, explained.finding))
     ds.SourceImageSequence = Items([_reference(images[k])])
     return ds
+
+
+def _tell_loss(ds: Dataset, shown: Dataset) -> None:
+    """What was once lost is not won back by storing it plainly (PS3.3 C.7.6.1.1.5)."""
+    if is_lossy(shown):
+        ds.LossyImageCompression = "01"
+        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            if keyword in shown:
+                ds[keyword] = shown[keyword]
 
 
 def label(ds: Dataset, title: str) -> None:
@@ -109,10 +120,9 @@ def _reference(image: Source) -> Dataset:
     return item
 
 
-def legend(explained: Explained, kind: Map, k: int) -> list[str]:
-    """Lines of plain letters, each short enough for the capture's width."""
+def legend(explained: Explained, kind: Map, k: int, finding: str) -> list[str]:
+    """Lines, each short enough for the capture's width; `finding` is how it is written there."""
     n, positions = len(explained.case.pixels), explained.case.positions
-    finding = explained.finding
     chosen = f"threshold {explained.threshold:.3f}"
     cut = chosen if explained.threshold_chosen else "threshold 0.5, nobody chose one"
     when = f"{explained.unit} {positions[k]:.0f} of {positions[-1]:.0f}"
@@ -136,7 +146,7 @@ def legend(explained: Explained, kind: Map, k: int) -> list[str]:
 
 def picture(explained: Explained, kind: Map, k: int) -> NDArray[np.uint8]:
     """(SIDE + legend, SIDE, 3) BGR: the overlay, a scale of its colours, and the legend below."""
-    lines = legend(explained, kind, k)
+    lines = legend(explained, kind, k, drawn(explained.finding))
     canvas = np.zeros((SIDE + LINE * (len(lines) + 1) + 2 * EDGE, SIDE, 3), np.uint8)
     canvas[:SIDE] = overlay(explained, kind.method, k, SIDE)
     top, scale = SIDE + EDGE, colours()
@@ -149,10 +159,7 @@ def picture(explained: Explained, kind: Map, k: int) -> NDArray[np.uint8]:
 
 
 def _write(canvas: NDArray[np.uint8], text: str, left: int, bottom: int) -> None:
-    plain = text.encode("ascii", "replace").decode()
     size = 0.45
-    while size > 0.3 and cv2.getTextSize(plain, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0] > SIDE - left - 4:
+    while size > 0.3 and cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0] > SIDE - left - 4:
         size -= 0.02
-    cv2.putText(
-        canvas, plain, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA
-    )
+    cv2.putText(canvas, text, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)

@@ -1,5 +1,6 @@
 """Everything that is explained about one case, and its numbers for JSON."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -94,6 +95,18 @@ def explain_case(
         weights=handed.sha256, doubts=tuple(doubts),
         unit="mm" if handed.plan.input.modality == "ct" else "day",
     )  # fmt: skip
+
+
+def short(finding: str) -> str:
+    """A code for a finding, of 16 plain letters at most, that no other finding has."""
+    hashed = hashlib.sha256(finding.encode()).hexdigest()[:8]
+    if not finding.isascii():
+        return f"finding-{hashed}"
+    return finding if len(finding) <= MOST_OF_A_CODE else f"{finding[:7]}-{hashed}"
+
+
+MOST_OF_A_CODE = 16
+"""Of SH (PS3.5 6.2)."""
 
 
 def numbers(explained: Explained) -> dict[str, Any]:

@@ -5,7 +5,7 @@ By highdicom. All are new series of the study that was judged last, and refer to
 at.
 """
 
-import hashlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,8 +28,8 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
 from client.prediction.explain.captures import MAKER, MAPS, SERIES, label, make_captures
-from client.prediction.explain.case import Explained
-from client.prediction.explain.source import Source, sources
+from client.prediction.explain.case import Explained, short
+from client.prediction.explain.source import Source, sources, take_over
 from common.errors import DataError
 from common.handover import RESEARCH_USE
 from common.protocol import program
@@ -44,7 +44,6 @@ THRESHOLD = Code("threshold", OURS, "Probability from which the finding is calle
 ATTENTION = Code("attention", OURS, "Share of the pooling's attention")
 INFLUENCE = Code("influence", OURS, "Fall of the logit without the image")
 SCORE_AFTER = Code("score-after", OURS, "Logit after this image")
-MOST_OF_A_CODE = 16
 RATIO = Code("1", "UCUM", "no units")
 
 
@@ -61,18 +60,23 @@ def write_dicom(explained: Explained, folder: Path) -> list[Path]:
             "DICOM files"
         )
     try:
-        images = sources(explained)
-        made: dict[str, Dataset] = {"sr.dcm": _report(explained, images)}
-        for k, capture in enumerate(make_captures(explained, images), start=1):
-            made[f"heat-{k:02d}.dcm"] = capture
-        for name, ds in made.items():
-            ds.save_as(folder / name, enforce_file_format=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # highdicom warns of an odd name, with the name
+            made = _objects(explained)
+            for name, ds in made.items():
+                ds.save_as(folder / name, enforce_file_format=True)
     except (ValueError, TypeError, AttributeError, KeyError) as e:  # pydicom, highdicom: an odd header
         raise DataError(
             f"the headers of its images do not let a result be filed with them ({type(e).__name__}); mend "
             "them in the PACS, or explain without --dicom"
         ) from None
     return [folder / name for name in made]
+
+
+def _objects(explained: Explained) -> dict[str, Dataset]:
+    images = sources(explained)
+    captures = enumerate(make_captures(explained, images), start=1)
+    return {"sr.dcm": _report(explained, images), **{f"heat-{k:02d}.dcm": ds for k, ds in captures}}
 
 
 def _report(explained: Explained, images: Sequence[Source]) -> ComprehensiveSR:
@@ -96,6 +100,7 @@ def _report(explained: Explained, images: Sequence[Source]) -> ComprehensiveSR:
         series_number=SERIES + len(MAPS), sop_instance_uid=explained.uid("report"), instance_number=1,
         manufacturer=MAKER, is_complete=True, is_final=False,
     )  # fmt: skip
+    take_over(report, images[-1])
     label(report, f"Measurements: {explained.finding}"[:40])
     return report
 
@@ -138,9 +143,3 @@ def _group(
             for i in images
         ],
     )
-
-
-def short(finding: str) -> str:
-    """A code for a finding, of 16 letters at most, that no other finding has."""
-    hashed = hashlib.sha256(finding.encode()).hexdigest()
-    return finding if len(finding) <= MOST_OF_A_CODE else f"{finding[:7]}-{hashed[:8]}"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.imaging.facts.side import LEFT, UNKNOWN
-from client.prediction.explain.case import Explained
+from client.prediction.explain.case import Explained, short
 from common.handover import RESEARCH_USE
 
 TILE, MARGIN = 224, 6
@@ -95,10 +95,15 @@ def montage(explained: Explained) -> bytes:
             MARGIN + t * (TILE + MARGIN),
             20,
         )
-    said = f"{explained.finding} {explained.probability:.3f}: bright {explained.side} it"
+    said = f"{drawn(explained.finding)} {explained.probability:.3f}: bright {explained.side} it"
     _write(canvas, said, MARGIN, canvas.shape[0] - 27)
     _write(canvas, RESEARCH_USE, MARGIN, canvas.shape[0] - 9)
     return cv2.imencode(".png", canvas)[1].tobytes()
+
+
+def drawn(finding: str) -> str:
+    """As it can be drawn: the font has plain letters alone, and would write ? for all others."""
+    return finding if finding.isascii() else short(finding)
 
 
 def _write(canvas: Picture, text: str, left: int, bottom: int) -> None:

@@ -101,3 +101,18 @@ def test_of_two_copies_the_whole_one_is_taken(tmp_path):
         (kept,) = choose_images(some, "xray", tally)
         assert kept.path == whole
     assert tally.counts[Reason.DUPLICATE] == 2
+
+
+@pytest.mark.parametrize(("told", "turned"), [(["L", "F"], 0), (["R", "F"], 1), (["F", "R"], 1)])
+def test_an_image_that_lies_otherwise_is_used_and_noted(tmp_path, told, turned):
+    path = save(image(RAMP, PatientOrientation=told, ViewPosition="PA"), tmp_path / "a.dcm")
+    tally = Tally()
+    assert len(order_headers(read_headers(path, "xray").images, "xray", tally)) == 1
+    assert tally.counts[Reason.TURNED] == turned
+
+
+def test_a_prone_slice_is_noted(tmp_path):
+    tags = {"ImagePositionPatient": [0, 0, 1], "ImageOrientationPatient": [-1, 0, 0, 0, -1, 0]}
+    tally = Tally()
+    order_headers(read_headers(save(ct(**tags), tmp_path / "a.dcm"), "ct").images, "ct", tally)
+    assert tally.as_dict() == {"turned": 1}

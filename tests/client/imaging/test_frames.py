@@ -80,3 +80,14 @@ def test_nothing_is_printed_of_a_file_that_is_not_there(tmp_path, capfd):
         ImageFile(tmp_path / "Doe_Jane.png").read()
     assert caught.value.reason == Reason.BROKEN
     assert "Doe" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
+def test_a_file_of_several_images_is_not_its_first(tmp_path, kind):
+    first, second = (PIL.Image.fromarray(np.full((8, 8), grey, np.uint8)) for grey in (0, 200))
+    first.save(tmp_path / "many", kind, save_all=True, append_images=[second])
+    with pytest.raises(Skipped) as e:
+        ImageFile(tmp_path / "many").read()
+    assert e.value.reason is Reason.SEVERAL_IMAGES
+    first.save(tmp_path / "one", kind)
+    assert ImageFile(tmp_path / "one").read().shape == (8, 8)

@@ -489,3 +489,26 @@ def test_negative_padding_that_the_samples_cannot_hold_is_found_too():
     found = to_grey(ds)
     assert found[0, :3].tolist() == [0.0] * 3
     assert found[1, 32] == pytest.approx(0.5, abs=1e-3)
+
+
+def palette(entries, bits, form):
+    ds = image(np.array([[0, 1, 2, 3]], np.uint16), PhotometricInterpretation="PALETTE COLOR")
+    for colour in ("Red", "Green", "Blue"):
+        ds.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [len(entries), 0, bits])
+        ds.add_new(f"{colour}PaletteColorLookupTableData", "OW", np.asarray(entries, form).tobytes())
+    return ds
+
+
+@pytest.mark.parametrize(
+    ("entries", "bits", "form"),
+    [
+        ([0, 85, 170, 255], 8, np.uint8),
+        ([0, 85, 170, 255], 8, np.uint16),
+        ([0, 85, 170, 255], 16, np.uint16),
+        ([0, 85, 170, 255], 16, np.uint8),
+        ([0, 21845, 43690, 65535], 16, np.uint16),
+        ([0, 21845, 43690, 65535], 8, np.uint16),
+    ],
+)
+def test_a_palette_s_white_is_its_entries_however_wide_their_words_are(entries, bits, form):
+    np.testing.assert_allclose(to_grey(palette(entries, bits, form))[0], [0, 1 / 3, 2 / 3, 1], atol=1e-3)

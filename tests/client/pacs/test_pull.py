@@ -2,14 +2,18 @@
 
 import time
 from dataclasses import replace
+from io import BytesIO
+from typing import ClassVar
 
 import pytest
+from pydicom import dcmread
 
 from client.pacs import pull as pulling
 from client.pacs.archive import Refused, Series, Unreachable
 from client.pacs.inbox import Inbox
 from client.pacs.pull import Outcome, Pull, Wanted
 from common.errors import LinkError
+from tests.helpers import dicom
 
 CR = ("CR",)
 
@@ -361,3 +365,94 @@ def test_a_mirror_keeps_what_is_listed_alone(tmp_path):
     assert len(list(tmp_path.rglob("*.dcm"))) == 3
     Inbox(tmp_path).keep_studies({"s1"})
     assert len(list(tmp_path.rglob("*.dcm"))) == 1
+
+
+class Filed(Shelf):
+    """Sends DICOM files, which name the patient that `files_of` says, or else the PACS's own."""
+
+    files_of: ClassVar = {}
+
+    def fetch(self, series, missing, store):
+        self._called()
+        owner = next(patient for patient, studies in self.patients.items() if series.study in studies)
+        for uid in sorted(missing):
+            self.sent.append(uid)
+            ds = dicom.image(dicom.RAMP, PatientID=self.files_of.get(series.study, owner), SOPInstanceUID=uid)
+            ds.StudyInstanceUID, ds.AccessionNumber = series.study, f"acc-{series.study}"
+            ds.save_as(file := BytesIO(), enforce_file_format=True)
+            store(uid, file.getvalue())
+
+
+def held(folder):
+    found = map(dcmread, folder.rglob("*.dcm"))
+    return sorted((str(ds.PatientID), str(ds.StudyInstanceUID), str(ds.SOPInstanceUID)) for ds in found)
+
+
+FOUR = {"P1": {"1.1": {"1.1.1"}, "1.2": {"1.2.1", "1.2.2"}}, "P2": {"2.1": {"2.1.1"}}}
+
+
+def test_a_study_that_was_given_to_another_patient_is_fetched_anew(tmp_path):
+    run(Filed(FOUR), tmp_path)
+    moved = Filed({"P1": {"1.1": {"1.1.1"}}, "P2": {"1.2": {"1.2.1", "1.2.2"}, "2.1": {"2.1.1"}}})
+    assert run(moved, tmp_path) == {Outcome.ALREADY: 2, Outcome.WHOLE: 1}
+    assert moved.sent == ["1.2.1", "1.2.2"]
+    assert {patient for patient, study, _ in held(tmp_path) if study == "1.2"} == {"P2"}
+    assert len(held(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["here", "new"])
+def test_a_study_that_the_pacs_has_renamed_in_its_database_alone_is_not_kept(tmp_path, before, caplog):
+    caplog.set_level("INFO", "pneumofed.pull")
+    if before:
+        run(Filed(FOUR), tmp_path)
+    renamed = Filed({"P1": {"1.1": {"1.1.1"}}, "P2": {"1.2": {"1.2.1", "1.2.2"}, "2.1": {"2.1.1"}}})
+    renamed.files_of = {"1.2": "P1"}
+    assert run(renamed, tmp_path)[Outcome.MISNAMED] == 1
+    assert [study for _, study, _ in held(tmp_path)] == ["1.1", "2.1"]
+    assert "misnamed: 1.2" in caplog.text
+
+
+def test_a_study_that_is_of_somebody_forgotten_now_goes(tmp_path):
+    run(Filed(FOUR), tmp_path)
+    moved = Filed({"P1": {"1.1": {"1.1.1"}}, "P2": {"1.2": {"1.2.1", "1.2.2"}, "2.1": {"2.1.1"}}})
+    work = Pull(moved, Inbox(tmp_path, lambda patient: patient == "P2"), 10_000.0)
+    list(work.run(Wanted("patient", ["P1", "P2"], CR, history=False)))
+    assert work.outcomes == {Outcome.ALREADY: 1, Outcome.FORGOTTEN: 2}
+    assert {study for _, study, _ in held(tmp_path)} == {"1.1"}
+
+
+@pytest.mark.parametrize(
+    ("left", "key", "values", "gone"),
+    [
+        ({"P1": {"1.1": {"1.1.1"}}}, "patient", ["P1"], "1.2"),
+        ({"P1": {"1.1": {"1.1.1"}, "1.2": {"1.2.1"}}}, "patient", ["P1"], "1.2"),
+        ({"P1": {"1.1": {"1.1.1"}, "1.2": set()}}, "study", ["1.2"], "1.2"),
+        ({"P1": {"1.1": {"1.1.1"}}}, "study", ["1.2"], "1.2"),
+        ({"P1": {"1.2": {"1.2.1", "1.2.2"}}}, "accession", ["acc-1.1"], "1.1"),
+    ],
+)
+def test_what_the_pacs_has_no_more_is_named_and_stays(tmp_path, caplog, left, key, values, gone):
+    run(Filed(FOUR), tmp_path)
+    caplog.set_level("INFO", "pneumofed.pull")
+    found = run(Filed(left), tmp_path, key, values)
+    assert found[Outcome.WITHDRAWN] == 1
+    lines = {record.message for record in caplog.records if record.message.startswith("withdrawn")}
+    assert lines
+    assert all(f"of {gone} no more" in line for line in lines)
+    assert len(held(tmp_path)) == 4
+
+
+def test_what_was_not_asked_for_or_not_answered_is_not_taken_for_withdrawn(tmp_path):
+    run(Filed(FOUR), tmp_path)
+    for path in tmp_path.rglob("*.dcm"):
+        if (ds := dcmread(path)).SOPInstanceUID == "1.2.2":  # pushed beside it, for another plan
+            ds.Modality = "CT"
+            ds.save_as(path)
+    less = {"P1": {"1.1": {"1.1.1"}, "1.2": {"1.2.1"}}}
+    assert run(Filed(less), tmp_path, values=["P1"]) == {Outcome.ALREADY: 2}
+
+    class Unsure(Filed):
+        def studies(self, key, value):
+            raise Refused("busy")
+
+    assert run(Unsure({}), tmp_path, values=["P2"]) == {Outcome.FAILED: 1}

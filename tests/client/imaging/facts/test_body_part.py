@@ -13,6 +13,11 @@ from client.imaging.facts.body_part import body_part_of, by_words
             "CXR", "Chest and spine")),
         *((word, "other") for word in ("HAND", "Knee AP", "ABDOMEN", "TSPINE", "T-SPINE AP", "THORACIC SPINE", "Schädel", "épaule",
             "L SHOULDER", "HEAD")),
+        *((word, "other") for word in ("Skull AP", "Main face", "RX MAIN DROITE", "Pie AP", "RX de pie", "Radius AP", "AP feet",
+            "Neck AP", "Hand PA", "Head AP", "C-SPINE AP NECK EXTENDED", "KNEE AP HEAD UP")),
+        *((word, "unsure") for word in ("AP sitting, head of bed 30", "Portable AP HEAD UP 45", "PA NECK EXTENDED",
+            "MAIN XRAY ROOM", "Main X-Ray AP", "PA de pie", "PA erect 6 feet")),
+        *((word, "chest") for word in ("Chest AP head up 30", "Torax PA de pie")),
         *((word, "unknown") for word in ("", "PA", "PORTABLE", "chestnut" [5:])),
     ],
 )  # fmt: skip
@@ -62,3 +67,13 @@ def test_a_frontal_view_in_french_is_no_face_and_a_fluoroscope_no_arm(said):
     ds = Dataset()
     ds.SeriesDescription = said
     assert body_part_of(ds) in ("unknown", "chest")
+
+
+def test_an_aside_excludes_nothing_and_hides_nothing():
+    ds = Dataset()
+    ds.SeriesDescription = "Portable AP HEAD UP 45"
+    assert body_part_of(ds) == "unsure"
+    ds.BodyPartExamined = "CHEST"
+    assert body_part_of(ds) == "chest"
+    ds.BodyPartExamined = "HAND"
+    assert body_part_of(ds) == "other"

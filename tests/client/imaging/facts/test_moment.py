@@ -1,6 +1,6 @@
 """When an image was taken: each witness, what it lacks, and what others say."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 import pytest
 from hypothesis import given
@@ -44,6 +44,8 @@ STUDY = {"StudyDate": "20240101", "StudyTime": "101500"}
         ),
         ({"AcquisitionDateTime": "20240105", "AcquisitionTime": "120000"}, "2024-01-05 12:00:00"),
         # what is none
+        ({**STUDY, "AcquisitionDateTime": "202411"}, "2024-01-01 10:15:00"),
+        ({**STUDY, "AcquisitionDate": "2024.1.15"}, "2024-01-01 10:15:00"),
         ({**STUDY, "AcquisitionDate": "19000101", "AcquisitionTime": ""}, "2024-01-01 10:15:00"),
         ({**STUDY, "AcquisitionDateTime": "202401"}, "2024-01-01 10:15:00"),
         ({**STUDY, "AcquisitionDate": "20240101", "AcquisitionTime": "256199"}, "2024-01-01 10:15:00"),
@@ -92,6 +94,14 @@ def test_what_the_standard_writes_is_read_back(moment):
 def test_rubbish_is_nothing_or_a_moment(text):
     acquisition_moment(dataset(AcquisitionDateTime=text, StudyTime=text, TimezoneOffsetFromUTC=text))
     assert parse_offset(text) is None or abs(parse_offset(text)) <= 840
+
+
+@pytest.mark.parametrize(
+    "value", ["202411", "2024115", "2024", "2024.1.15", "202401 5", "2024010５", "20240230"]
+)
+def test_a_date_has_eight_digits(value):
+    assert parse_date(value) is None
+    assert parse_date(" 2024.01.15 ") == parse_date("20240115 ") == date(2024, 1, 15)
 
 
 @pytest.mark.parametrize("value", ["1:2:30", "10:1:12", "1:02", "10:11:1", ":101112"])

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 
 from client.imaging.facts.person import Person, are_several, person_of
+from tests.helpers.dicom import dataset
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,25 @@ def test_a_name_is_its_words():
     ds = Dataset()
     ds.PatientName, ds.PatientSex, ds.PatientBirthDate = "Doe^Jane^^Dr.", "o", "1950.01.01"
     assert person_of(ds) == Person(name="DOE DR JANE", born="19500101")
+
+
+def named(name, born="19500101"):
+    return person_of(
+        dataset(SpecificCharacterSet="ISO_IR 192", PatientName=name, PatientBirthDate=born, PatientSex="M")
+    )
+
+
+def test_names_are_compared_in_each_way_that_both_tell_them():
+    yamada = named("=山田^太郎=やまだ^たろう")
+    assert yamada.differs(named("=鈴木^一郎=すずき^いちろう", "19801212"))
+    assert not yamada.differs(named("=山田^太郎", "19801212"))
+    assert not yamada.differs(named("Yamada^Taro=山田^太郎"))
+    assert not yamada.differs(named("Suzuki^Ichiro"))  # told in other ways
+    assert named("Yamada^Taro").differs(named("Suzuki^Ichiro=鈴木^一郎", "19801212"))
+
+
+def test_a_date_that_is_none_says_nothing():
+    assert named("Doe", "1950").born == named("Doe", "19000101").born == ""
 
 
 people = st.builds(Person, *(st.sampled_from(["", "A", "B"]) for _ in range(4)))

@@ -87,6 +87,8 @@ def test_rows_of_an_index_that_stand_twice(tmp_path):
     assert twice.tally.counts[Reason.DUPLICATE] == 1
     with pytest.raises(DataError, match="rows 2 and 3 have the same file at two places"):
         index(tmp_path, ["A,a.png,1,0", "A,a.png,2,0"]).read(Input(), FINDINGS)
+    with pytest.raises(DataError, match="rows 2 and 3 have the same file at two places"):
+        index(tmp_path, ["A,a.png,1,0", "A,./a.png,2,0"]).read(Input(), FINDINGS)
     with pytest.raises(DataError, match=r"row 2: the patient is a number that a spreadsheet has rounded"):
         index(tmp_path, ["1.23457E+11,a.png,1,0"]).read(Input(), FINDINGS)
 

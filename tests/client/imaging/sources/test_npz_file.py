@@ -72,6 +72,7 @@ def test_patients_of_an_npz_that_are_none(tmp_path):
     [
         (["Train,0,P1"], "found the split 'Train', expected train, val, test"),
         (["train,0,P1", "train,0,P2"], "row 3: names another patient than a row before"),
+        (["train,1,P1", "train,4,P2"], "row 3: found the index 4, train has 4 images; indices count from 0"),
         (["train,0,1.2E+11"], "a number that a spreadsheet has rounded"),
     ],
 )

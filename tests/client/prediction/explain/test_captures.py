@@ -2,12 +2,14 @@
 
 import re
 import subprocess
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
 from client.prediction.explain.captures import MAPS, legend, picture
+from client.prediction.explain.case import short
 from tests.helpers.known_model import explained
 from tests.helpers.tools import require_tool
 
@@ -45,7 +47,7 @@ def test_no_line_is_cut_off(kind):
     shown = picture(known, kind, 3)
     assert shown.shape[1] == 512
     assert (shown[520:, -2:] == 0).all()  # black to the edge: every line ends before it
-    assert all(line.isascii() for line in legend(known, kind, 3))
+    assert all(line.isascii() for line in legend(known, kind, 3, "pneumonia"))
 
 
 def test_a_map_of_all_images_is_drawn_once_and_each_image_s_own_on_it():
@@ -53,3 +55,9 @@ def test_a_map_of_all_images_is_drawn_once_and_each_image_s_own_on_it():
     assert [kind.method for kind in MAPS if not kind.each] == ["occlusion"]
     own = [picture(known, MAPS[0], k)[:512] for k in range(4)]
     assert not np.array_equal(own[2], own[3])
+
+
+def test_a_finding_in_other_letters_is_drawn_as_its_code(tmp_path):
+    known = replace(explained(), finding="肺炎")
+    assert legend(known, MAPS[0], 1, "肺炎")[0].startswith("肺炎: probability")
+    assert short("肺炎")[-8:-2] in read(picture(known, MAPS[0], 1), tmp_path).replace(" ", "")

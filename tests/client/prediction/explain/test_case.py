@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from client.prediction.explain.case import numbers
+from client.prediction.explain.case import numbers, short
 from tests.helpers.known_model import explained
 
 
@@ -38,3 +38,12 @@ def test_maps_show_what_speaks_for_the_answer_that_was_given():
 
 def test_the_patient_is_not_among_the_numbers():
     assert "Smith" not in json.dumps(numbers(explained()))
+
+
+def test_two_findings_have_two_codes_of_plain_letters():
+    names = ["ground_glass_opacity_left", "ground_glass_opacity_right", "pneumonia", "a" * 16, "a" * 17]
+    names += ["肺炎", "肺癌", "Lungenentzündung"]
+    codes = [short(name) for name in names]
+    assert len(set(codes)) == len(names)
+    assert max(map(len, codes)) <= 16
+    assert all(code.isascii() for code in codes)

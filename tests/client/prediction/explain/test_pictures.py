@@ -6,7 +6,16 @@ import cv2
 import numpy as np
 import pytest
 
-from client.prediction.explain.pictures import METHODS, TILE, data_address, grey, heat_of, montage, overlay
+from client.prediction.explain.pictures import (
+    METHODS,
+    TILE,
+    data_address,
+    drawn,
+    grey,
+    heat_of,
+    montage,
+    overlay,
+)
 from tests.helpers.known_model import explained
 
 
@@ -49,3 +58,8 @@ def test_a_data_address_holds_the_very_picture(known):
     start, _, data = data_address(grey(known, 0, 50)).partition(",")
     assert start == "data:image/png;base64"
     np.testing.assert_array_equal(decoded(base64.b64decode(data)), grey(known, 0, 50))
+
+
+def test_what_the_font_cannot_draw_is_drawn_as_its_code():
+    assert [drawn("pneumonia"), drawn("肺炎")[:8]] == ["pneumonia", "finding-"]
+    assert drawn("肺炎") != drawn("肺癌")
