@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from client.governance.approval import Approvals
-from client.governance.ledger import Ledger
-from client.governance.witness import require_known, seen_by
+from client.governance.witness import known_ledger
 from client.link_errors import explain
 from client.settings import Hospital, Pacs, SiteFolder
 from client.skew import MAX_SKEW_S, clock_skew, describe_skew
@@ -269,10 +268,10 @@ def _check_audit(folder: SiteFolder) -> Finding:
 def _check_ledger(folder: SiteFolder) -> Finding:
     """The privacy ledger by itself, and beside what the audit log has seen of it."""
     try:
-        require_known(folder.ledger, seen_by(folder.audit) if folder.audit.exists() else None)
-        if not folder.ledger.exists():
+        ledger = known_ledger(folder.ledger, folder.audit)
+        if ledger is None:
             return Finding("ok", "ledger", "nothing was spent yet")
-        n = Ledger(folder.ledger).verify()
+        n = ledger.verify()
     except PneumofedError as e:
         return Finding("fails", "ledger", str(e))
     return Finding("ok", "ledger", f"{n} entries, whole, and no older than the audit log knows")

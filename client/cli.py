@@ -146,7 +146,7 @@ def _show(dir_: Path, sha256: str) -> None:
     from client.forecast import forecast
     from client.settings import SiteFolder
     from common.config import dump_yaml
-    from common.errors import RefusedError
+    from common.errors import DataError, RefusedError
 
     approvals = _approvals(dir_)
     plan = approvals.plan(sha256)
@@ -167,7 +167,7 @@ def _show(dir_: Path, sha256: str) -> None:
     try:
         if expected := forecast(SiteFolder(dir_), plan):
             typer.echo(f"  Privacy: a run {expected}")
-    except RefusedError as e:  # of this plan: others are to be seen too
+    except (RefusedError, DataError) as e:  # of this plan: others are to be seen too
         typer.echo(f"  Privacy: it cannot be trained here: {e}")
 
 
@@ -365,12 +365,13 @@ def forget(
 @app.command()
 def ledger(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """What was spent of the privacy budget, what is reserved, and what is left."""
-    from client.governance.ledger import Budget, Ledger, summary
+    from client.governance.ledger import Budget, summary
+    from client.governance.witness import known_ledger
     from client.settings import SiteFolder
 
     folder = SiteFolder(dir_)
     policy = folder.settings().policy
-    account = summary(Ledger(folder.ledger), Budget(policy.epsilon, policy.delta))
+    account = summary(known_ledger(folder.ledger, folder.audit), Budget(policy.epsilon, policy.delta))
     if as_json:
         typer.echo(json.dumps(asdict(account), indent=2))
         return

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 from client.governance.approval import Approvals
 from client.governance.ledger import Ledger
+from client.governance.witness import known_ledger
 from client.imaging.cohort import Cohort
 from client.settings import SiteFolder
 from common.arms import FEDERATED
@@ -56,6 +57,7 @@ def find_subject(where: Path, site: str | None, plan: str | None, model: Path | 
 
     Raises:
         RunError, ConfigError: there is no such site, plan or model.
+        DataError: the hospital's ledger is lost, or an older copy.
     """
     if (where / runs.SCENARIO).is_file():
         return _attackable(_simulated(where, site, model or where / "model.safetensors"))
@@ -96,6 +98,7 @@ def _hospital(folder: SiteFolder, plan: str | None, model: Path | None) -> Subje
         known = ", ".join(sha256[:12] for sha256 in approvals.known()) or "none yet"
         raise ConfigError(f"{folder.path}: say which plan with --plan; known are: {known}")
     approved = approvals.plan(approvals.find(plan))
+    known_ledger(folder.ledger, folder.audit)  # one that has forgotten would say that nothing was spent
     weights = load_model(model, approved) if model else None
     return Subject("this site", approved, str(folder.cohort(approved)), weights, folder.ledger)
 
