@@ -11,7 +11,7 @@ import typer
 from client import peers
 from client.prediction import cli as prediction_cli
 from common.audit_commands import audit_commands
-from common.text import printable
+from common.text import printable, quoted
 
 SHOWN = 2000  # characters of one line of a plan
 TOLD_EVERY_S = 10.0
@@ -74,7 +74,8 @@ def init(
     typer.echo("Compare the CA's SHA-256 fingerprint with the coordinator's, by telephone:")
     typer.echo(f"  {sha256_fingerprint(read_certificate(place.ca))}")
     typer.echo(
-        f"Send {place.request} to the coordinator. With the answer: pneumofed client join FILE --dir {folder}"
+        f"Send {place.request} to the coordinator. With the answer: pneumofed client join FILE --dir "
+        f"{quoted(folder)}"
     )
 
 
@@ -93,7 +94,7 @@ def join(
     take_in(folder, certificate)
     typer.echo(
         f"This site is {common_name(read_certificate(folder.certificate))}. Next: pneumofed client check "
-        f"--dir {dir_}"
+        f"--dir {quoted(dir_)}"
     )
 
 
@@ -109,7 +110,9 @@ def rekey(dir_: Dir = HERE) -> None:
     typer.echo(
         f"Send {place.request} to the coordinator, who runs: pneumofed server revoke NAME, and then admit."
     )
-    typer.echo(f"With the answer: pneumofed client join FILE --dir {dir_}, and start the agent again.")
+    typer.echo(
+        f"With the answer: pneumofed client join FILE --dir {quoted(dir_)}, and start the agent again."
+    )
 
 
 @app.command()
@@ -299,7 +302,7 @@ def pull(
     if any(work.outcomes[lacking] for lacking in (Outcome.FAILED, Outcome.PARTIAL, Outcome.UNKNOWN)):
         typer.echo(f"Which, and why: {folder.logs / 'pull.log'}. Run this again to try them once more.")
         raise typer.Exit(1)  # `pull && ingest` must not go on with less than there is
-    typer.echo(f"Next: pneumofed client ingest {plan}")
+    typer.echo(f"Next: pneumofed client ingest {quoted(plan)}")
 
 
 @app.command()

@@ -17,6 +17,7 @@ from common.errors import ConfigError, DataError
 from common.handover import UNSIGNED, read_model, read_signed
 from common.plan import Plan
 from common.results.evaluation import EvaluationResult
+from common.text import quoted
 
 ALONE = "this hospital alone"
 
@@ -38,7 +39,7 @@ def gain_of(site: SiteFolder, model: Path, pretrained: Path | None) -> Evaluatio
     cohort = site.cohort(handed.plan)
     if not cohort.is_dir():
         raise DataError(
-            f"{cohort}: no cohort for this model; run: pneumofed client ingest {model / 'plan.yaml'}"
+            f"{cohort}: no cohort for this model; run: pneumofed client ingest {quoted(model / 'plan.yaml')}"
         )
     set_up_process(settings.threads)
     device = choose_device(settings.device)

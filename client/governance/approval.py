@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from client.governance.calendar import Calendar
 from common.config import dump_yaml, load_yaml, validate
 from common.errors import ConfigError, RefusedError
-from common.files import changing, write_atomically
+from common.files import changing, listed, write_atomically
 from common.plan import Plan
 from common.plan_diff import diff_plans
 from common.text import printable
@@ -149,8 +149,8 @@ class Approvals:
         return len(runs) >= decision.runs and asked.read_text(encoding="utf-8") not in runs
 
     def known(self) -> list[str]:
-        """Hashes of all plans that were ever shown, oldest first."""
-        plans = self._folder.glob("*/plan.yaml")
+        """Hashes of all plans that were ever shown, oldest first. Raises OSError."""
+        plans = [plan for folder in listed(self._folder) if (plan := folder / "plan.yaml").is_file()]
         return [p.parent.name for p in sorted(plans, key=lambda p: (p.stat().st_mtime_ns, p.parent.name))]
 
     def find(self, start: str) -> str:

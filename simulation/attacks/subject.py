@@ -19,6 +19,7 @@ from common.errors import ConfigError, RunError
 from common.methods import Stays
 from common.models import build_model
 from common.plan import Plan
+from common.text import quoted
 from common.wire import Schema, Weights
 from simulation import runs
 from simulation.arms import ledger_of
@@ -79,7 +80,9 @@ def _attackable(subject: Subject) -> Subject:
 def _simulated(where: Path, site: str | None, model: Path) -> Subject:
     plan = load_yaml(where / runs.SCENARIO, Scenario).plan
     if not runs.is_finished(where):
-        raise RunError(f"{where}: is not finished; go on with: pneumofed simulate --out {where} --resume")
+        raise RunError(
+            f"{where}: is not finished; go on with: pneumofed simulate --out {quoted(where)} --resume"
+        )
     told = runs.trained_on(where)
     cohorts = told.cohorts if told else where / COHORTS
     if not cohorts.is_dir():

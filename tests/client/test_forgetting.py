@@ -16,6 +16,7 @@ from client.pacs.inbox import Inbox, LeftOut
 from client.pacs.pull import Outcome, Pull, Wanted
 from client.settings import SiteFolder
 from common.errors import ConfigError, DataError
+from tests.helpers.denied import deny_listing
 from tests.helpers.dicom import image, save
 from tests.helpers.plans import small_plan
 
@@ -209,3 +210,10 @@ def test_images_that_cannot_be_looked_through_keep_nothing_of_the_site_s_own(sit
     with pytest.raises(DataError, match="what this site keeps of the patient is removed"):
         forget_patient(site, "SECRET1")
     assert holding(site.images, b"SECRET1") == []
+
+
+@pytest.mark.parametrize("place", ["cohorts", "logs"])
+def test_a_folder_that_cannot_be_listed_is_not_one_without_the_patient(site, place, monkeypatch):
+    deny_listing(monkeypatch, getattr(site, place))
+    with pytest.raises(PermissionError):
+        forget_patient(site, "somebody")

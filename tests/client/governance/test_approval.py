@@ -6,6 +6,7 @@ import pytest
 from client.governance.approval import MAX_UNDECIDED, Approvals
 from common.errors import ConfigError, RefusedError
 from common.plan import Plan
+from tests.helpers.denied import deny_listing
 from tests.helpers.plans import small_plan
 
 
@@ -193,3 +194,10 @@ def test_an_approval_may_be_for_several_runs_and_until_a_day(approvals, monkeypa
         approvals.require(sha)
     approvals.approve(sha)
     assert approvals.require(sha)
+
+
+def test_a_folder_that_cannot_be_listed_is_not_one_without_plans(approvals, tmp_path, monkeypatch):
+    propose(approvals, small_plan())
+    deny_listing(monkeypatch, tmp_path)
+    with pytest.raises(PermissionError):
+        approvals.pending()
