@@ -136,12 +136,18 @@ def up(dir_: Dir = HERE) -> None:
 @app.command()
 def pending(dir_: Dir = HERE) -> None:
     """Plans that await a decision, and what they would change."""
+    from common.errors import ConfigError
+
     approvals = _approvals(dir_)
     waiting = approvals.pending()
     if not waiting:
         typer.echo("No plan awaits a decision.")
     for sha256 in waiting:
-        _show(dir_, sha256)
+        try:
+            _show(dir_, sha256)
+        except ConfigError as e:  # its file was changed: others are to be seen too
+            typer.echo(f"{sha256}: {printable(str(e), SHOWN)}\n")
+            continue
         typer.echo(f"  pneumofed client approve {sha256[:12]}   or   pneumofed client deny {sha256[:12]}\n")
 
 

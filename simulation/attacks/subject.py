@@ -1,7 +1,6 @@
 """What is audited: one site's cohort under one plan, from a simulated run's folder or from a hospital's
 own."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,14 +32,14 @@ class Subject:
 
     site: str
     plan: Plan
-    cohort: str  # folders, separated as in PATH
+    cohort: Path
     model: Weights | None
     """The trained global model, if it is at hand."""
     ledger: Path
 
     def open(self, *more: Path) -> Cohort:
         """The site's cohort, with the patients of further cohort folders."""
-        return Cohort.open(*(Path(folder) for folder in self.cohort.split(os.pathsep)), *more)
+        return Cohort.open(self.cohort, *more)
 
     def spent(self) -> list[tuple[float, float, int]]:
         """The steps in the site's ledger; empty without one."""
@@ -92,7 +91,7 @@ def _simulated(where: Path, site: str | None, model: Path) -> Subject:
     if name not in names:
         raise ConfigError(f"--site: found {name!r}, the run has {', '.join(names)}")
     ledger = ledger_of(where, FEDERATED, name)
-    return Subject(name, plan, str(cohorts / name), load_model(model, plan), ledger)
+    return Subject(name, plan, cohorts / name, load_model(model, plan), ledger)
 
 
 def _hospital(folder: SiteFolder, plan: str | None, model: Path | None) -> Subject:
@@ -103,7 +102,7 @@ def _hospital(folder: SiteFolder, plan: str | None, model: Path | None) -> Subje
     approved = approvals.plan(approvals.find(plan))
     known_ledger(folder.ledger, folder.audit)  # one that has forgotten would say that nothing was spent
     weights = load_model(model, approved) if model else None
-    return Subject("this site", approved, str(folder.cohort(approved)), weights, folder.ledger)
+    return Subject("this site", approved, folder.cohort(approved), weights, folder.ledger)
 
 
 def load_model(path: Path, plan: Plan) -> Weights:
