@@ -46,6 +46,7 @@ from common.logs import Sparing, set_up_logs
 from common.monitoring import Monitoring
 from common.notices import Herald
 from common.protocol import program
+from common.text import quoted
 
 log = logging.getLogger("pneumofed.agent")
 oddities = Sparing(log)
@@ -157,9 +158,8 @@ class Agent:
     def _tell_pending(self) -> None:
         """Whoever decides here hears that a plan waits."""
         for sha256 in self._approvals.pending():
-            waits = (
-                f"Plan {sha256[:12]} waits for a decision: pneumofed client pending --dir {self._folder.path}"
-            )
+            look = f"pneumofed client pending --dir {quoted(self._folder.path)}"
+            waits = f"Plan {sha256[:12]} waits for a decision: {look}"
             self._herald.tell(f"plan {sha256}", "a plan waits for a decision", waits)
 
     def _require_disk(self) -> None:

@@ -8,24 +8,27 @@ from typing import TYPE_CHECKING
 import httpx
 
 from client.governance.approval import Approvals
-from client.governance.ledger import Ledger
-from client.governance.witness import require_known, seen_by
+from client.governance.witness import known_ledger
 from client.link_errors import explain
 from client.settings import Hospital, Pacs, SiteFolder
 from client.skew import MAX_SKEW_S, clock_skew, describe_skew
 from common.audit import verify
-from common.checkup import Finding, Outcome, check_disk, check_mode
+from common.checkup import Finding, Outcome, check_disk, check_mode, each
 from common.credentials import (
     EXPIRES_SOON_DAYS,
     client_tls,
     common_name,
     days_left,
+    public_pem,
     read_certificate,
+    read_key,
+    read_request,
     sha256_fingerprint,
 )
 from common.errors import PneumofedError
 from common.plan import Plan
 from common.protocol import FLEET
+from common.text import cannot_be_read, quoted, without_userinfo
 
 if TYPE_CHECKING:
     from client.imaging.cohort import Cohort
@@ -38,25 +41,35 @@ def check_site(folder: SiteFolder) -> Iterator[Finding]:
     except PneumofedError as e:
         yield Finding("fails", "settings", str(e))
         return
+    except OSError as e:
+        yield Finding("fails", "settings", cannot_be_read(folder.path, e))
+        return
     yield Finding("ok", "settings", f"{folder.settings_file} is in order")
-    yield from _check_files(folder)
-    yield from _check_network(folder, settings)
-    yield check_disk(folder.path)
-    if settings.data.pacs is not None:
-        yield _check_pacs(folder, settings.data.pacs)
-    yield _check_device(settings)
-    yield from _check_plans(folder, settings)
-    yield _check_audit(folder)
-    yield _check_ledger(folder)
+    yield from each(
+        {
+            "folder": lambda: check_mode(folder.path),
+            "CA": lambda: _check_ca(folder),
+            "keys": lambda: _check_keys(folder),
+            "server": lambda: _check_network(folder, settings),
+            "disk": lambda: check_disk(folder.path),
+            "pacs": lambda: _check_pacs(settings.data.pacs),
+            "device": lambda: _check_device(settings),
+            "plan": lambda: _check_plans(folder, settings),
+            "audit": lambda: _check_audit(folder),
+            "ledger": lambda: _check_ledger(folder),
+        }
+    )
 
 
-def _check_files(folder: SiteFolder) -> Iterator[Finding]:
-    yield from check_mode(folder.path)
+def _check_ca(folder: SiteFolder) -> Iterator[Finding]:
     try:
         ca = read_certificate(folder.ca)
         yield Finding("ok", "CA", f"compare by telephone: {sha256_fingerprint(ca)}")
     except PneumofedError as e:
         yield Finding("fails", "CA", str(e))
+
+
+def _check_keys(folder: SiteFolder) -> Iterator[Finding]:
     if not folder.certificate.is_file():
         advice = f"send {folder.request} to the coordinator, then: pneumofed client join FILE"
         yield Finding("fails", "admission", f"no certificate yet; {advice}")
@@ -67,9 +80,7 @@ def _check_files(folder: SiteFolder) -> Iterator[Finding]:
     except PneumofedError as e:
         yield Finding("fails", "keys", str(e))
         return
-    if folder.next_key.exists():
-        advice = f"send {folder.request} to the coordinator, then: pneumofed client join FILE"
-        yield Finding("note", "keys", f"another key was made and is not admitted yet; {advice}")
+    yield from _check_next_key(folder)
     left = days_left(certificate)
     if left < 0:
         yield Finding(
@@ -82,6 +93,24 @@ def _check_files(folder: SiteFolder) -> Iterator[Finding]:
         yield Finding(
             outcome, "keys", f"private, and admitted as {common_name(certificate)} for {left:.0f} more days"
         )
+
+
+def _check_next_key(folder: SiteFolder) -> Iterator[Finding]:
+    try:
+        folder.next_key.read_bytes()
+    except FileNotFoundError:
+        return
+    try:
+        asked = public_pem(read_request(folder.request).public_key())
+        whole = asked == public_pem(read_key(folder.next_key))
+    except PneumofedError:
+        whole = False
+    if whole:
+        advice = f"send {folder.request} to the coordinator, then: pneumofed client join FILE"
+        yield Finding("note", "keys", f"another key was made and is not admitted yet; {advice}")
+    else:
+        advice = f"give it again: pneumofed client rekey --dir {quoted(folder.path)}"
+        yield Finding("note", "keys", f"the making of another key was cut off; {advice}")
 
 
 def _check_network(folder: SiteFolder, settings: Hospital) -> Iterator[Finding]:
@@ -99,11 +128,9 @@ def _check_network(folder: SiteFolder, settings: Hospital) -> Iterator[Finding]:
             return
     if not folder.certificate.is_file():
         return
-    way = f"through {settings.proxy}" if settings.proxy else "directly"
+    way = f"through {without_userinfo(settings.proxy)}" if settings.proxy else "directly"
     try:
-        tls = client_tls(folder.ca, folder.certificate, folder.key)
-        with httpx.Client(verify=tls, timeout=10, proxy=settings.proxy, trust_env=False) as client:
-            response = client.post(f"https://{settings.server}{FLEET}/pull-messages", content=b"")
+        response = _ask_nothing(folder, settings)
     except PneumofedError:
         return  # said already
     except (httpx.HTTPError, OSError) as e:
@@ -113,7 +140,20 @@ def _check_network(folder: SiteFolder, settings: Hospital) -> Iterator[Finding]:
         "ok", "server", f"{settings.server} answers {way} over TLS 1.3 with a certificate of our CA"
     )
     yield from _check_clock(response)
-    yield _check_admission(folder, settings)
+    yield _check_admission(response)
+
+
+def _ask_nothing(folder: SiteFolder, settings: Hospital) -> httpx.Response:
+    """Call what does not exist: an admitted site is told so, others are turned away. Raises ConfigError,
+    httpx.HTTPError."""
+    from base64 import b64encode
+
+    from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
+
+    tls, key = client_tls(folder.ca, folder.certificate, folder.key), read_key(folder.key)
+    header = {FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(public_pem(key)).decode()}
+    with httpx.Client(verify=tls, timeout=10, proxy=settings.proxy, trust_env=False) as client:
+        return client.post(f"https://{settings.server}{FLEET}/", content=b"", headers=header)
 
 
 WORTH_A_NOTE_S = 2.0
@@ -132,19 +172,7 @@ def _check_clock(response: httpx.Response) -> Iterator[Finding]:
         yield Finding("ok", "clock", f"within {max(1.0, abs(skew)):.0f} s of the server's")
 
 
-def _check_admission(folder: SiteFolder, settings: Hospital) -> Finding:
-    """Ask for the state of a node that does not exist: an admitted site is told so, others are turned
-    away."""
-    from base64 import b64encode
-
-    from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
-
-    from common.credentials import public_pem, read_key
-
-    tls, key = client_tls(folder.ca, folder.certificate, folder.key), read_key(folder.key)
-    header = {FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(public_pem(key)).decode()}
-    with httpx.Client(verify=tls, timeout=10, proxy=settings.proxy, trust_env=False) as client:
-        response = client.post(f"https://{settings.server}{FLEET}/", content=b"", headers=header)
+def _check_admission(response: httpx.Response) -> Finding:
     if response.status_code == httpx.codes.UNAUTHORIZED:
         return Finding(
             "fails",
@@ -154,39 +182,43 @@ def _check_admission(folder: SiteFolder, settings: Hospital) -> Finding:
     return Finding("ok", "admission", "the server admits this site's key")
 
 
-def _check_pacs(folder: SiteFolder, pacs: Pacs) -> Finding:
+def _check_pacs(pacs: Pacs | None) -> Iterator[Finding]:
+    if pacs is None:
+        return
     from client.pacs.archive import Refused, Unreachable
     from client.pacs.site import ask_nothing
 
-    where = pacs.url if pacs.retrieve == "dicomweb" else f"{pacs.title} at {pacs.host}:{pacs.port}"
+    where = pacs.where
     try:
         ask_nothing(pacs)
+        yield Finding("ok", "pacs", f"{where} answers questions")
     except PneumofedError as e:
-        return Finding("fails", "pacs", str(e))
+        yield Finding("fails", "pacs", str(e))
     except Unreachable as e:
-        return Finding(
+        yield Finding(
             "fails",
             "pacs",
             f"{where} does not answer ({e}); check data.pacs in hospital.yaml, and the PACS's firewall",
         )
     except Refused as e:
         known = f"; does the PACS know {pacs.own_title}?" if pacs.retrieve != "dicomweb" else ""
-        return Finding("fails", "pacs", f"{where} refuses a question ({e}){known}")
-    return Finding("ok", "pacs", f"{where} answers questions")
+        yield Finding("fails", "pacs", f"{where} refuses a question ({e}){known}")
 
 
-def _check_device(settings: Hospital) -> Finding:
+def _check_device(settings: Hospital) -> Iterator[Finding]:
     if settings.device == "cpu":
-        return Finding("ok", "device", "cpu")  # torch, which takes seconds, has nothing to add
+        yield Finding("ok", "device", "cpu")  # torch, which takes seconds, has nothing to add
+        return
     from client.compute.device import choose_device, describe
 
     try:
         device = choose_device(settings.device)
     except PneumofedError as e:
-        return Finding("fails", "device", str(e))
+        yield Finding("fails", "device", str(e))
+        return
     outcome: Outcome = "note" if device.type == "cpu" and settings.device == "auto" else "ok"
     hint = "; no GPU was found, training will be slow" if outcome == "note" else ""
-    return Finding(outcome, "device", describe(device) + hint)
+    yield Finding(outcome, "device", describe(device) + hint)
 
 
 def _check_plans(folder: SiteFolder, settings: Hospital) -> Iterator[Finding]:
@@ -252,27 +284,26 @@ def _check_final(cohort: "Cohort", plan: Plan, name: str, least: int) -> Iterato
                 yield Finding("note", "final", f"{name}: no final scores will be told: {few}")
 
 
-def _check_audit(folder: SiteFolder) -> Finding:
+def _check_audit(folder: SiteFolder) -> Iterator[Finding]:
     try:
         n, _ = verify(folder.audit)
     except PneumofedError as e:
-        return Finding("fails", "audit", str(e))
-    if not os.access(folder.path, os.W_OK):
-        return Finding(
-            "fails",
-            "audit",
-            f"{folder.path}: cannot be written to; is this the user that the service runs as?",
-        )
-    return Finding("ok", "audit", f"{n} entries, the chain is whole")
+        yield Finding("fails", "audit", str(e))
+        return
+    if os.access(folder.path, os.W_OK):
+        yield Finding("ok", "audit", f"{n} entries, the chain is whole")
+    else:
+        advice = "is this the user that the service runs as?"
+        yield Finding("fails", "audit", f"{folder.path}: cannot be written to; {advice}")
 
 
-def _check_ledger(folder: SiteFolder) -> Finding:
+def _check_ledger(folder: SiteFolder) -> Iterator[Finding]:
     """The privacy ledger by itself, and beside what the audit log has seen of it."""
     try:
-        require_known(folder.ledger, seen_by(folder.audit) if folder.audit.exists() else None)
-        if not folder.ledger.exists():
-            return Finding("ok", "ledger", "nothing was spent yet")
-        n = Ledger(folder.ledger).verify()
+        ledger = known_ledger(folder.ledger, folder.audit)
+        n = ledger.verify() if ledger else 0
     except PneumofedError as e:
-        return Finding("fails", "ledger", str(e))
-    return Finding("ok", "ledger", f"{n} entries, whole, and no older than the audit log knows")
+        yield Finding("fails", "ledger", str(e))
+        return
+    whole = f"{n} entries, whole, and no older than the audit log knows"
+    yield Finding("ok", "ledger", whole if ledger else "nothing was spent yet")

@@ -11,7 +11,7 @@ import typer
 from client import peers
 from client.prediction import cli as prediction_cli
 from common.audit_commands import audit_commands
-from common.text import printable
+from common.text import printable, quoted
 
 SHOWN = 2000  # characters of one line of a plan
 TOLD_EVERY_S = 10.0
@@ -74,7 +74,8 @@ def init(
     typer.echo("Compare the CA's SHA-256 fingerprint with the coordinator's, by telephone:")
     typer.echo(f"  {sha256_fingerprint(read_certificate(place.ca))}")
     typer.echo(
-        f"Send {place.request} to the coordinator. With the answer: pneumofed client join FILE --dir {folder}"
+        f"Send {place.request} to the coordinator. With the answer: pneumofed client join FILE --dir "
+        f"{quoted(folder)}"
     )
 
 
@@ -93,7 +94,7 @@ def join(
     take_in(folder, certificate)
     typer.echo(
         f"This site is {common_name(read_certificate(folder.certificate))}. Next: pneumofed client check "
-        f"--dir {dir_}"
+        f"--dir {quoted(dir_)}"
     )
 
 
@@ -109,7 +110,9 @@ def rekey(dir_: Dir = HERE) -> None:
     typer.echo(
         f"Send {place.request} to the coordinator, who runs: pneumofed server revoke NAME, and then admit."
     )
-    typer.echo(f"With the answer: pneumofed client join FILE --dir {dir_}, and start the agent again.")
+    typer.echo(
+        f"With the answer: pneumofed client join FILE --dir {quoted(dir_)}, and start the agent again."
+    )
 
 
 @app.command()
@@ -133,12 +136,18 @@ def up(dir_: Dir = HERE) -> None:
 @app.command()
 def pending(dir_: Dir = HERE) -> None:
     """Plans that await a decision, and what they would change."""
+    from common.errors import ConfigError
+
     approvals = _approvals(dir_)
     waiting = approvals.pending()
     if not waiting:
         typer.echo("No plan awaits a decision.")
     for sha256 in waiting:
-        _show(dir_, sha256)
+        try:
+            _show(dir_, sha256)
+        except ConfigError as e:  # its file was changed: others are to be seen too
+            typer.echo(f"{sha256}: {printable(str(e), SHOWN)}\n")
+            continue
         typer.echo(f"  pneumofed client approve {sha256[:12]}   or   pneumofed client deny {sha256[:12]}\n")
 
 
@@ -146,7 +155,7 @@ def _show(dir_: Path, sha256: str) -> None:
     from client.forecast import forecast
     from client.settings import SiteFolder
     from common.config import dump_yaml
-    from common.errors import RefusedError
+    from common.errors import DataError, RefusedError
 
     approvals = _approvals(dir_)
     plan = approvals.plan(sha256)
@@ -167,7 +176,7 @@ def _show(dir_: Path, sha256: str) -> None:
     try:
         if expected := forecast(SiteFolder(dir_), plan):
             typer.echo(f"  Privacy: a run {expected}")
-    except RefusedError as e:  # of this plan: others are to be seen too
+    except (RefusedError, DataError) as e:  # of this plan: others are to be seen too
         typer.echo(f"  Privacy: it cannot be trained here: {e}")
 
 
@@ -299,7 +308,7 @@ def pull(
     if any(work.outcomes[one] for one in TO_LOOK_AT):
         typer.echo(f"Which, and why: {folder.logs / 'pull.log'}. Run this again to try them once more.")
         raise typer.Exit(1)  # `pull && ingest` must not go on with other images than the PACS has
-    typer.echo(f"Next: pneumofed client ingest {plan}")
+    typer.echo(f"Next: pneumofed client ingest {quoted(plan)}")
 
 
 @app.command()
@@ -371,12 +380,13 @@ def _names(paths: list[Path], folder: Path) -> str:
 @app.command()
 def ledger(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """What was spent of the privacy budget, what is reserved, and what is left."""
-    from client.governance.ledger import Budget, Ledger, summary
+    from client.governance.ledger import Budget, summary
+    from client.governance.witness import known_ledger
     from client.settings import SiteFolder
 
     folder = SiteFolder(dir_)
     policy = folder.settings().policy
-    account = summary(Ledger(folder.ledger), Budget(policy.epsilon, policy.delta))
+    account = summary(known_ledger(folder.ledger, folder.audit), Budget(policy.epsilon, policy.delta))
     if as_json:
         typer.echo(json.dumps(asdict(account), indent=2))
         return

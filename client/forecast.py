@@ -4,7 +4,7 @@ round 1."""
 from dataclasses import dataclass
 
 from client.governance.accounting import RoundCost, epsilon
-from client.governance.ledger import Ledger
+from client.governance.witness import known_ledger
 from client.imaging.cohort import Cohort
 from client.settings import SiteFolder
 from common.errors import DataError
@@ -37,9 +37,11 @@ def forecast(folder: SiteFolder, plan: Plan, runs: int = 1) -> Forecast | None:
     Raises:
         RefusedError: the plan's delta is not below one over the site's patients.
         ConfigError: no noise gives the plan's epsilon.
+        DataError: the ledger is lost, or an older copy: nobody knows what was spent.
     """
     if plan.privacy is None:
         return None
+    ledger = known_ledger(folder.ledger, folder.audit)
     try:
         cohort = Cohort.open(folder.cohort(plan))
     except DataError:
@@ -47,5 +49,5 @@ def forecast(folder: SiteFolder, plan: Plan, runs: int = 1) -> Forecast | None:
     policy = folder.settings().policy
     cost = RoundCost.of(plan, cohort.count_patients(cohort.split(plan.split)["train"]))
     steps = (cost.noise, cost.sample_rate, plan.rounds * cost.steps * runs)
-    spent = Ledger(folder.ledger).history()
+    spent = ledger.history() if ledger else []
     return Forecast(epsilon([steps], policy.delta), epsilon([*spent, steps], policy.delta), policy.epsilon)

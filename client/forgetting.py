@@ -17,7 +17,7 @@ from client.settings import SiteFolder
 from client.traces import keys_of, made_of, names_of, scrub
 from common.credentials import require_private
 from common.errors import ConfigError, DataError
-from common.files import changing, waiting_for, write_atomically
+from common.files import changing, listed, waiting_for, write_atomically
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,9 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
 def _forget(folder: SiteFolder, patient: str, hidden: str, hidden_of: Callable[[str], str]) -> Forgotten:
     clear_pieces(folder, age_s=0.0)
     removed = [remove_patient(cohort, hidden) for cohort in _cohorts(folder)]
-    for page in folder.cohorts.glob("*.html"):
-        page.unlink()
+    for page in listed(folder.cohorts):
+        if page.suffix == ".html":
+            page.unlink()
     fetched, elsewhere, unknown = _images(folder, patient)
     _keep(folder, {hidden_of(f"{k} {v}") for path in (*fetched, *elsewhere) for k, v in keys_of(path)})
     lines = scrub(folder.logs, {patient, *names_of([*fetched, *elsewhere])})
@@ -143,4 +144,4 @@ def _keep(folder: SiteFolder, more: Set[str]) -> None:
 
 
 def _cohorts(folder: SiteFolder) -> list[Path]:
-    return sorted(path.parent for path in folder.cohorts.glob("*/cohort.json"))
+    return [place for place in listed(folder.cohorts) if (place / "cohort.json").is_file()]

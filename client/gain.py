@@ -17,6 +17,7 @@ from common.errors import ConfigError, DataError
 from common.handover import UNSIGNED, read_model, read_signed
 from common.plan import Plan
 from common.results.evaluation import EvaluationResult
+from common.text import printable, quoted
 
 ALONE = "this hospital alone"
 
@@ -38,7 +39,7 @@ def gain_of(site: SiteFolder, model: Path, pretrained: Path | None) -> Evaluatio
     cohort = site.cohort(handed.plan)
     if not cohort.is_dir():
         raise DataError(
-            f"{cohort}: no cohort for this model; run: pneumofed client ingest {model / 'plan.yaml'}"
+            f"{cohort}: no cohort for this model; run: pneumofed client ingest {quoted(model / 'plan.yaml')}"
         )
     set_up_process(settings.threads)
     device = choose_device(settings.device)
@@ -47,10 +48,14 @@ def gain_of(site: SiteFolder, model: Path, pretrained: Path | None) -> Evaluatio
     )
     found = evaluate(handed, alone, Place(cohort, site=site), Wish(own=True), device)
     unsigned = [] if signer else [UNSIGNED]
-    return replace(found, against=ALONE, warnings=[*found.warnings, *unsigned])
+    return replace(found, against=ALONE, on=_name(site), warnings=[*found.warnings, *unsigned])
+
+
+def _name(site: SiteFolder) -> str:
+    return printable(common_name(read_certificate(site.certificate)))
 
 
 def _own(site: SiteFolder, folder: Path, plan: Plan, device: torch.device) -> Alone:
-    cohort, name = Cohort.open(folder), common_name(read_certificate(site.certificate))
+    cohort, name = Cohort.open(folder), _name(site)
     require_trainable(cohort, plan.split, max(plan.min_patients, site.settings().policy.min_patients), name)
     return Alone(name, cohort, site.alone(plan), device)

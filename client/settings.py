@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,6 +13,15 @@ from common.config import Settings, load_yaml
 from common.errors import ConfigError
 from common.notices import Notices
 from common.plan import Input, Plan, canonical_json
+from common.text import quoted, without_userinfo
+
+
+def _is_of_the_web(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # its port is no number
+        return False
 
 
 class Pacs(Settings):
@@ -38,11 +48,19 @@ class Pacs(Settings):
 
     @model_validator(mode="after")
     def _complete(self) -> "Pacs":
-        if self.retrieve == "dicomweb" and not (self.url or "").startswith(("http://", "https://")):
-            raise ValueError(f"retrieve is dicomweb: found the url {self.url!r}, expected http(s)://…")
+        if self.retrieve == "dicomweb" and not _is_of_the_web(self.url or ""):
+            shown = self.url and without_userinfo(self.url)
+            raise ValueError(f"retrieve is dicomweb: found the url {shown!r}, expected http(s)://…")
         if self.retrieve != "dicomweb" and not (self.host and self.title):
             raise ValueError(f"retrieve is {self.retrieve}: expected host and title of the PACS")
         return self
+
+    @property
+    def where(self) -> str:
+        """How it is called in what is said of it."""
+        if self.retrieve == "dicomweb":
+            return without_userinfo(self.url or "")
+        return f"{self.title} at {self.host}:{self.port}"
 
 
 class Data(Settings):
@@ -88,8 +106,8 @@ class Hospital(Settings):
     @field_validator("proxy")
     @classmethod
     def _url(cls, proxy: str | None) -> str | None:
-        if proxy is not None and not proxy.startswith(("http://", "https://")):
-            raise ValueError(f"found {proxy!r}, expected http://HOST:PORT")
+        if proxy is not None and not _is_of_the_web(proxy):
+            raise ValueError(f"found {without_userinfo(proxy)!r}, expected http://HOST:PORT")
         return proxy
 
 
@@ -120,7 +138,7 @@ class SiteFolder:
         if not self.settings_file.is_file():
             raise ConfigError(
                 f"{self.path}: not a hospital's folder; make one with: "
-                f"pneumofed client init {self.path} --server HOST:443 --ca FILE"
+                f"pneumofed client init {quoted(self.path)} --server HOST:443 --ca FILE"
             )
         return load_yaml(self.settings_file, Hospital)
 

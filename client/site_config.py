@@ -1,6 +1,7 @@
 """What a site's ClientApp is told of its site: one value, and its one way to and from Flower's node
 configuration."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class SiteConfig:
         """For Flower; what is left out is as above."""
         node: dict[str, str | int | float | bool] = {
             "site": self.site,
-            "cohorts": os.pathsep.join(str(folder.resolve()) for folder in self.cohorts),
+            "cohorts": json.dumps([str(folder.resolve()) for folder in self.cohorts]),
             "plan": str(self.plan.resolve()),
             "device": self.device,
             "min-patients": self.min_patients,
@@ -68,7 +69,7 @@ class SiteConfig:
             raise ConfigError(f"node configuration: {missing[0]}: missing")
         return cls(
             site=str(node["site"]),
-            cohorts=tuple(Path(folder) for folder in str(node["cohorts"]).split(os.pathsep)),
+            cohorts=tuple(map(Path, _folders(str(node["cohorts"])))),
             plan=Path(str(node["plan"])),
             device=str(node.get("device", "auto")),
             min_patients=int(node.get("min-patients", 0)),
@@ -83,3 +84,9 @@ class SiteConfig:
             else None,
             hostile=float(node["hostile"]) if "hostile" in node else None,
         )
+
+
+def _folders(text: str) -> list[str]:
+    """A JSON list, as `to_node` writes it: a folder's name may hold anything. Or as a person types them into
+    a node configuration, parted as in PATH."""
+    return json.loads(text) if text.startswith("[") else text.split(os.pathsep)

@@ -16,7 +16,7 @@ from client.imaging.facts.text import text
 from client.imaging.tables import read_table
 from client.settings import SiteFolder
 from common.errors import DataError
-from common.files import write_atomically
+from common.files import listed, write_atomically
 
 UIDS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "AccessionNumber")
 
@@ -114,7 +114,8 @@ def scrub(logs: Path, names: set[str]) -> int:
     """Take every line out of the logs that holds one of `names` as a word of its own; how many."""
     gone = 0
     any_of_them = re.compile(_any_of(names))
-    for path in (*logs.glob("ingest.log*"), *logs.glob("pull.log*")):  # the others name no patient
+    of_patients = ("ingest.log", "pull.log")  # the others name no patient
+    for path in (path for path in listed(logs) if path.name.startswith(of_patients)):
         lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
         kept = [line for line in lines if not any_of_them.search(_said(line))]
         if len(kept) < len(lines):

@@ -24,8 +24,10 @@ from flwr.proto.message_pb2 import Message as ProtoMessage
 from client.site_config import NodeConfig
 from common import wire
 from common.errors import PneumofedError, RefusedError, WireError
+from common.logs import logs_as_service, origin, set_up_child_logs
 
 log = logging.getLogger("pneumofed.worker")
+INNERMOST = 3  # places of what was raised that its reason names
 
 
 class Worker:
@@ -36,10 +38,9 @@ class Worker:
         answers for."""
         context = mp.get_context("spawn")
         self.pipe, theirs = context.Pipe()
+        given = theirs, app, dict(node_configs), threads, logs_as_service()
         self.held: dict[str, Message] = {}  # in order; the first is with the process, the others wait here
-        self.process = context.Process(
-            target=_work, args=(theirs, app, dict(node_configs), threads), daemon=True
-        )
+        self.process = context.Process(target=_work, args=given, daemon=True)
         self.process.start()
         theirs.close()
 
@@ -86,9 +87,15 @@ class Worker:
 
 
 def _work(
-    pipe: Connection, app_name: str, node_configs: Mapping[int, NodeConfig], threads: int | None
+    pipe: Connection,
+    app_name: str,
+    node_configs: Mapping[int, NodeConfig],
+    threads: int | None,
+    of_service: bool,
 ) -> None:
     """A worker: answers messages until its pipe closes."""
+    if of_service:
+        set_up_child_logs()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; the pipe closes with it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from client.compute.device import set_up_process
@@ -149,5 +156,6 @@ def answer(app: ClientApp, message: Message, context: Context) -> Message:
     except Exception as e:  # a site may fail in any way, and the others go on
         log.exception("failed in %s", message.metadata.message_type)
         code = wire.SITE_CRASHED
-        reason = f"{type(e).__name__} in {message.metadata.message_type}; the traceback is in the log"
+        place = ", ".join(origin(e.__traceback__)[-INNERMOST:])
+        reason = f"{type(e).__name__} in {message.metadata.message_type}, raised in {place}"
     return Message(Error(code, reason), reply_to=message)

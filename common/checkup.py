@@ -3,12 +3,14 @@
 import json
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import typer
+
+from common.text import cannot_be_read, quoted
 
 Outcome = Literal["ok", "note", "fails"]
 MIN_FREE_GB = 5.0
@@ -23,20 +25,31 @@ class Finding:
     text: str
 
 
+def each(checks: Mapping[str, Callable[[], Iterable[Finding]]]) -> Iterator[Finding]:
+    """What checks that need nothing of each other find. A file that one may not read is a finding of it, and
+    the next one runs."""
+    for what, check in checks.items():
+        try:
+            yield from check()
+        except OSError as e:
+            yield Finding("fails", what, cannot_be_read(e.filename or what, e))
+
+
 def check_mode(folder: Path) -> Iterator[Finding]:
     """A finding if others can look inside."""
     if (mode := stat.S_IMODE(folder.stat().st_mode)) & 0o077:
-        advice = f"its mode is {mode:o}, others can look inside; run: chmod 700 {folder}"
+        advice = f"its mode is {mode:o}, others can look inside; run: chmod 700 {quoted(folder)}"
         yield Finding("fails", "folder", f"{folder}: {advice}")
 
 
-def check_disk(path: Path) -> Finding:
+def check_disk(path: Path) -> Iterator[Finding]:
     """Whether there is room for runs and cohorts."""
     free = shutil.disk_usage(path).free / 1e9
     if free < MIN_FREE_GB:
         advice = f"{MIN_FREE_GB:.0f} GB or more are advisable"
-        return Finding("note", "disk", f"{free:.1f} GB free in {path}; {advice}")
-    return Finding("ok", "disk", f"{free:.0f} GB free in {path}")
+        yield Finding("note", "disk", f"{free:.1f} GB free in {path}; {advice}")
+    else:
+        yield Finding("ok", "disk", f"{free:.0f} GB free in {path}")
 
 
 def show(found: Iterable[Finding], *, as_json: bool) -> None:

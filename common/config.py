@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import stat
 from collections.abc import Hashable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from common.errors import ConfigError
+from common.text import cannot_be_read
 
 
 class Settings(BaseModel):
@@ -27,7 +29,8 @@ KIND = "source"
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which `1e-3` is a number (YAML 1.2) and a key that stands twice is an error."""
+    """Safe YAML in which `1e-3` is a number (YAML 1.2), a key that stands twice is an error, and so are the
+    octal and sexagesimal numbers of YAML 1.1: nobody who writes 010 or 1:30 means 8 or 90."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         seen: set[object] = set()
@@ -45,13 +48,29 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _plain_number(loader: _Loader, node: yaml.ScalarNode) -> object:
+    if ":" in node.value or _OCTAL.match(node.value):
+        raise yaml.constructor.ConstructorError(
+            None, None, f"found {node.value[:40]}, expected a number without colons and leading zeros, or a "
+            "text in quotes", node.start_mark
+        )  # fmt: skip
+    is_int = node.tag == INT
+    return loader.construct_yaml_int(node) if is_int else loader.construct_yaml_float(node)
+
+
+INT, FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_OCTAL = re.compile(r"[-+]?0[0-9_]+$")
+for _tag in (INT, FLOAT):
+    _Loader.add_constructor(_tag, _plain_number)
+
+
 class _Dumper(yaml.SafeDumper):
     """Quotes a text that `_Loader` would take for a number."""
 
 
 for _either in (_Loader, _Dumper):
     _either.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
+        FLOAT,
         re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
         list("-+0123456789"),
     )
@@ -81,16 +100,32 @@ def load_yaml(path: Path, model: type[S], overrides: Iterable[str] = ()) -> S:
         ConfigError: the file is missing or unreadable, or a key is unknown or out of range; names file and
         key.
     """
+    return cast(S, _load(_text_of(path), model, str(path), tuple(overrides)))
+
+
+MAX_BYTES = 10_000_000
+"""Of a YAML file: some ten times the longest plan."""
+
+
+def _text_of(path: Path) -> str:
+    """A device or a pipe is no file: its reading might never end."""
     try:
-        text = path.read_text(encoding="utf-8")
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise ConfigError(f"{path}: cannot be read: not a regular file; expected a YAML file")
+        if about.st_size > MAX_BYTES:
+            raise ConfigError(
+                f"{path}: cannot be read: found {about.st_size} bytes, expected YAML of {MAX_BYTES} at most"
+            )
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such file; expected a YAML file (there are some in configs/)"
         ) from None
-    except (OSError, UnicodeDecodeError) as e:
-        reason = e.strerror if isinstance(e, OSError) else "not UTF-8 text"
-        raise ConfigError(f"{path}: cannot be read: {reason}") from None
-    return cast(S, _load(text, model, str(path), tuple(overrides)))
+    except OSError as e:
+        raise ConfigError(cannot_be_read(path, e)) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: cannot be read: not UTF-8 text") from None
 
 
 @lru_cache(maxsize=32)
@@ -112,13 +147,21 @@ def validate(tree: Mapping[str, object], model: type[S], where: str) -> S:
     """Validate a parsed tree; every problem is named in the one line that is raised.
 
     Raises:
-        ConfigError: with `where: key: found …, expected …` for each problem, joined by `; `.
+        ConfigError: with `where: key: found …, expected …` for each problem, joined by `; `; of many, the
+        first.
     """
     try:
         return model.model_validate(tree)
     except ValidationError as e:
-        problems = [_explain(error, model) for error in e.errors()]
+        listed: set[str] = set()
+        problems = [_explain(error, model, listed) for error in e.errors()[:MOST_PROBLEMS]]
+        if (more := e.error_count() - MOST_PROBLEMS) > 0:
+            problems.append(f"and {more} more")
         raise ConfigError(f"{where}: " + "; ".join(problems)) from None
+
+
+MOST_PROBLEMS = 8
+"""That one line names."""
 
 
 def dump_yaml(settings: Settings) -> str:
@@ -153,13 +196,18 @@ def set_value(tree: dict[str, object], key: str, value: object, where: str) -> N
     tree[leaf] = value
 
 
-def _explain(error: ErrorDetails, model: type[Settings]) -> str:
+def _explain(error: ErrorDetails, model: type[Settings], listed: set[str]) -> str:
+    """One problem. The keys that are known beside an unknown one are told once; `listed` has where they
+    were."""
     names, known = _resolve(error["loc"], model)
     key = ".".join(names) or "the whole"
     if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(names[-1], known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(sorted(known))}"
-        return f"{key}: unknown key ({hint})"
+        if close := difflib.get_close_matches(names[-1], known, n=1):
+            return f"{key}: unknown key (did you mean {close[0]}?)"
+        if (beside := ".".join(names[:-1])) in listed:
+            return f"{key}: unknown key"
+        listed.add(beside)
+        return f"{key}: unknown key (known keys: {', '.join(sorted(known))})"
     if error["type"] == "missing":
         return f"{key}: missing, expected a value"
     message = error["msg"].removeprefix("Value error, ")

@@ -6,7 +6,6 @@ one site is worthless with the key of another. Curve P-384, as Flower wants it o
 """
 
 import datetime
-import os
 import ssl
 import stat
 from collections.abc import Iterable
@@ -19,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from common.errors import ConfigError, WireError
-from common.files import write_atomically
+from common.files import write_atomically, write_new
+from common.text import cannot_be_read, quoted
 
 EXPIRES_SOON_DAYS = 30.0
 """From so many days on, everybody is warned that a certificate ends."""
@@ -31,32 +31,42 @@ def make_key() -> ec.EllipticCurvePrivateKey:
 
 
 def write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    """Write the key as PEM with mode 0600. It is never readable by others, not even for a moment; never
-    overwrites."""
+    """Write the key as PEM, whole or not at all, with mode 0600; never overwrites. Raises OSError."""
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(pem)
+    write_new(path, pem)
 
 
 def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """The private key in `path`.
 
     Raises:
-        ConfigError: it is missing, not a P-384 key, or others may read it. The text never holds the file's
-        contents.
+        ConfigError: it is missing, not a P-384 key, or others may read it, or this account may not. The text
+        never holds the file's contents.
     """
     require_private(path)
+    pem = _read(path, "the file that init made")
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
-    except (ValueError, TypeError, UnsupportedAlgorithm, OSError):
+        key = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ConfigError(
             f"{path}: not a readable private key; restore it, or make a new one and have it admitted"
         ) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP384R1):
         raise ConfigError(f"{path}: found another kind of key, expected one on the curve P-384")
     return key
+
+
+def _read(path: Path, expected: str) -> bytes:
+    """Raises ConfigError that tells a file that is not there from one that may not be read: only the first
+    is to be made anew."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; expected {expected}") from None
+    except OSError as e:
+        raise ConfigError(cannot_be_read(path, e)) from None
 
 
 def require_private(path: Path) -> None:
@@ -66,29 +76,26 @@ def require_private(path: Path) -> None:
     except OSError as e:
         raise ConfigError(f"{path}: {e.strerror}; expected the file that init made") from None
     if mode & 0o077:
-        raise ConfigError(
-            f"{path}: its mode is {mode:o}, others could read it; run: chmod 600 {path} (and consider it "
-            "seen)"
-        )
+        advice = f"run: chmod 600 {quoted(path)} (and consider it seen)"
+        raise ConfigError(f"{path}: its mode is {mode:o}, others could read it; {advice}")
 
 
 def read_certificate(path: Path) -> x509.Certificate:
-    """The first certificate in the PEM file. Raises ConfigError if there is none."""
+    """The first certificate in the PEM file. Raises ConfigError if there is none, or it cannot be read."""
+    pem = _read(path, "a certificate in PEM form")
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; expected a certificate in PEM form") from None
-    except (ValueError, OSError):
+        return x509.load_pem_x509_certificate(pem)
+    except ValueError:
         raise ConfigError(f"{path}: not a certificate in PEM form") from None
 
 
 def read_certificates(path: Path) -> list[x509.Certificate]:
     """All certificates in the PEM file: a CA's, while it is renewed, are two. Raises ConfigError if there is
     none."""
-    read_certificate(path)
+    pem = _read(path, "certificates in PEM form")
     try:
-        return x509.load_pem_x509_certificates(path.read_bytes())
-    except (ValueError, OSError):
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
         raise ConfigError(f"{path}: not certificates in PEM form") from None
 
 
@@ -126,16 +133,12 @@ def purposes_of(certificate: x509.Certificate) -> set[x509.ObjectIdentifier]:
 
 def read_request(path: Path) -> x509.CertificateSigningRequest:
     """A site's request, signed by the key that it is about. Raises ConfigError if it is not one."""
+    expected = "the request.pem that `pneumofed client init` wrote"
+    pem = _read(path, expected)
     try:
-        request = x509.load_pem_x509_csr(path.read_bytes())
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such file; expected the request.pem that `pneumofed client init` wrote"
-        ) from None
-    except (ValueError, OSError):
-        raise ConfigError(
-            f"{path}: not a request; expected the request.pem that `pneumofed client init` wrote"
-        ) from None
+        request = x509.load_pem_x509_csr(pem)
+    except ValueError:
+        raise ConfigError(f"{path}: not a request; expected {expected}") from None
     key = request.public_key()
     if (
         not request.is_signature_valid
@@ -185,9 +188,10 @@ def client_tls(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
     """TLS 1.3 for a site: trusts that one CA, shows its own certificate.
 
     Raises:
-        ConfigError: a file is missing or wrong, or the certificate and the key do not belong together.
+        ConfigError: a file is missing, wrong, or not to be read by this account, or the certificate and the
+        key do not belong together.
     """
-    require_private(key)
+    read_key(key)
     for path in (ca, certificate):
         read_certificate(path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -15,20 +15,41 @@ T = TypeVar("T")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside `path`, flush to the disk, rename over it, flush the folder. Raises OSError, leaving the
-    old file."""
+    """Write beside `path`, flush to the disk, rename over it, flush the folder. Raises OSError that names
+    `path`, leaving the old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(path, data, 0o666) as beside:
+        os.replace(beside, path)
+    _flush_folder(path.parent)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """A file with mode 0600, whole or not there. It is never readable by others, not even for a moment, and
+    never overwrites. Raises OSError that names `path`, FileExistsError if it is there."""
+    with _beside(path, data, 0o600) as beside:
+        os.link(beside, path)
+        beside.unlink()
+    _flush_folder(path.parent)
+
+
+@contextmanager
+def _beside(path: Path, data: bytes, mode: int) -> Iterator[Path]:
+    """A new file beside `path` with `data`, on the disk; removed if the block fails."""
     beside = path.with_name(f".{path.name}.writing")
     try:
-        with beside.open("wb") as file:
+        with open(beside, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
+        yield beside
+    except OSError as e:  # one of a full disk names no file
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise OSError(e.errno, e.strerror, str(path)) from None
+
+
+def _flush_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
@@ -95,6 +116,15 @@ def whole_or_nothing(folder: Path) -> Iterator[None]:
         for path in [folder] if not was_there else folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         raise
+
+
+def listed(folder: Path) -> list[Path]:
+    """What lies in `folder`, in order; nothing where there is none. Raises OSError if it cannot be listed:
+    a glob would find nothing there."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def next_free(parent: Path, name: str) -> Path:

@@ -33,7 +33,7 @@ class JsonLine(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = record.exc_info[0].__name__
-            line["raised_in"] = _origin(record.exc_info[2])
+            line["raised_in"] = origin(record.exc_info[2])
         return json.dumps(line, ensure_ascii=False)
 
 
@@ -61,7 +61,8 @@ class Sparing:
         self._logger.warning("%s: %s%s", printable(about, 100), text, again)
 
 
-def _origin(raised: TracebackType | None) -> list[str]:
+def origin(raised: TracebackType | None) -> list[str]:
+    """Where an exception came from, outermost first: files, lines and functions, no values."""
     return [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_tb(raised)]
 
 
@@ -73,7 +74,21 @@ def set_up_logs(folder: Path, name: str) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     rotating = RotatingFileHandler(folder / f"{name}.log", maxBytes=MAX_BYTES, backupCount=KEPT)
-    handlers: list[logging.Handler] = [rotating, logging.StreamHandler()]
+    _log_by(rotating, logging.StreamHandler())
+
+
+def logs_as_service() -> bool:
+    """Whether this process was set up by one of these two."""
+    return any(isinstance(handler.formatter, JsonLine) for handler in logging.getLogger().handlers)
+
+
+def set_up_child_logs() -> None:
+    """Log as the service that started this process, to standard error alone: two processes that rotate one
+    file lose lines."""
+    _log_by(logging.StreamHandler())
+
+
+def _log_by(*handlers: logging.Handler) -> None:
     root = logging.getLogger()
     for handler in handlers:
         handler.setFormatter(JsonLine())

@@ -1,4 +1,4 @@
-"""How well probabilities agree with labels, with 95 % intervals by bootstrap over patients.
+"""How well probabilities agree with labels, with 95 % intervals by bootstrap over patients (but of `ece`).
 
 Every metric takes the sorted scores once and a matrix of weights, one row a resample: a resample of patients
 only changes how often each sequence counts. So a thousand resamples cost a few cumulative sums, and the plain
@@ -92,7 +92,11 @@ def brier(ranked: Ranked, weights: Floats) -> Floats:
 
 def ece(ranked: Ranked, weights: Floats, bins: int = 15) -> Floats:
     """Expected calibration error: mean |observed - predicted| over equal bins of probability (Naeini et al.,
-    2015)."""
+    2015).
+
+    It has no interval by bootstrap: chance counts as error in every bin, and a resample adds its own. The
+    percentiles lie above the value itself, and hold the truth of a calibrated model never.
+    """
     chosen = np.minimum((ranked.scores * bins).astype(int), bins - 1)
     in_bin = (chosen[:, None] == np.arange(bins)).astype(np.float64)
     gap = (weights * (ranked.labels - ranked.scores)) @ in_bin
@@ -185,7 +189,7 @@ def macro_draws(metric: Metric, scores: Reals, labels: Reals, weights: Floats) -
 
 def macro_estimate(metric: Metric, scores: Reals, labels: Reals, weights: Floats) -> Estimate:
     """The mean over findings of `metric`, with the interval of that mean; shapes as in `macro_draws`."""
-    return Estimate.of(*macro_draws(metric, scores, labels, weights))
+    return Estimate.of(*macro_draws(metric, scores, labels, weights[:0] if metric is ece else weights))
 
 
 def youden_threshold(scores: Reals, labels: Reals) -> float:

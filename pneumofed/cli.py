@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -47,6 +48,9 @@ LONGEST = 5000
 
 def main() -> None:
     """Entry point: every problem that a user can act on is one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that lacks a letter ends no run after all its work
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except PneumofedError as e:
@@ -54,7 +58,7 @@ def main() -> None:
     except OSError as e:
         # pydicom wraps a full disk into an OSError without a number: its first line says what it was.
         what = e.strerror or str(e).splitlines()[0]
-        full = e.errno in (None, errno.ENOSPC, errno.EDQUOT)
+        full = e.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         advice = "; free some space, or choose another place, and give the command again" if full else ""
         problem = f"{e.filename or 'the system'}: {what}{advice}"
     else:

@@ -34,6 +34,7 @@ class Known(TypedDict):
     sites: Mapping[str, TestedSite | DeployedSite]
     metrics: OnTest | OnValidation
     subgroups: Mapping[str, Mapping[str, Group]]
+    told_subgroups: Mapping[str, Sequence[str]] | None
     threshold: float
     temperature: float
     chosen: int | None
@@ -139,6 +140,7 @@ def of_result(result: RunResult, history: History, survey: Survey | None) -> Kno
         "sites": dict(sorted(sites.items())),
         "metrics": OnTest(**{**vars(federated), "on": "test patients", "mean": None, "calibrated": None}),
         "subgroups": result.subgroups,
+        "told_subgroups": result.told_subgroups,
         "threshold": result.confusion.chosen_threshold,
         "temperature": result.temperature,
         "chosen": result.chosen,
@@ -168,6 +170,7 @@ def of_deployment(plan: Plan, history: History, survey: Survey | None) -> Known:
             brier=last.brier if last else math.nan,
         ),
         "subgroups": {},
+        "told_subgroups": None,
         "threshold": math.nan,
         "temperature": last.temperature if last else math.nan,
         "chosen": number if best else None,

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from common.audit import read_entries, verify
-from common.checkup import Finding, Outcome, check_disk, check_mode
+from common.checkup import Finding, Outcome, check_disk, check_mode, each
 from common.credentials import (
     EXPIRES_SOON_DAYS,
     days_left,
@@ -21,7 +21,7 @@ from common.credentials import (
 from common.errors import PneumofedError
 from common.handover import MODEL
 from common.results.status import Status
-from common.text import printable
+from common.text import cannot_be_read, printable
 from server.ask import ask_status
 from server.certificates import is_for
 from server.provision import came_back, read_sites
@@ -44,16 +44,23 @@ def check_server(folder: ServerFolder) -> Iterator[Finding]:
     except PneumofedError as e:
         yield Finding("fails", "settings", str(e))
         return
+    except OSError as e:
+        yield Finding("fails", "settings", cannot_be_read(folder.path, e))
+        return
     yield Finding("ok", "settings", f"{folder.settings_file} is in order")
-    yield from check_mode(folder.path)
-    yield from check_certificates(folder)
-    yield from _check_host(folder, settings)
-    yield from _check_keys(folder)
-    yield from _check_renewal(folder)
-    yield from _check_sites(folder)
-    yield from _check_journal(folder)
-    yield check_disk(folder.path)
-    yield from _check_running(folder, settings)
+    yield from each(
+        {
+            "folder": lambda: check_mode(folder.path),
+            "certificates": lambda: check_certificates(folder),
+            "host": lambda: _check_host(folder, settings),
+            "keys": lambda: _check_keys(folder),
+            "renewal": lambda: _check_renewal(folder),
+            "sites": lambda: _check_sites(folder),
+            "audit": lambda: _check_journal(folder),
+            "disk": lambda: check_disk(folder.path),
+            "server": lambda: _check_running(folder, settings),
+        }
+    )
 
 
 def check_certificates(folder: ServerFolder) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from common.audit_commands import audit_commands
+from common.text import quoted
 
 if TYPE_CHECKING:
     from server.settings import ServerFolder
@@ -49,7 +50,7 @@ def init(
         "fingerprint:"
     )
     typer.echo(f"  {sha256_fingerprint(read_certificate(place.ca_certificate))}")
-    typer.echo(f"Next: pneumofed server up --dir {folder}")
+    typer.echo(f"Next: pneumofed server up --dir {quoted(folder)}")
 
 
 @app.command()

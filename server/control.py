@@ -16,6 +16,7 @@ from common.config import validate
 from common.errors import PneumofedError, RunError
 from common.plan import Plan
 from common.results.form import to_text
+from common.text import quoted
 from server.runner import Begun, Runner, Wish
 from server.settings import ServerFolder
 
@@ -53,7 +54,7 @@ def _listen(folder: ServerFolder) -> socket.socket:
     if mode & 0o077:
         raise RunError(
             f"{folder.path}: its mode is {mode:o}, others could open the control socket; run: chmod 700 "
-            f"{folder.path}"
+            f"{quoted(folder.path)}"
         )
     folder.socket.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

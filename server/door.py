@@ -74,6 +74,8 @@ class Judge(Protocol):
 
     def let_in(self, certificate_key: str, node_key: str) -> str | None: ...
 
+    def owner_of(self, certificate_key: str) -> str | None: ...
+
     def trust_answer(self, site: str, fingerprint: str) -> dict[str, object]: ...
 
     def waiting_answer(self, site: str) -> list[dict[str, str]]: ...
@@ -102,10 +104,11 @@ class Door:
         key, length = scope.get("peer_key", ""), headers.get("content-length", "")
         site = self._judge.let_in(key, _node_key(headers))
         if site is None:
-            refusals.warning(
-                "its certificate is not an admitted site's, or not that of its node key",
-                about=scope.get("peer_fingerprint", ""),
+            owner = self._judge.owner_of(key)
+            odd = (
+                "its node key is not its certificate's" if owner else "its certificate is no admitted site's"
             )
+            refusals.warning(odd, about=owner or scope.get("peer_fingerprint", ""))
             await _refuse(401, "not admitted")(scope, receive, send)
         elif (most := MAX_BODY_BYTES.get(scope["path"])) is None:
             await _refuse(404, "no such call")(scope, receive, send)

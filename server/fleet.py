@@ -172,6 +172,11 @@ class FleetService:
         self.seen[entry.name] = time.time()
         return entry.name
 
+    def owner_of(self, certificate_key: str) -> str | None:
+        """The admitted site whose certificate it is, whatever the request says besides."""
+        entry = self.admissions.current().get(certificate_key)
+        return entry.name if entry else None
+
     def own_node(self, certificate_key: str, request: ProtobufMessage) -> bool:
         """Whether a request names the node, or the key, of the site whose certificate it came with.
 

@@ -61,7 +61,8 @@ def outcome(plan: Plan, final: FinalReport, run: Checkpoint, survey: Survey | No
         confusion=confusion(pooled, thresholds[0]),
         calibration=reliability(pooled),
         details=details(pooled, validation, plan),
-        subgroups=_subgroups(plan, answers),
+        subgroups=(groups := _subgroups(plan, answers)),
+        told_subgroups=_told_subgroups(groups, final),
         matrix=_matrix(answers, final.crossed),
         sites=sites,
         bytes=Traffic(up=sum(r.bytes_up for r in history), down=sum(r.bytes_down for r in history)),
@@ -222,6 +223,16 @@ def _subgroups(plan: Plan, answers: Mapping[str, FinalAnswer]) -> dict[str, dict
             n_patients = sum(_patients(spreads) for _, name, spreads in told if name == group)
             found.setdefault(attribute, {})[group] = replace(judged, n_patients=n_patients)
     return found
+
+
+def _told_subgroups(groups: Iterable[str], final: FinalReport) -> dict[str, list[str]] | None:
+    """Of each attribute which hospitals, where not all of them: many keep small groups back."""
+    told = {
+        attribute: [site for site, answer in final.sites.items() if attribute in answer.subgroups]
+        for attribute in groups
+    }
+    n = len(final.sites) + len(final.silent)
+    return told if any(len(sites) < n for sites in told.values()) else None
 
 
 def _patients(spreads: Mapping[str, Spread]) -> int:

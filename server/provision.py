@@ -29,6 +29,7 @@ from common.credentials import (
 from common.errors import ConfigError
 from common.files import changing, whole_or_nothing, write_atomically
 from common.logs import Sparing
+from common.text import cannot_be_read
 from server.certificates import Authority
 from server.settings import ServerFolder, ServerSettings
 
@@ -155,6 +156,8 @@ def read_sites(path: Path) -> list[SiteEntry]:
     """Every site ever admitted. Raises ConfigError if the file is not readable: nobody is let in then."""
     try:
         return [SiteEntry(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    except PermissionError as e:
+        raise ConfigError(cannot_be_read(path, e)) from None
     except (OSError, ValueError, TypeError) as e:
         raise ConfigError(
             f"{path}: cannot be read ({type(e).__name__}); restore it, or admit the sites again"

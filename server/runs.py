@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import RunError
+from common.files import listed
 from common.handover import MODEL, PLAN
 from common.results.status import FILE, RunRecord, RunState, read_record, write_record
 
@@ -20,8 +21,8 @@ class Runs:
         return self._folder / name
 
     def names(self) -> list[str]:
-        """Of all runs, whatever became of them."""
-        return [path.name for path in sorted(self._folder.glob("*")) if path.is_dir()]
+        """Of all runs, whatever became of them. Raises OSError."""
+        return [path.name for path in listed(self._folder) if path.is_dir()]
 
     def record(self, name: str) -> RunRecord:
         """What run.json says. Raises RunError if there is no such run, or its file is not readable."""

@@ -11,7 +11,7 @@ from common.config import Settings, load_yaml
 from common.credentials import require_private
 from common.errors import ConfigError
 from common.notices import Notices
-from common.text import printable
+from common.text import printable, quoted
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*")
 
@@ -77,10 +77,8 @@ class ServerFolder:
             ConfigError: it is not, or a private key can be read by others.
         """
         if not self.settings_file.is_file():
-            raise ConfigError(
-                f"{self.path}: not a server's folder; make one with: pneumofed server init {self.path} "
-                "--host NAME"
-            )
+            make = f"pneumofed server init {quoted(self.path)} --host NAME"
+            raise ConfigError(f"{self.path}: not a server's folder; make one with: {make}")
         require_private(self.key)
         for key in (self.ca_key, self.signing_key):  # the CA's may be kept offline
             if key.exists():

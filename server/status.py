@@ -20,6 +20,8 @@ from server.runs import Runs
 from server.settings import ServerFolder
 
 EVERY_S = 2.0
+NOW_S = 5.0
+"""Two questions of an agent, which asks every other second: one that says nothing for longer may be gone."""
 RESUMABLE = ("stopped", "failed", "interrupted")
 
 
@@ -97,7 +99,7 @@ def _ago(when: str | None) -> str:
     if when is None:
         return "not yet"
     seconds = (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(when)).total_seconds()
-    return "now" if seconds < 60 else f"{duration(seconds)} ago"
+    return "now" if seconds < NOW_S else f"{duration(seconds)} ago"
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from common.errors import RunError
 from common.options import a_number
-from common.text import printable
+from common.text import printable, quoted
 
 if TYPE_CHECKING:
     from common.results.run import RunResult
@@ -69,7 +69,7 @@ def _run(scenario: "Scenario", out: Path) -> "RunResult":
     from simulation.progress import ArmProgress, make_progress
     from simulation.simulate import simulate
 
-    console, again = Console(stderr=True), f"pneumofed simulate --out {out} --resume"
+    console, again = Console(stderr=True), f"pneumofed simulate --out {quoted(out)} --resume"
     console.print(
         f"[bold]{scenario.name}[/]: {scenario.rounds} rounds; preparing the hospitals' data in "
         f"{escape(printable(str(out)))}",

@@ -12,7 +12,7 @@ from pathlib import Path
 from common import files
 from common.config import dump_yaml, load_yaml
 from common.errors import RunError
-from common.files import write_atomically
+from common.files import listed, write_atomically
 from common.plan import canonical_json
 from common.results.run import FILE as RESULT
 from common.results.run import RunResult, read_result
@@ -37,7 +37,7 @@ class TrainedOn:
 
 def latest_unfinished(parent: Path) -> Path:
     """The run in `parent` that was touched last and is not finished. Raises RunError if there is none."""
-    runs = [p for p in parent.glob("*") if (p / SCENARIO).is_file() and not is_finished(p)]
+    runs = [p for p in listed(parent) if (p / SCENARIO).is_file() and not is_finished(p)]
     if not runs:
         raise RunError(f"{parent}: found no unfinished run to resume; give its folder by --out")
     return max(runs, key=lambda p: (p / SCENARIO).stat().st_mtime)

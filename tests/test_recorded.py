@@ -120,8 +120,10 @@ def test_numbers_are_the_recorded_ones(make, tmp_path, monkeypatch, one_thread):
         return
     entry = recorded[make.__name__]
     known = entry["machines"].get(machine())
-    if known is not None:
-        assert hashes == known
+    if (
+        known is not None
+    ):  # of another machine what changed on purpose is taken out, until it is recorded there
+        assert known.items() <= hashes.items()
     plans = {record["plan"] for record in entry["machines"].values()}
     assert plans == {hashes["plan"]}
     assert near == pytest.approx(entry["near"], rel=1e-3)

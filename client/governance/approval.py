@@ -12,12 +12,12 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from client.governance.calendar import Calendar
 from common.config import dump_yaml, load_yaml, validate
 from common.errors import ConfigError, RefusedError
-from common.files import changing, write_atomically
+from common.files import changing, listed, write_atomically
 from common.plan import Plan
 from common.plan_diff import diff_plans
 from common.text import printable
@@ -41,6 +41,9 @@ class Decision:
     """Tensor -> shape, as worked out from the plan at the approval: what may leave under it."""
     until: str = ""
     """The last day on which it holds, as in 2027-01-31; empty: for ever."""
+
+
+_DECISION = TypeAdapter(Decision)
 
 
 class Approvals:
@@ -84,10 +87,11 @@ class Approvals:
         return self._folder / sha256 / "plan.yaml"
 
     def decision(self, sha256: str) -> Decision | None:
-        """What was decided, or None. An unreadable decision counts as none: nothing trains."""
+        """What was decided, or None. One that cannot be read, or that is no decision, counts as none: nothing
+        trains."""
         try:
-            return Decision(**json.loads(self._decision_file(sha256).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            return _DECISION.validate_json(self._decision_file(sha256).read_bytes(), strict=True)
+        except (OSError, ValidationError):
             return None
 
     def require(self, sha256: str) -> Plan:
@@ -130,9 +134,15 @@ class Approvals:
         self.calendar(sha256).train(run, number, request)
 
     def _note_asked(self, sha256: str, run: str) -> None:
-        asked = self._folder / sha256 / ASKED
-        if not asked.is_file() or asked.read_text(encoding="utf-8") != run:
-            write_atomically(asked, run.encode())
+        if self._asked(sha256) != run:
+            write_atomically(self._folder / sha256 / ASKED, run.encode())
+
+    def _asked(self, sha256: str) -> str | None:
+        """The run that was asked for and not allowed, last."""
+        try:
+            return (self._folder / sha256 / ASKED).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
 
     def pending(self) -> list[str]:
         """Hashes of the plans that nobody has decided about, or of which a further run was asked for."""
@@ -141,16 +151,20 @@ class Approvals:
         ]
 
     def awaits_again(self, sha256: str) -> bool:
-        """Whether the server asked for a run beyond those that were approved, and none was allowed since."""
-        decision, asked = self.decision(sha256), self._folder / sha256 / ASKED
-        if decision is None or not decision.approved or not asked.is_file():
+        """Whether the server asked for a run beyond those that were approved, and none was allowed since. Not
+        of a plan whose record cannot be read, of which nobody could allow one more: others are judged."""
+        decision, asked = self.decision(sha256), self._asked(sha256)
+        if decision is None or not decision.approved or asked is None:
             return False
-        runs = self.calendar(sha256).runs()
-        return len(runs) >= decision.runs and asked.read_text(encoding="utf-8") not in runs
+        try:
+            runs = self.calendar(sha256).runs()
+        except RefusedError:
+            return False
+        return len(runs) >= decision.runs and asked not in runs
 
     def known(self) -> list[str]:
-        """Hashes of all plans that were ever shown, oldest first."""
-        plans = self._folder.glob("*/plan.yaml")
+        """Hashes of all plans that were ever shown, oldest first. Raises OSError."""
+        plans = [plan for folder in listed(self._folder) if (plan := folder / "plan.yaml").is_file()]
         return [p.parent.name for p in sorted(plans, key=lambda p: (p.stat().st_mtime_ns, p.parent.name))]
 
     def find(self, start: str) -> str:
@@ -172,9 +186,11 @@ class Approvals:
 
     def approve(self, sha256: str, runs: int = 1, until: datetime.date | None = None) -> Decision:
         """Allow `runs` runs, or as many more, to the end of the day `until`; without one, to that of before.
+        What an approval that has ended still allowed is over: the new one counts from the runs that began.
 
         Raises:
             ConfigError: `until` is over.
+            RefusedError: an approval has ended, and which runs began under it cannot be read.
         """
         from common.models import build_model  # takes seconds: the agent, which only asks, goes without
 
@@ -187,9 +203,10 @@ class Approvals:
             raise ConfigError(f"found the last day {until.isoformat()}, today is {today}: give a later one")
         with changing(self._decision_file(sha256)):
             before = self.decision(sha256)
-            allowed = (before.runs if before else 0) + runs
-            last = until.isoformat() if until else before.until if before and before.until >= today else ""
-            return self._decide(sha256, Decision(True, _user(), _now(), allowed, shapes, last))
+            ended = before is not None and "" < before.until < today
+            counted = len(self.calendar(sha256).runs()) if ended else before.runs if before else 0
+            last = until.isoformat() if until else before.until if before and not ended else ""
+            return self._decide(sha256, Decision(True, _user(), _now(), counted + runs, shapes, last))
 
     def deny(self, sha256: str) -> Decision:
         """Refuse a plan, or take every approval of it back."""

@@ -294,8 +294,10 @@ def _steps(connection: sqlite3.Connection, condition: str, values: tuple[str, ..
     return [(noise, rate, int(n)) for noise, rate, n in rows]
 
 
-def summary(ledger: Ledger, budget: Budget) -> Summary:
-    """ε spent and left for the patient who is in everything, and ε of each run."""
+def summary(ledger: Ledger | None, budget: Budget) -> Summary:
+    """ε spent and left for the patient who is in everything, and ε of each run; None: nothing was spent."""
+    if ledger is None:
+        return Summary(budget.epsilon, budget.delta, 0.0, budget.epsilon, 0, [])
     spent = epsilon(ledger.history(), budget.delta)
     runs = [
         RunCost(**asdict(run), epsilon=epsilon(ledger.run_history(run.plan, run.run), budget.delta))

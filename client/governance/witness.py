@@ -36,12 +36,22 @@ def require_known(ledger: Path, seen: tuple[int, str] | None) -> None:
         raise DataError(f"{ledger}: its entry {number} is not the one that the audit log has seen; {CURE}")
 
 
+def known_ledger(path: Path, audit: Path) -> Ledger | None:
+    """A site's ledger for whoever only reads it; None where nothing was ever spent. Makes no file.
+
+    Raises:
+        DataError: it is lost or older than the audit log knows, or the audit log cannot be read.
+    """
+    require_known(path, seen_by(audit))
+    return Ledger(path) if path.exists() else None
+
+
 class Witness:
     """The audit log's word on one site's ledger."""
 
     def __init__(self, ledger: Path, audit: AuditLog) -> None:
         self._ledger, self._audit = ledger, audit
-        self._seen = seen_by(audit.path) if audit.path.exists() else None
+        self._seen = seen_by(audit.path)
 
     def note(self) -> None:
         """Write down in the audit log how far the ledger is. Raises OSError."""

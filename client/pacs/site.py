@@ -122,7 +122,7 @@ def store_files(folder: SiteFolder, files: list[Path]) -> int:
         LinkError: the PACS does not answer, or refuses one.
     """
     pacs = _pacs(folder)
-    where = pacs.url if pacs.retrieve == "dicomweb" else f"{pacs.title} at {pacs.host}:{pacs.port}"
+    where = pacs.where
     try:
         with _archive(pacs, None) as archive:
             archive.store([dcmread(path) for path in files])

@@ -1,7 +1,7 @@
 """A template and values -> one self-contained page, with numbers as people read them."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -29,7 +29,9 @@ def render_text(template: str, **values: object) -> str:
 def _environment(*, autoescape: bool) -> Environment:
     environment = Environment(autoescape=autoescape, undefined=StrictUndefined)  # noqa: S701 - text is escaped later
     environment.trim_blocks = environment.lstrip_blocks = True
-    filters = (number, interval, percent, p_value, duration, human_bytes, arm_name, best_at, mean_known)
+    filters = (
+        number, interval, percent, p_value, duration, human_bytes, arm_name, best_at, mean_known, tellers,
+    )  # fmt: skip
     environment.filters["what_would_settle"] = what_would_settle
     environment.filters |= {one.__name__: one for one in filters}
     environment.tests["known"] = is_known
@@ -93,3 +95,9 @@ def mean_known(values: Iterable[float]) -> float:
     """Of the numbers that are defined; NaN if none is."""
     known = [value for value in values if is_known(value)]
     return sum(known) / len(known) if known else math.nan
+
+
+def tellers(told: Mapping[str, Sequence[str]], n: int) -> str:
+    """2 of 3 hospitals by sex (north, south); the others told none. `told` has them by attribute, of `n`."""
+    by = [f"{len(sites)} of {n} hospitals by {name} ({', '.join(sites)})" for name, sites in told.items()]
+    return f"{', '.join(by)}; the others told none"

@@ -98,6 +98,10 @@ class Card(Result):
     sites: Mapping[str, TestedSite | DeployedSite]
     metrics: OnTest | OnValidation
     subgroups: Mapping[str, Mapping[str, Group]]
+    told_subgroups: Annotated[
+        Mapping[str, Sequence[str]] | None, Field(exclude_if=lambda told: told is None)
+    ] = None
+    """Attribute -> hospitals that told theirs; None: all did."""
     threshold: Number
     """On the first finding's probability before calibration; NaN if nobody could choose one."""
     temperature: Number

@@ -212,6 +212,8 @@ class RunResult(Result):
     """Of the first finding; of every one:"""
     details: Annotated[Mapping[str, FindingDetail] | None, IF_KNOWN] = None
     subgroups: Mapping[str, Mapping[str, Group]]  # attribute -> group
+    told_subgroups: Annotated[Mapping[str, Sequence[str]] | None, IF_KNOWN] = None
+    """Attribute -> hospitals of a deployed run that told theirs; None: all did."""
     matrix: Mapping[str, Mapping[str, Number]]  # model -> hospital -> AUROC; empty with many hospitals
     sites: Mapping[str, SiteResult]
     bytes: Traffic

@@ -1,7 +1,6 @@
 """What is audited: one site's cohort under one plan, from a simulated run's folder or from a hospital's
 own."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from safetensors.numpy import load_file
 
 from client.governance.approval import Approvals
 from client.governance.ledger import Ledger
+from client.governance.witness import known_ledger
 from client.imaging.cohort import Cohort
 from client.settings import SiteFolder
 from common.arms import FEDERATED
@@ -18,6 +18,7 @@ from common.errors import ConfigError, RunError
 from common.methods import Stays
 from common.models import build_model
 from common.plan import Plan
+from common.text import quoted
 from common.wire import Schema, Weights
 from simulation import runs
 from simulation.arms import ledger_of
@@ -31,14 +32,14 @@ class Subject:
 
     site: str
     plan: Plan
-    cohort: str  # folders, separated as in PATH
+    cohort: Path
     model: Weights | None
     """The trained global model, if it is at hand."""
     ledger: Path
 
     def open(self, *more: Path) -> Cohort:
         """The site's cohort, with the patients of further cohort folders."""
-        return Cohort.open(*(Path(folder) for folder in self.cohort.split(os.pathsep)), *more)
+        return Cohort.open(self.cohort, *more)
 
     def spent(self) -> list[tuple[float, float, int]]:
         """The steps in the site's ledger; empty without one."""
@@ -56,6 +57,7 @@ def find_subject(where: Path, site: str | None, plan: str | None, model: Path | 
 
     Raises:
         RunError, ConfigError: there is no such site, plan or model.
+        DataError: the hospital's ledger is lost, or an older copy.
     """
     if (where / runs.SCENARIO).is_file():
         return _attackable(_simulated(where, site, model or where / "model.safetensors"))
@@ -77,7 +79,9 @@ def _attackable(subject: Subject) -> Subject:
 def _simulated(where: Path, site: str | None, model: Path) -> Subject:
     plan = load_yaml(where / runs.SCENARIO, Scenario).plan
     if not runs.is_finished(where):
-        raise RunError(f"{where}: is not finished; go on with: pneumofed simulate --out {where} --resume")
+        raise RunError(
+            f"{where}: is not finished; go on with: pneumofed simulate --out {quoted(where)} --resume"
+        )
     told = runs.trained_on(where)
     cohorts = told.cohorts if told else where / COHORTS
     if not cohorts.is_dir():
@@ -87,7 +91,7 @@ def _simulated(where: Path, site: str | None, model: Path) -> Subject:
     if name not in names:
         raise ConfigError(f"--site: found {name!r}, the run has {', '.join(names)}")
     ledger = ledger_of(where, FEDERATED, name)
-    return Subject(name, plan, str(cohorts / name), load_model(model, plan), ledger)
+    return Subject(name, plan, cohorts / name, load_model(model, plan), ledger)
 
 
 def _hospital(folder: SiteFolder, plan: str | None, model: Path | None) -> Subject:
@@ -96,8 +100,9 @@ def _hospital(folder: SiteFolder, plan: str | None, model: Path | None) -> Subje
         known = ", ".join(sha256[:12] for sha256 in approvals.known()) or "none yet"
         raise ConfigError(f"{folder.path}: say which plan with --plan; known are: {known}")
     approved = approvals.plan(approvals.find(plan))
+    known_ledger(folder.ledger, folder.audit)  # one that has forgotten would say that nothing was spent
     weights = load_model(model, approved) if model else None
-    return Subject("this site", approved, str(folder.cohort(approved)), weights, folder.ledger)
+    return Subject("this site", approved, folder.cohort(approved), weights, folder.ledger)
 
 
 def load_model(path: Path, plan: Plan) -> Weights:

@@ -9,6 +9,7 @@ from client.provision import new_key
 from client.settings import SiteFolder
 from server.provision import revoke
 from tests.helpers.cohorts import make_cohort
+from tests.helpers.denied import deny_listing, deny_reading
 from tests.helpers.local_sites import make_server, make_site
 from tests.helpers.plans import small_plan
 
@@ -112,6 +113,34 @@ def test_a_new_key_that_is_not_admitted_yet_is_said(site):
     found = [f for f in check_site(site) if f.what == "keys"]
     assert [f.outcome for f in found] == ["note", "ok"]
     assert "another key was made and is not admitted yet" in found[0].text
+
+
+def test_a_request_of_the_old_key_is_not_to_be_sent(site):
+    """`client rekey` was cut off between the new key and its request, or in the middle of the key."""
+    old = site.request.read_bytes()
+    new_key(site)
+    whole = site.next_key.read_bytes()
+    for key, request in ((whole, old), (b"", old), (whole[:90], site.request.read_bytes())):
+        site.next_key.write_bytes(key)
+        site.request.write_bytes(request)
+        note, _ = (f for f in check_site(site) if f.what == "keys")
+        assert "cut off; give it again: pneumofed client rekey" in note.text
+        assert "send" not in note.text
+
+
+def test_what_one_may_not_read_is_named_and_the_rest_is_checked(site, monkeypatch):
+    deny_reading(monkeypatch, site.key)
+    deny_listing(monkeypatch, site.plans)
+    found = findings(site)
+    for what, path in (("keys", site.key), ("plan", site.plans)):
+        assert found[what].outcome == "fails"
+        assert f"{path}: cannot be read: Permission denied; run this as" in found[what].text
+    assert found["ledger"].outcome == "ok"
+
+
+def test_the_check_of_an_admitted_site_is_no_warning_to_the_coordinator(site, server, caplog):
+    assert findings(site)["admission"].outcome == "ok"
+    assert not [r for r in caplog.records if r.name == "pneumofed.server" and r.levelname == "WARNING"]
 
 
 def test_a_folder_that_is_no_site_says_how_to_make_one(tmp_path):

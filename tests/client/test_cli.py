@@ -52,6 +52,17 @@ def test_a_plan_is_shown_decided_about_and_gone_from_what_is_pending(here, site)
     assert not Approvals(site.plans).pending()
 
 
+def test_a_plan_that_was_changed_hides_no_other(here, site):
+    other = small_plan(seed=9)
+    Approvals(site.plans).propose(other.model_dump(mode="json"), other.sha256)
+    (site.plans / PLAN.sha256 / "plan.yaml").write_text("name: x\n")
+    shown = here("client", "pending", "--dir", str(site.path))
+    assert shown.returncode == 0
+    assert f"client approve {other.sha256[:12]}" in shown.stdout
+    assert f"client approve {PLAN.sha256[:12]}" not in shown.stdout
+    assert "was changed: its hash is" in shown.stdout
+
+
 def test_a_plan_against_the_site_s_policy_is_not_approved(here, site):
     text = site.settings_file.read_text()
     site.settings_file.write_text(text.split("policy:")[0] + "policy: {max_rounds: 1}\n")

@@ -5,6 +5,7 @@ import pytest
 
 from client.final import answer_finally
 from common.errors import RefusedError
+from common.results.form import to_text
 from common.scores import Predictions, choose_thresholds, gain, judge
 from tests.helpers.plans import small_plan
 
@@ -25,9 +26,13 @@ def test_its_scores_are_those_that_a_simulation_computes():
     validation, test, alone = predictions(seed=1), predictions(seed=2), predictions(seed=3)
     alone_before = predictions(seed=4)
     answer = answer_finally(PLAN, validation, test, (alone_before, alone), 10)
-    assert answer.federated == judge(test, PLAN, choose_thresholds(validation, PLAN))
+    judged, judged_alone = (
+        judge(one, PLAN, choose_thresholds(before, PLAN))
+        for one, before in ((test, validation), (alone, alone_before))
+    )
+    assert to_text(answer.federated) == to_text(judged)
     assert answer.gain == gain(test, alone, PLAN)
-    assert answer.alone == judge(alone, PLAN, choose_thresholds(alone_before, PLAN))
+    assert to_text(answer.alone) == to_text(judged_alone)
     assert {cell.n_patients for cell in answer.cells()} == {10}
     assert set(answer.subgroups) == {
         "sex"

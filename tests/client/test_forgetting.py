@@ -18,6 +18,7 @@ from client.pacs.inbox import Inbox, LeftOut
 from client.pacs.pull import Outcome, Pull, Wanted
 from client.settings import SiteFolder
 from common.errors import ConfigError, DataError, RunError
+from tests.helpers.denied import deny_listing
 from tests.helpers.dicom import image, save
 from tests.helpers.plans import small_plan
 
@@ -236,3 +237,10 @@ def test_a_patient_who_is_forgotten_while_images_are_read_is_in_no_cohort(site, 
     forgetting.join()
     monkeypatch.undo()
     assert hidden not in Cohort.open(ingest_site(site, small_plan())).patients
+
+
+@pytest.mark.parametrize("place", ["cohorts", "logs"])
+def test_a_folder_that_cannot_be_listed_is_not_one_without_the_patient(site, place, monkeypatch):
+    deny_listing(monkeypatch, getattr(site, place))
+    with pytest.raises(PermissionError):
+        forget_patient(site, "somebody")

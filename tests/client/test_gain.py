@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from common.config import load_yaml
+from common.credentials import common_name, read_certificate
 from common.plan import Plan
 from common.results.run import read_result
 from server.provision import init_server
@@ -51,6 +52,7 @@ def test_a_hospital_s_gain_is_that_of_the_report(here, place, tmp_path):
     assert "of this hospital (Youden)" in found["threshold_from"]
     page = (tmp_path / "gain" / "evaluation.html").read_text()
     assert "Against this hospital alone" in page
+    assert f"how good is it on {common_name(read_certificate(site.certificate))}?" in page
     assert report.gain.advice in page
     said = here("client", "gain", str(out), "--dir", str(site.path), "--out", str(tmp_path / "gain")).stdout
     assert f": {report.gain.advice}" in said

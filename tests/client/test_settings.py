@@ -18,6 +18,8 @@ from tests.helpers.plans import small_plan
         ({"server": "x:0"}, "expected HOST:PORT"),
         ({"server": "x:65536"}, "expected HOST:PORT"),
         ({"server": "x:1", "proxy": "proxy:3128"}, "expected http://HOST:PORT"),
+        ({"server": "x:1", "proxy": "http://proxy:port"}, "expected http://HOST:PORT"),
+        ({"server": "x:1", "proxy": "http://"}, "expected http://HOST:PORT"),
         ({"server": "x:1", "threads": 0}, "threads"),
         ({"server": "x:1", "devise": "cpu"}, "devise: unknown key"),
         ({"server": "x:1", "data": {"pacs": {"retrieve": "dicomweb", "url": "pacs"}}}, r"expected http\(s\)"),
@@ -32,6 +34,21 @@ def test_what_is_wrong_is_named(tree, said):
         validate(tree, Hospital, "hospital.yaml")
 
 
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"server": "x:1", "proxy": "socks5://joe:hunter2@proxy:1080"},
+        {"server": "x:1", "proxy": "http://joe:hunter2@proxy:port"},
+        {"server": "x:1", "data": {"pacs": {"url": "ftp://joe:hunter2@pacs/dicom-web"}}},
+    ],
+)
+def test_no_password_is_quoted(tree):
+    with pytest.raises(ConfigError, match="://p") as e:
+        validate(tree, Hospital, "hospital.yaml")
+    assert "hunter2" not in str(e.value)
+    assert Pacs(url="https://joe:hunter2@pacs/dicom-web").where == "https://pacs/dicom-web"
+
+
 def test_an_address_may_be_a_name_or_of_either_kind():
     for server in ("fed.example.org:443", "10.0.0.1:1", "[::1]:65535"):
         assert validate({"server": server}, Hospital, "hospital.yaml").server == server
@@ -41,6 +58,9 @@ def test_an_address_may_be_a_name_or_of_either_kind():
 def test_a_folder_that_is_none_says_how_to_make_one(tmp_path):
     with pytest.raises(ConfigError, match="not a hospital's folder; make one with: pneumofed client init"):
         SiteFolder(tmp_path).settings()
+    spaced = tmp_path / "St Mary"
+    with pytest.raises(ConfigError, match=f"pneumofed client init '{spaced}' --server"):
+        SiteFolder(spaced).settings()
     (tmp_path / "hospital.yaml").write_text("server: x:1\n")
     assert SiteFolder(tmp_path).settings().device == "auto"
 

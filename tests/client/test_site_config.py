@@ -11,7 +11,7 @@ from client.governance.ledger import Budget
 from client.site_config import KEYS, SiteConfig
 from common.errors import ConfigError
 
-PATHS = st.lists(st.text("abcé ._-", min_size=1, max_size=8), min_size=1, max_size=3).map(
+PATHS = st.lists(st.text('abcé ._-:;["', min_size=1, max_size=8), min_size=1, max_size=3).map(
     lambda parts: Path("/", *parts).resolve()
 )
 CONFIGS = st.builds(

@@ -1,13 +1,20 @@
+import json
 import multiprocessing
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-from client.worker import Worker, receive, send
+from client.worker import Worker, answer, make_context, receive, send
 from common import wire
+from tests.helpers.apps import fake_app
 from tests.helpers.deployment import wait_for
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
@@ -55,3 +62,50 @@ def test_a_message_goes_through_a_pipe_as_it_is(tmp_path):
     theirs.close()
     with pytest.raises(EOFError):
         receive(ours)
+
+
+def test_what_nobody_foresaw_is_told_by_kind_and_place_not_by_its_words():
+    from flwr.supercore.task_identity import TaskIdentity
+
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    message = Message(RecordDict({"config": ConfigRecord({"do": "break"})}), 7, "query")
+    message.metadata.__dict__["_message_id"] = "m"
+    reply = answer(fake_app, message, make_context(7, {}))
+    assert reply.error.code == wire.SITE_CRASHED
+    assert reply.error.reason.startswith("RuntimeError in query, raised in ")
+    assert "apps.py:" in reply.error.reason
+    assert "4711" not in reply.error.reason
+
+
+@pytest.mark.slow
+def test_the_worker_of_a_service_writes_no_words_of_others_either(tmp_path):
+    """To the journal, where its standard error goes."""
+    (tmp_path / "service.py").write_text(SERVICE)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "service.py")],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    line = json.loads(done.stderr.splitlines()[-1])
+    assert (line["exception"], line["message"]) == ("RuntimeError", "failed in query")
+    assert "4711" not in done.stderr + done.stdout
+
+
+SERVICE = """
+from pathlib import Path
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+from client.worker import Worker
+from common.logs import set_up_logs
+
+if __name__ == "__main__":
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    set_up_logs(Path("logs"), "agent")
+    worker = Worker("tests.helpers.apps:fake_app", {7: {}}, 1)
+    message = Message(RecordDict({"config": ConfigRecord({"do": "break"})}), 7, "query")
+    message.metadata.__dict__["_message_id"] = "m"
+    worker.give("m", message)
+    while not (replies := worker.take(1.0)):
+        pass
+    print(replies[0].error.reason)
+    worker.stop()
+"""

@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from common import checkup
-from common.checkup import Finding, check_disk, check_mode, show
+from common.checkup import Finding, check_disk, check_mode, each, show
 
 
 def test_a_folder_that_others_can_look_into_fails(tmp_path):
@@ -16,12 +16,25 @@ def test_a_folder_that_others_can_look_into_fails(tmp_path):
     assert f"its mode is 750, others can look inside; run: chmod 700 {tmp_path}" in finding.text
     tmp_path.chmod(0o700)
     assert list(check_mode(tmp_path)) == []
+    (spaced := tmp_path / "St Mary").mkdir(mode=0o755)
+    (finding,) = check_mode(spaced)
+    assert finding.text.endswith(f"chmod 700 '{spaced}'")
 
 
 def test_little_room_is_noted(tmp_path, monkeypatch):
-    assert check_disk(tmp_path).outcome == "ok"
+    assert [found.outcome for found in check_disk(tmp_path)] == ["ok"]
     monkeypatch.setattr(checkup, "MIN_FREE_GB", 1e9)
-    assert check_disk(tmp_path).outcome == "note"
+    assert [found.outcome for found in check_disk(tmp_path)] == ["note"]
+
+
+def test_a_file_that_one_may_not_read_is_a_finding_and_the_next_check_runs(tmp_path):
+    def unreadable():
+        yield Finding("ok", "keys", "one")
+        raise PermissionError(13, "Permission denied", str(tmp_path / "site.key"))
+
+    first, second, third = each({"keys": unreadable, "disk": lambda: check_disk(tmp_path)})
+    assert (first.text, second.outcome, second.what, third.what) == ("one", "fails", "keys", "disk")
+    assert second.text.startswith(f"{tmp_path / 'site.key'}: cannot be read: Permission denied; run this as")
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -45,6 +46,10 @@ def load(tmp_path, text, model=Plan, overrides=()):
         ("name: x\nname: y", "the key 'name' stands twice"),
         ("name: [", "not readable as YAML"),
         ("1: x", "found the key 1, expected text"),
+        ("name: x\nrounds: 010", "line 2: not readable as YAML: found 010, expected a number without"),
+        ("name: x\nmin_patients: -0_7", "found -0_7, expected a number without"),
+        ("name: x\nrounds: 1:30", "found 1:30, expected a number without colons"),
+        ("name: x\nsplit: {test: 1:30.5}", "found 1:30.5, expected a number without colons"),
         ("name: !!python/object/apply:os.system [ls]", "not readable as YAML"),
     ],
 )
@@ -54,6 +59,35 @@ def test_a_wrong_plan_is_refused_in_one_line_by_file_and_key(tmp_path, text, sai
     assert said in str(e.value)
     assert str(tmp_path / "plan.yaml") in str(e.value)
     assert "\n" not in str(e.value)
+
+
+def test_numbers_are_what_they_look_like(tmp_path):
+    for text, rounds in (("10", 10), ("+10", 10), ("1_0", 10), ("0x10", 16)):
+        assert load(tmp_path, f"name: x\nrounds: {text}").rounds == rounds
+    assert load(tmp_path, "name: '010'\nseed: 0").name == "010"
+    for text, share in (("0.05", 0.05), ("5e-2", 0.05), ("0", 0)):
+        assert load(tmp_path, f"name: x\nsplit: {{test: 0.2, validation: {text}}}").split.validation == share
+
+
+def test_a_line_stays_short_however_much_is_wrong(tmp_path):
+    many = "".join(f"zzz{n}: 1\n" for n in range(1000))
+    with pytest.raises(ConfigError) as e:
+        load(tmp_path, f"name: x\n{many}")
+    said = str(e.value)
+    assert said.count("known keys: ") == 1
+    assert said.endswith("zzz7: unknown key; and 992 more")
+    assert len(said) < 1500
+
+
+def test_what_is_no_file_or_too_long_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), Path("/dev/null")):
+        with pytest.raises(ConfigError, match="not a regular file"):
+            load_yaml(path, Plan)
+    with (tmp_path / "long").open("wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(ConfigError, match="found 1000000000000 bytes, expected YAML of"):
+        load_yaml(tmp_path / "long", Plan)
 
 
 def test_all_problems_are_named_at_once(tmp_path):

@@ -28,6 +28,7 @@ from common.credentials import (
 )
 from common.errors import ConfigError, WireError
 from server.certificates import Authority
+from tests.helpers.denied import deny_reading
 
 
 def pem_of(key):
@@ -131,3 +132,22 @@ def test_tls_is_1_3_trusts_one_ca_and_wants_a_key_that_fits(tmp_path, authority)
     assert len(context.get_ca_certs()) == 1
     with pytest.raises(ConfigError, match="does not belong to the key"):
         client_tls(tmp_path / "ca", tmp_path / "c", tmp_path / "other")
+
+
+def test_what_another_account_owns_is_not_said_to_be_broken(tmp_path, authority, monkeypatch):
+    """Whoever is told to make a whole key anew has it admitted anew for nothing."""
+    write_key(tmp_path / "k", make_key())
+    write_certificates(tmp_path / "c", authority.certificate)
+    said = "cannot be read: Permission denied; run this as the account that the service runs as"
+    deny_reading(monkeypatch, tmp_path / "k")
+    deny_reading(monkeypatch, tmp_path / "c")
+    for name, read in (
+        ("k", read_key),
+        ("c", read_certificate),
+        ("c", read_certificates),
+        ("c", read_request),
+    ):
+        with pytest.raises(ConfigError, match=f"{name}: {said}"):
+            read(tmp_path / name)
+    with pytest.raises(ConfigError, match="k: cannot be read"):
+        client_tls(tmp_path / "c", tmp_path / "c", tmp_path / "k")

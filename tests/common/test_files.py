@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from common.files import waiting_for, whole_or_nothing, write_atomically
+from common.files import listed, waiting_for, whole_or_nothing, write_atomically, write_new
 from server.checkpoint import load_checkpoint
+from tests.helpers.denied import deny_listing
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path):
@@ -88,3 +89,41 @@ def test_who_waits_for_a_lock_comes_after_who_has_it(tmp_path):
         order.append("first")
     other.join(10)
     assert order == ["first", "second"]
+
+
+def test_a_full_disk_is_said_of_the_file_and_leaves_nothing(tmp_path):
+    """The system names none; what is half a key would be in the way of the next."""
+    code = f"""
+import resource
+from pathlib import Path
+from common.files import write_atomically, write_new
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+for write in (write_atomically, write_new):
+    try:
+        write(Path({str(tmp_path)!r}) / "f", b"x")
+    except OSError as e:
+        print(e.filename)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], timeout=60, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(tmp_path / "f")] * 2
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_new_overwrites_nothing(tmp_path):
+    write_new(tmp_path / "f", b"one")
+    with pytest.raises(FileExistsError):
+        write_new(tmp_path / "f", b"two")
+    assert (tmp_path / "f").read_bytes() == b"one"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_folder_that_is_not_there_is_empty_one_that_cannot_be_listed_is_not(tmp_path, monkeypatch):
+    assert listed(tmp_path / "absent") == []
+    write_new(tmp_path / "b", b"")
+    write_new(tmp_path / "a", b"")
+    assert [path.name for path in listed(tmp_path)] == ["a", "b"]
+    deny_listing(monkeypatch, tmp_path)
+    with pytest.raises(PermissionError):
+        listed(tmp_path)

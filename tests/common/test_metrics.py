@@ -85,6 +85,20 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     assert 180 <= covered <= 199  # 95 % of 200 is 190; three standard deviations are 9
 
 
+def test_a_calibration_error_has_no_interval():
+    """The resamples of a good model lie above its value: 0.05 was said to be in 0.05 – 0.29."""
+    rng = np.random.default_rng(0)
+    scores = rng.random((60, 1))
+    labels = (rng.random((60, 1)) < scores).astype(np.float32)
+    weights = metrics.resample_patients(np.arange(60).astype(str), 200, rng)
+    value, draws = metrics.macro_draws(metrics.ece, scores, labels, weights)
+    assert draws.mean() > value
+    found = metrics.macro_estimate(metrics.ece, scores, labels, weights)
+    assert found.value == value
+    assert np.isnan(found.interval).all()
+    assert np.isfinite(metrics.macro_estimate(metrics.brier, scores, labels, weights).interval).all()
+
+
 def test_the_macro_mean_leaves_unknown_labels_out():
     scores = np.array([[0.9, 0.2], [0.1, 0.7], [0.5, 0.6]])
     labels = np.array([[1.0, 0.0], [0.0, 1.0], [np.nan, 0.0]])

@@ -167,11 +167,12 @@ def test_a_certificate_of_another_ca_is_refused(federation, sites, tmp_path):
         link.connect()
 
 
-def test_an_unadmitted_key_is_refused(federation, sites, tmp_path):
+def test_an_unadmitted_key_is_refused(federation, sites, tmp_path, caplog):
     """The site's certificate, but a node key that nobody admitted."""
     write_key(tmp_path / "stranger.key", make_key())
     with pytest.raises(NotLetInError, match="does not admit"):
         link_of(sites["north"], key=tmp_path / "stranger.key").connect()
+    assert "north: its node key is not its certificate's" in caplog.text
 
 
 def test_a_certificate_of_one_site_with_the_key_of_another_is_refused(sites):

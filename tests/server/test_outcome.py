@@ -48,6 +48,16 @@ def test_a_hospital_s_own_numbers_stand_as_they_were_told():
     assert {name: group.n_patients for name, group in found.subgroups["sex"].items()} == {"F": 160, "M": 160}
 
 
+def test_whose_patients_the_subgroups_are_is_said():
+    """Hospitals keep small groups back, and some tell nothing: it was said to be all of them."""
+    north, south = final_answer(0.9, seed=1), final_answer(0.7, seed=2)
+    assert result({"north": north, "south": south}).told_subgroups is None
+    assert result({"north": north}, silent={"west": "its policy"}).told_subgroups == {"sex": ["north"]}
+    found = result({"north": north, "south": replace(south, subgroups={})})
+    assert found.told_subgroups == {"sex": ["north"]}
+    assert found.subgroups["sex"]["F"].n_patients == 80
+
+
 def test_every_model_at_every_hospital_where_models_crossed():
     answers = {
         name: final_answer(0.9, seed=k, alone=True) for k, name in enumerate(("north", "south", "west"))

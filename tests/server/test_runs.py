@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from common.results.status import RunRecord
 from server.runs import Runs
+from tests.helpers.denied import deny_listing
 
 RECORD = RunRecord(run="1", min_sites=2, started="2026-11-01T10:00:00+00:00")
 
@@ -40,3 +41,10 @@ def test_a_run_that_nobody_goes_on_with_was_interrupted(tmp_path, going_on, stat
     (tmp_path / "a").mkdir()
     Runs(tmp_path).write("a", RECORD)
     assert Runs(tmp_path).states(going_on)["a"].state == state
+
+
+def test_a_folder_that_cannot_be_listed_is_not_one_without_runs(tmp_path, monkeypatch):
+    assert Runs(tmp_path / "absent").names() == []
+    deny_listing(monkeypatch, tmp_path)
+    with pytest.raises(PermissionError):
+        Runs(tmp_path).names()

@@ -49,6 +49,6 @@ def _turning(explained: Explained) -> str:
     at = explained.turning
     day = f"{explained.unit} {explained.case.positions[at]:.0f}"
     return (
-        f"The score moved most toward its end at image {at + 1} ({day}): from {scores[at - 1]:+.1f} to "
-        f"{scores[at]:+.1f}; at the end it is {scores[-1]:+.1f}."
+        f"The score moved most toward its end at image {at + 1} ({day}): from {scores[at - 1]:+.2f} to "
+        f"{scores[at]:+.2f}; at the end it is {scores[-1]:+.2f}."
     )

@@ -1,4 +1,5 @@
 import datetime
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from client.governance.approval import MAX_UNDECIDED, Approvals
 from common.errors import ConfigError, RefusedError
 from common.plan import Plan
+from tests.helpers.denied import deny_listing
 from tests.helpers.plans import small_plan
 
 
@@ -47,7 +49,17 @@ def test_a_plan_changed_after_its_approval_is_refused(approvals):
         approvals.require(sha)
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"approved": true}'])
+def decided(**changes):
+    return json.dumps(
+        {"approved": True, "by": "x", "at": "x", "runs": 1, "shapes": {}, "until": "", **changes}
+    )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{", "[]", '{"approved": true}', decided(runs="1"), decided(shapes=[]), decided(until=3),
+     decided(approved="no"), decided(runs=1.5), decided(shapes={"w": ["a"]}), "[" * 100_000],
+)  # fmt: skip
 def test_an_unreadable_decision_is_none(approvals, damage):
     sha = propose(approvals, small_plan())
     approvals.approve(sha)
@@ -191,5 +203,48 @@ def test_an_approval_may_be_for_several_runs_and_until_a_day(approvals, monkeypa
     )
     with pytest.raises(RefusedError, match="was approved until 2027-01-31: approve it again"):
         approvals.require(sha)
-    approvals.approve(sha)
+    assert approvals.approve(sha).runs == 4
     assert approvals.require(sha)
+
+
+def test_what_an_approval_that_has_ended_still_allowed_is_over(approvals, monkeypatch):
+    """Five runs until a day, one was used: whoever allows one more afterwards allows one."""
+    sha = propose(approvals, small_plan())
+    approvals.approve(sha, 5, datetime.date.today())
+    approvals.require_run(sha, "a", begins=True)
+
+    class Later(datetime.date):
+        @classmethod
+        def today(cls):
+            return cls.fromordinal(datetime.date.today().toordinal() + 300)
+
+    monkeypatch.setattr(
+        "client.governance.approval.datetime", SimpleNamespace(**{**vars(datetime), "date": Later})
+    )
+    again = approvals.approve(sha)
+    assert (again.runs, again.until) == (2, "")
+    approvals.require_run(sha, "b", begins=True)
+    with pytest.raises(RefusedError, match="approved for 2 run"):
+        approvals.require_run(sha, "c", begins=True)
+
+
+def test_damage_to_one_plan_s_files_hides_no_other_plan(approvals, tmp_path):
+    new, *broken = (propose(approvals, small_plan(seed=n)) for n in range(5))
+    for sha in broken:
+        approvals.approve(sha)
+        approvals.require_run(sha, "a", begins=True)
+        with pytest.raises(RefusedError):
+            approvals.require_run(sha, "b", begins=True)
+    torn, foreign, odd, changed = (tmp_path / sha for sha in broken)
+    (torn / "runs.json").write_text("{")
+    (foreign / "asked").write_bytes(b"\xff")
+    (odd / "decision.json").write_text(decided(runs="1"))
+    (changed / "plan.yaml").write_text("rounds: 9")
+    assert set(approvals.pending()) == {new, broken[1], broken[2], broken[3]}
+
+
+def test_a_folder_that_cannot_be_listed_is_not_one_without_plans(approvals, tmp_path, monkeypatch):
+    propose(approvals, small_plan())
+    deny_listing(monkeypatch, tmp_path)
+    with pytest.raises(PermissionError):
+        approvals.pending()

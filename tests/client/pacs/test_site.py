@@ -76,7 +76,7 @@ def test_the_self_test_says_that_the_pacs_does_not_answer(site, pacs):
     from client.check import _check_pacs
 
     folder = site(pacs=pacs)
-    found = _check_pacs(folder, folder.settings().data.pacs)
+    (found,) = _check_pacs(folder.settings().data.pacs)
     assert found.outcome == "fails"
     assert "does not answer" in found.text
 

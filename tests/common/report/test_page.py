@@ -8,6 +8,7 @@ import pytest
 from common.plan import Privacy
 from common.report.page import _mean, _series, render_report
 from common.results.rounds import Evaluation, RoundReport
+from common.results.run import Group
 from tests.helpers.browser import FINE, problems
 from tests.helpers.plans import small_plan
 from tests.helpers.results import finding_detail, run_result
@@ -35,6 +36,16 @@ def test_the_page_needs_nothing_from_elsewhere_and_names_every_hospital():
     assert "0.812" in html
     assert "nan" not in html.lower()
     assert small_plan().sha256[:12] in html or small_plan().sha256 in html
+
+
+def test_the_subgroups_are_of_those_that_told_them():
+    groups = {"sex": {"F": Group(n_patients=20, auroc=0.9, auroc_ci=(0.8, 1.0))}}
+    whole = replace(run_result({"north <b>": 0.8, "south": 0.7}), subgroups=groups)
+    said, course = "Federated model, test patients of", {"federated": rounds(0.7, 0.8)}
+    assert f"{said} all hospitals; groups" in render_report(small_plan(), whole, course)
+    some = replace(whole, told_subgroups={"sex": ["north <b>"]}, silent={"west": "its policy"})
+    told = f"{said} 1 of 3 hospitals by sex (north &lt;b&gt;); the others told none; groups"
+    assert told in render_report(small_plan(), some, course)
 
 
 def test_a_run_without_other_arms_has_a_page_too():

@@ -1,9 +1,11 @@
 import json
 import subprocess
+from types import SimpleNamespace
 
 import cv2
 import pytest
 
+from client.prediction.explain.page import _turning
 from tests.helpers.browser import FINE, problems
 from tests.helpers.tools import require_tool
 
@@ -52,3 +54,21 @@ def test_the_page_works_in_a_browser(here, tmp_path, exported, images, width):
     found = json.loads(done.stdout.split("<title>")[1].split("</title>")[0].replace("&quot;", '"'))
     assert problems(page.read_text()) == FINE
     assert found == {"loaded": True, "moved": True, "which": "1", "on": 1, "errors": [], "wide": False}
+
+
+@pytest.mark.parametrize(
+    ("running", "said"),
+    [
+        ([-1.04, -1.01, -0.96], "at image 2 (day 7): from -1.04 to -1.01; at the end it is -0.96."),
+        ([0.5], "There is one image: nothing is compared over time."),
+    ],
+)
+def test_the_turning_point_is_told_so_that_it_can_be_seen(running, said):
+    """From -1.0 to -1.0 would be no turn."""
+    explained = SimpleNamespace(
+        when=SimpleNamespace(running=running),
+        turning=1,
+        unit="day",
+        case=SimpleNamespace(positions=[0, 7, 9]),
+    )
+    assert _turning(explained).endswith(said)
