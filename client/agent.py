@@ -247,21 +247,23 @@ class Agent:
     ) -> Message | None:
         """Send until it has arrived, or until nobody waits for it: a network that fails for a while costs no
         round. What was decided meanwhile holds. What arrived; None if nothing did."""
+        again = False
         while True:
             try:
+                if again and admitted is not None:
+                    reply = self._judged(admitted, partial(self._gate.reconsider, admitted, reply))
                 self._link.send(reply)
                 return reply
             except OverError as e:
                 self._give_up(request, str(e))
                 return None
-            except LinkError as e:
+            except (LinkError, OSError) as e:  # OSError: what is decided now cannot be written down
                 self._tell_connected(False, str(e))
             if why := self._in_vain(request, end):
                 self._give_up(request, why)
                 return None
             self.ended.wait(RETRY_S)
-            if admitted is not None:
-                reply = self._judged(admitted, partial(self._gate.reconsider, admitted, reply))
+            again = True
 
     def _give_up(self, request: Message, why: str) -> None:
         log.warning("gave up a %s: %s", request.metadata.message_type[:40], why)

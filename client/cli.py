@@ -15,6 +15,7 @@ from common.text import printable, quoted
 
 SHOWN = 2000  # characters of one line of a plan
 TOLD_EVERY_S = 10.0
+INGESTING = "An ingest is going on: what it writes is looked through when it ends."
 
 if TYPE_CHECKING:
     from client.governance.approval import Approvals
@@ -344,7 +345,7 @@ def forget(
     from common.progress import reporting
 
     with reporting():
-        gone = forget_patient(SiteFolder(dir_), patient)
+        gone = forget_patient(SiteFolder(dir_), patient, lambda: typer.echo(INGESTING, err=True))
     if gone.nothing:
         raise DataError(
             "nothing of this patient was found here: is the Patient ID right? It is on the list all the "

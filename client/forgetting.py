@@ -72,10 +72,10 @@ class Forgotten:
         return not (self.sequences or self.files or self.elsewhere or self.lines or self.named)
 
 
-def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
+def forget_patient(folder: SiteFolder, patient: str, waits: Callable[[], None] = lambda: None) -> Forgotten:
     """Remove a patient from every cohort, with the pages that show them, from images that were fetched or
-    were about to be, from pieces of ingests that were cut off, and from the site's logs; for ever. Waits for
-    an ingest that is going on.
+    were about to be, from pieces of ingests that were cut off, and from the site's logs; for ever. Where an
+    ingest is going on, `waits` is called, and what it writes is looked through when it ends.
 
     The audit log and the ledger hold no patient by ID or UID, and stay. Backups and trained models are not
     ours to change.
@@ -89,13 +89,17 @@ def forget_patient(folder: SiteFolder, patient: str) -> Forgotten:
     hidden_of = partial(pseudonym, key=Tombstones.read(folder).key)
     hidden = hidden_of(patient)
     _keep(folder, {hidden})
-    with waiting_for(folder.cohorts_lock):  # an ingest that is going on may write the patient's images yet
-        return _forget(folder, patient, hidden, hidden_of)
+    at_once = [remove_patient(cohort, hidden) for cohort in _cohorts(folder)]  # nobody trains on them while …
+    with waiting_for(folder.cohorts_lock, waits):  # … an ingest goes on, which may write the images yet
+        clear_pieces(folder, age_s=0.0)
+        removed = [*at_once, *(remove_patient(cohort, hidden) for cohort in _cohorts(folder))]
+        return _forget(folder, patient, hidden_of, removed)
 
 
-def _forget(folder: SiteFolder, patient: str, hidden: str, hidden_of: Callable[[str], str]) -> Forgotten:
-    clear_pieces(folder, age_s=0.0)
-    removed = [remove_patient(cohort, hidden) for cohort in _cohorts(folder)]
+def _forget(
+    folder: SiteFolder, patient: str, hidden_of: Callable[[str], str], removed: list[tuple[int, int]]
+) -> Forgotten:
+    """What is left of a patient, of whom so many (sequences, frames) were removed from cohorts."""
     for page in listed(folder.cohorts):
         if page.suffix == ".html":
             page.unlink()

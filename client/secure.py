@@ -179,10 +179,10 @@ class SecureRound:
             raise WireError("the list of survivors is not one of sites whose shares came, with this one")
         self._require_enough(len(names), "sites sent their updates")
         self._require_confirmed(names)
-        if any(before != names for before in self._revealed_before()):
+        if self._revealed_before() not in (None, names):
             raise RefusedError(
                 f"round {self.moment.round} was summed before, over other sites: the difference would be a "
-                "single site's update; a plan with another seed has rounds of its own"
+                "single site's update"
             )
         self._survivors, self._stage = names, 4
         return sign_survivors(self.party.key, self.moment, self._seen, names)
@@ -215,24 +215,18 @@ class SecureRound:
             raise RefusedError(f"{n} {who}, the plan's threshold is {self.party.threshold}")
 
     @property
-    def _records(self) -> dict[Path, str]:
-        """File -> the name of this sum in it: by the round of this run; and of any run of the plan by the
-        weights, as from the same weights a site's update of a round is the same."""
-        number, folder = self.moment.round, self.party.folder
-        return {folder / REVEALED: f"{number}", folder.parent / REVEALED: f"{number} {self._seen[1]}"}
+    def _file(self) -> Path:
+        return self.party.folder / REVEALED
 
-    def _revealed_before(self) -> list[list[str]]:
-        """The survivors of sums like this one."""
+    def _revealed_before(self) -> list[str] | None:
         try:
-            known = [_sums(file).get(name) for file, name in self._records.items()]
-            return [list(names) for names in known if names is not None]
-        except (OSError, ValueError, TypeError, AttributeError):
+            return _sums(self._file).get(str(self.moment.round))
+        except (OSError, ValueError, AttributeError):
             raise RefusedError("this site's record of the sums that it helped with cannot be read") from None
 
     def _note_revealed(self) -> None:
-        for file, name in self._records.items():
-            sums = {**_sums(file), name: self._survivors}
-            write_atomically(file, (json.dumps(sums) + "\n").encode())
+        sums = {**_sums(self._file), str(self.moment.round): self._survivors}
+        write_atomically(self._file, (json.dumps(sums) + "\n").encode())
 
 
 def _sums(file: Path) -> dict[str, list[str]]:

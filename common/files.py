@@ -4,10 +4,10 @@ import fcntl
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import BinaryIO, TypeVar, cast
 
 from common.errors import RunError
 
@@ -76,7 +76,7 @@ def held(lock: Path, in_use: str) -> Iterator[None]:
         RunError: another process holds it (`in_use` is the message), or it cannot be made.
     """
     try:
-        file = lock.open("w")
+        file = _opened(lock)
     except OSError as e:
         raise RunError(f"{lock.parent}: cannot be used: {e.strerror}") from None
     with file:
@@ -88,11 +88,21 @@ def held(lock: Path, in_use: str) -> Iterator[None]:
 
 
 @contextmanager
-def waiting_for(lock: Path) -> Iterator[None]:
-    """As `held`, but waits until the other lets go of it. Raises OSError."""
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def waiting_for(lock: Path, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """As `held`, but waits until the other lets go of it, and calls `waits` if that is not now. Raises
+    OSError."""
+    with _opened(lock) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waits()
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _opened(lock: Path) -> BinaryIO:
+    """It may be another user's: whoever locks a file need not write to it."""
+    return os.fdopen(os.open(lock, os.O_RDONLY | os.O_CREAT, 0o644), "rb")
 
 
 @contextmanager

@@ -29,4 +29,4 @@ def _cap(rest: float, n_capped: int, share: float) -> float:
         return share * rest
     left = 1.0 - share * n_capped
     cap = share * rest / left if left > 0.0 else 0.0
-    return math.floor(cap / STEP) * STEP or cap
+    return math.floor(cap / STEP + 1e-9) * STEP or cap  # 1e-9: of one that is whole but for rounding

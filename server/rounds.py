@@ -4,7 +4,7 @@ evaluate."""
 import math
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -17,7 +17,7 @@ from common import wire
 from common.errors import RunError, WireError
 from common.plan import Plan, evaluates
 from common.results.rounds import UPDATE_NORM, Evaluation, RoundReport
-from common.results.survey import add_to_survey
+from common.results.survey import Survey, add_to_survey
 from common.secure.keys import Moment
 from common.seeds import derive_seed
 from common.selection import chosen_round, goes_on, verdicts_of
@@ -64,7 +64,9 @@ class RoundLoop:
         self.roster = Roster(self.deployment)
         self.broadcast = Broadcast(plan, schema)
         self.members: list[int] = []
+        self._survey: Survey | None = None  # of all that were ever in
         self._surveyed = 0
+        self._outcast: dict[str, str] = {}  # sites that are asked no more in this process, and why
         self._lost: set[str] = set()  # sites that failed in the round before: worth a short wait
 
     def run(self, initial: wire.Weights) -> Checkpoint:
@@ -126,7 +128,7 @@ class RoundLoop:
     def _keep_survey(self) -> None:
         """survey.json: what the sites say of their patients, from when the first is in."""
         if len(self.roster.declared) > self._surveyed:
-            add_to_survey(self.folder, self.roster.declared, self.plan.findings)
+            self._survey = add_to_survey(self.folder, self.roster.declared, self.plan.findings)
             self._surveyed = len(self.roster.declared)
 
     def _round(self, before: Checkpoint) -> Checkpoint:
@@ -146,22 +148,20 @@ class RoundLoop:
         is_best = chosen_round(self.plan, verdicts_of(after.history), number) == number
         return after if is_best else replace(after, best=before.best or before.weights)
 
-    def _train(
-        self, number: int, before: Checkpoint, without: Mapping[str, str] | None = None
-    ) -> tuple[wire.Weights, RoundReport]:
-        """The weights after a round; of those asked, sites `without` whom it began anew (and why) are not."""
-        without = without or {}
+    def _train(self, number: int, before: Checkpoint) -> tuple[wire.Weights, RoundReport]:
+        """The weights after a round. It begins anew without a site that spoils it for the others."""
         requests, replies = self._requests(number, before), self._replies(number, before.weights)
         n_asked = max(len(requests), asked_of(self.plan, len(self.members) + len(self._absent())))
-        requests = [m for m in requests if self.roster.name(m.metadata.dst_node_id) not in without]
-        admitted = self._admitted(requests)
-        requests, failed = replies.begin(requests), replies.failed
-        failed |= {**self._absent(), **without}
+        requests = [m for m in requests if self.roster.name(m.metadata.dst_node_id) not in self._outcast]
+        asked, admitted, failed = requests, self._admitted(requests), replies.failed
+        failed |= {**self._absent(), **self._outcast}
+        requests = replies.begin(requests)
         bytes_down = sum(map(wire.payload_bytes, requests))
         sites, n_caught, bytes_up = self._take(requests, replies)
         if outcast := replies.outcast():
-            return self._train(number, before, {**without, **outcast})
-        n_asked -= len(admitted - self._admitted(requests))
+            self._outcast |= outcast
+            return self._train(number, before)
+        n_asked -= len(admitted - self._admitted(asked))
         self._require_quorum(number, len(sites), n_asked, failed)
         self._require_rule(number, len(sites), n_asked, n_caught, failed)
         replies.finish()
@@ -215,7 +215,8 @@ class RoundLoop:
     def _replies(self, number: int, weights: wire.Weights) -> Replies:
         """Where the round's updates go."""
         here = self._declared(wire.N_TRAIN)
-        away = {s: float(n[wire.N_TRAIN]) for s, n in self.roster.declared.items() if s not in here}
+        known = self._survey.sites if self._survey else {}
+        away = {s: float(n[wire.N_TRAIN]) for s, n in known.items() if s not in here}
         scale = Scale(self.plan, here, away)
         work = (self.plan, self.schema, weights, len(self.members), scale)
         if not self.plan.aggregation.secure:

@@ -145,10 +145,9 @@ class SecureReplies(Replies):
         return {**numbers, UPDATE_NORM: float("nan")}
 
     def outcast(self) -> dict[str, str]:
-        """Who sealed rubbish for most of the others."""
-        others = len(self._adverts) - 1
-        why = "most sites cannot open what it sealed for them"
-        return {giver: why for giver, by in sorted(self._accused.items()) if 2 * len(by - {giver}) > others}
+        """Who sealed rubbish for most sites. Of no more than half nobody can say who lies."""
+        why, n = "most sites cannot open what it sealed for them", len(self._adverts)
+        return {giver: why for giver, by in sorted(self._accused.items()) if 2 * len(by - {giver}) > n}
 
     def finish(self) -> None:
         """Take the masks off, with the sites' help.

@@ -37,8 +37,10 @@ class Scale:
 
     def share(self, weight: float) -> float:
         """Of all sites' weights, those of the ones that answered, which come to `weight`."""
-        known = [*self._declared.values(), *self._away.values()]
-        return min(1.0, weight / sum(min(n, self._cap) for n in known if math.isfinite(n)))
+        here, away = self._declared.values(), self._away.values()
+        cap = largest_weight([*here, *away], self._plan.federation.max_share)
+        weights = [*(min(n, self._cap) for n in here), *(min(n, cap) for n in away)]
+        return min(1.0, weight / sum(n for n in weights if math.isfinite(n)))
 
     def weigh(self, site: str, n_patients: float) -> float:
         """What a reply about `n_patients` weighs.

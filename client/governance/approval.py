@@ -210,7 +210,8 @@ class Approvals:
 
     def deny(self, sha256: str) -> Decision:
         """Refuse a plan, or take every approval of it back."""
-        return self._decide(sha256, Decision(False, _user(), _now(), 0, {}))
+        with changing(self._decision_file(sha256)):
+            return self._decide(sha256, Decision(False, _user(), _now(), 0, {}))
 
     def schema(self, sha256: str) -> Schema:
         """The tensors of an approved plan's model."""

@@ -26,7 +26,7 @@ class RunRecord:
     request: str = ""
     """Hash of the weights that it was trained from."""
     cohort: str = ""
-    """Whom it was trained on: the cohort's identity."""
+    """Of what left as its update: the identity of the cohort; empty until it leaves."""
     approved: str = ""
     """When the plan had been approved then."""
     evaluated: int = 0
@@ -77,7 +77,7 @@ class Calendar:
 
     def train(self, run: str, number: int, request: str, cohort: str = "", approved: str = "") -> None:
         """Note that round `number` of `run` is trained from weights with the hash `request`, on the `cohort`,
-        under what was `approved` then.
+        under what is `approved` now.
 
         A server that comes back after a crash asks for the last round again, with the same weights: that is
         answered.
@@ -90,7 +90,7 @@ class Calendar:
         last = self.runs()[run]
         if number == last.round and cohort != last.cohort != "" and approved == last.approved:
             raise RefusedError(
-                f"round {number} was trained before, on what this site's cohort was then; approve the plan "
+                f"round {number} was answered before, for what this site's cohort was then; approve the plan "
                 "again to answer for what it is now"
             )
         if number < last.round or (number == last.round and request != last.request):
@@ -103,8 +103,15 @@ class Calendar:
                 f"round {number} would train from other weights than were evaluated after round "
                 f"{last.evaluated}"
             )
-        now = replace(last, round=number, request=request, cohort=cohort, approved=approved)
-        self._note(run, replace(now, repeated=came_back))
+        if number > last.round:
+            last = replace(last, cohort="", approved="")
+        self._note(run, replace(last, round=number, request=request, repeated=came_back))
+
+    def let_go(self, run: str, number: int, cohort: str, approved: str) -> None:
+        """Note that the update of round `number` leaves, of this cohort, under what was `approved` then."""
+        last = self.runs()[run]
+        if number == last.round:
+            self._note(run, replace(last, cohort=cohort, approved=approved))
 
     def evaluate(self, run: str, number: int, weights: str, *, keep: bool = False) -> None:
         """Note that weights with the hash `weights` are evaluated after round `number`, once for ever; `keep`

@@ -133,15 +133,19 @@ class Gate:
         return answer
 
     def reconsider(self, admitted: Admitted, answer: Message, policy: Policy) -> Message:
-        """An answer that was released and did not arrive: itself; or a refusal, if what was decided since
-        keeps it back. Raises OSError as `release` does."""
+        """An answer that was released and did not arrive, as the policy of now has it; or a refusal, if what
+        was decided since keeps it back. Raises OSError as `release` does."""
         if answer.has_error():
             return answer
         try:
             self._require_still(admitted, policy)
-            _checked(admitted, answer.content, policy)
+            content = _checked(admitted, answer.content, policy)
         except (WireError, RefusedError) as e:
             return self.refuse(admitted.request, str(e))
+        if content.object_id == answer.content.object_id:
+            return answer
+        answer = Message(content, reply_to=admitted.request)
+        self._audit.add("sent", plan=admitted.plan.sha256, **_describe(answer))
         return answer
 
     def _require_still(self, admitted: Admitted, policy: Policy) -> None:
@@ -156,7 +160,7 @@ class Gate:
             self._witness.require_within(budget, plan.sha256, run)
 
     def _as_told(self, admitted: Admitted, content: RecordDict, policy: Policy) -> RecordDict:
-        told = self._order.as_told(admitted.request, admitted.plan, content)
+        told = self._order.as_told(admitted.request, admitted.plan, content, admitted.cohort)
         # by the policy of now, which may be stricter than when it was answered first
         return content if told is content else _checked(admitted, told, policy)
 

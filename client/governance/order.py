@@ -42,9 +42,8 @@ class Order:
         self._approvals.require_run(plan.sha256, run, begins=True)
         calendar = self._approvals.calendar(plan.sha256)
         if kind == MessageType.TRAIN:
-            decision = self._approvals.decision(plan.sha256)
-            approved = decision.at if decision else ""
-            calendar.train(run, number, _weights(plan, request.content), cohort, approved)
+            weights = _weights(plan, request.content)
+            calendar.train(run, number, weights, cohort, self._approved(plan))
         else:
             _note(calendar, request, plan, run, number)
 
@@ -57,19 +56,27 @@ class Order:
                 "this site's privacy ledger is lost, or older than what it told; its own log says what to do"
             ) from None
 
-    def as_told(self, request: Message, plan: Plan, content: RecordDict) -> RecordDict:
-        """`content`, or what was answered before: two answers could be told apart by one patient.
+    def _approved(self, plan: Plan) -> str:
+        """When a plan was approved last."""
+        decision = self._approvals.decision(plan.sha256)
+        return decision.at if decision else ""
+
+    def as_told(self, request: Message, plan: Plan, content: RecordDict, cohort: str) -> RecordDict:
+        """`content`, which is of this cohort, or what was answered before: two answers could be told apart by
+        one patient.
 
         Raises:
             RefusedError: it is not the answer that is due.
         """
         kind, calendar = request.metadata.message_type, self._approvals.calendar(plan.sha256)
-        if kind == MessageType.TRAIN or kind in secure.STAGES:
+        if kind in secure.STAGES:
             return content
         if kind == MessageType.QUERY:
-            decision = self._approvals.decision(plan.sha256)
-            return _with(content, calendar.greet(decision.at if decision else "", _numbers(content)))
+            return _with(content, calendar.greet(self._approved(plan), _numbers(content)))
         run = wire.get_text(request.content, wire.RUN)
+        if kind == MessageType.TRAIN:
+            calendar.let_go(run, wire.get_round(request.content), cohort, self._approved(plan))
+            return content
         if kind == wire.EVALUATE_FINAL:
             text = calendar.tell_finally(run, wire.get_text(content, wire.FINAL))
             return RecordDict({**content, wire.CONFIG: ConfigRecord({wire.FINAL: text})})

@@ -73,7 +73,10 @@ class Witness:
 
     def require_within(self, budget: Budget, plan: str, run: str) -> None:
         """Raises RefusedError if what a run's patients have spent, this run among it, is over a budget that
-        was changed since it was reserved."""
-        spent = Ledger(self._ledger).history_with(plan, run) if self._ledger.exists() else []
+        was changed since it was reserved; or nobody knows what they have."""
+        try:
+            spent = Ledger(self._ledger).history_with(plan, run) if self._ledger.exists() else []
+        except DataError as e:
+            raise RefusedError("this site's privacy ledger cannot be read") from e
         if epsilon(spent, budget.delta) > budget.epsilon:
             raise RefusedError("this site's privacy budget does not allow this answer any more")

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 PRIME = 2**256 + 297
 SECRET_BYTES, SHARE_BYTES = 32, 33
-MOST_TRIES = 2000
+MOST_TRIES = 5000
 """Combinations of shares that are tried where some of them are wrong."""
 
 
@@ -62,12 +62,14 @@ def recover(
 
 
 def _choices(points: list[int], threshold: int) -> Iterator[tuple[int, ...]]:
-    """All combinations, if they are few; else some, drawn, as in the order of their names the first many
-    thousands have the first points in common."""
-    if len(points) < threshold or math.comb(len(points), threshold) <= MOST_TRIES:
-        yield from itertools.combinations(points, threshold)
-        return
+    """All combinations, if they are few; else some, drawn. In an order of no meaning: by their names the
+    first many thousands have the first points in common."""
     rng = random.Random(threshold)  # noqa: S311 - nothing depends on its being unknown
+    if len(points) < threshold or math.comb(len(points), threshold) <= MOST_TRIES:
+        some = list(itertools.combinations(points, threshold))
+        rng.shuffle(some)
+        yield from some
+        return
     for _ in range(MOST_TRIES):
         yield tuple(sorted(rng.sample(points, threshold)))
 

@@ -97,3 +97,26 @@ def test_a_round_is_not_answered_again_on_another_cohort_until_a_person_says_so(
     site.approvals.approve(site.plan.sha256)
     assert not site.ask("train", 2, 1).has_error()
     assert not site.ask("train", 3, 1).has_error()
+
+
+def test_what_never_left_is_no_answer(site):
+    """The cohort was changed while it was worked on: of what it is now nothing was told."""
+    admitted = site.admit("train", 2, 1)
+    site.cohort = "cohort 2"
+    assert site.release(admitted).has_error()
+    assert not site.ask("train", 2, 1).has_error()
+
+
+def test_an_answer_that_is_sent_again_holds_what_the_policy_of_now_lets_out(site):
+    admitted = site.admit("train", 2)
+    answer = site.release(admitted)
+    allow(site, metrics=False)
+    again = site.gate.reconsider(admitted, answer, site.policy)
+    assert math.isnan(again.content[wire.METRICS][wire.LOSS])
+    assert site.gate.reconsider(admitted, again, site.policy) is again
+    admitted = site.admit("query")
+    answer = site.release(admitted)
+    assert answer.content[wire.METRICS]["positive:pneumonia"] == 20
+    allow(site, min_patients=25)
+    again = site.gate.reconsider(admitted, answer, site.policy)
+    assert math.isnan(again.content[wire.METRICS]["positive:pneumonia"])

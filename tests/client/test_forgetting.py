@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from io import BytesIO
 from pathlib import Path
 
@@ -217,22 +216,25 @@ def test_images_that_cannot_be_looked_through_keep_nothing_of_the_site_s_own(sit
 
 def test_a_patient_who_is_forgotten_while_images_are_read_is_in_no_cohort(site, monkeypatch):
     """The ingest had read who is forgotten when it began; and another ingest would write into its folder."""
-    forgetting = threading.Thread(target=forget_patient, args=(site, "SECRET1"))
-    refused = []
+    before, waiting = Cohort.open(ingest_site(site, small_plan())), threading.Event()
+    hidden = pseudonym("SECRET1", site.secret.read_bytes())
+    assert hidden in before.patients
+    forgetting = threading.Thread(target=forget_patient, args=(site, "SECRET1", waiting.set))
+    seen = []
 
-    def reading(*args, **kwargs):
+    def reading(cohort, *args, **kwargs):
         forgetting.start()
-        while not site.forgotten.exists():
-            time.sleep(0.01)
-        with pytest.raises(RunError, match="another ingest, or a forget, is going on") as e:
+        assert waiting.wait(30)
+        seen.append(hidden in Cohort.open(cohort).patients)  # the agent trains on it meanwhile
+        with pytest.raises(RunError, match="another ingest, or a forget, is going on"):
             ingest_site(site, small_plan())
-        refused.append(e)
-        return build_cohort(*args, **kwargs)
+        return build_cohort(cohort, *args, **kwargs)
 
     monkeypatch.setattr("client.ingest.build_cohort", reading)
+    labels = site.path.parent / "labels.csv"
+    labels.write_text(labels.read_text().replace("SECRET2,1", "SECRET2,0"))
     cohort = ingest_site(site, small_plan())
-    assert refused
-    hidden = pseudonym("SECRET1", site.secret.read_bytes())
+    assert seen == [False]
     assert hidden not in Cohort.open(cohort).patients
     forgetting.join()
     monkeypatch.undo()

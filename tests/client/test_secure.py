@@ -212,26 +212,6 @@ def test_a_peer_that_is_revoked_within_a_round_gets_nothing_more(house, when):
         act()
 
 
-def test_another_run_from_the_same_weights_is_summed_over_the_same_sites_alone(house):
-    """Training is seeded by plan, site and round: from the same weights an update is the same."""
-    house.masked()
-    house.open["north"].reveal(house.signed(NAMES))
-    for name, party in house.parties.items():
-        house.parties[name] = replace(party, folder=party.folder.with_name("other-run"))
-    house.moment = replace(NOW, run="other-run")
-    house.begin()
-    came = house.shared()
-    for name in NAMES:
-        house.mask_at(name, came[name])
-    with pytest.raises(RefusedError, match="was summed before, over other sites"):
-        house.open["north"].agree(Survivors(sites=("east", "north", "south")))
-    house.begin()
-    came = house.shared()
-    for name in NAMES:
-        house.mask_at(name, came[name], {"w": np.full(8, 0.5, np.float32)})
-    house.open["north"].agree(Survivors(sites=("east", "north", "south")))
-
-
 @pytest.mark.parametrize(
     ("weights", "n"),
     [

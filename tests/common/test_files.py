@@ -127,3 +127,35 @@ def test_a_folder_that_is_not_there_is_empty_one_that_cannot_be_listed_is_not(tm
     deny_listing(monkeypatch, tmp_path)
     with pytest.raises(PermissionError):
         listed(tmp_path)
+
+
+def test_another_user_s_lock_can_be_held(tmp_path):
+    """Made by root, as by a command under sudo: whoever locks need not write."""
+    lock = tmp_path / ".lock"
+    lock.touch(mode=0o444)
+    code = f"""
+from pathlib import Path
+from common.files import held, waiting_for
+for lock in (lambda path: held(path, "in use"), waiting_for):
+    with lock(Path({str(lock)!r})):
+        print("held")
+"""
+    as_no_root = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    done = subprocess.run([*as_no_root, sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "held\n" * 2, done.stderr
+
+
+def test_who_waits_is_told(tmp_path):
+    told, inside = threading.Event(), []
+
+    def wait():
+        with waiting_for(tmp_path / ".lock", told.set):
+            inside.append(told.is_set())
+
+    with waiting_for(tmp_path / ".lock", lambda: inside.append("nobody is there")):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert told.wait(10)
+        assert inside == []
+    waiting.join(10)
+    assert inside == [True]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flwr.app import Error, Message
 
 from client.app import app
 from client.governance.peers import Peers
@@ -14,7 +15,15 @@ from common.errors import RunError
 from common.models import build_model
 from common.results.rounds import UPDATE_NORM
 from common.secure import messages as secure
-from common.secure.keys import _SIGNED, SEALED_BYTES, Advert, Moment, fingerprint_of, identity_of
+from common.secure.keys import (
+    _SIGNED,
+    SEALED_BYTES,
+    Advert,
+    Moment,
+    fingerprint_of,
+    identity_of,
+    not_from,
+)
 from server.observer import Silent
 from server.rounds import RoundLoop
 from simulation.grid import SequentialGrid
@@ -215,6 +224,42 @@ def test_a_hostile_site_ends_no_round(federation, tmp_path, how):
     expected = run(plain, Between(federation(plain, 4), lost={("train", 1, 4)}), tmp_path / "b")
     assert same(after.weights, expected.weights)
     assert set(after.history[0].failed) == {"site-3"}
+
+
+def test_half_of_the_sites_cast_nobody_out(federation, tmp_path):
+    """Two liars of four could leave one hospital alone with them, and know its update from the sum."""
+    plan = secure_plan(3, rounds=1, federation=HALF)
+    nodes = with_identities(federation(plan, 4), tmp_path / "ids")
+
+    class Liars(Between):
+        def pull_messages(self, message_ids):
+            request = self._queue[0][1] if self._queue else None
+            if request and request.metadata.message_type == "train" and request.metadata.dst_node_id > 2:
+                self._queue.popleft()
+                return [Message(Error(wire.SITE_REFUSES, not_from("site-0")), reply_to=request)]
+            return super().pull_messages(message_ids)
+
+    with pytest.raises(RunError, match="2 sites sent an update, the plan's threshold is 3"):
+        run(plan, Liars(nodes), tmp_path / "a")
+
+
+def test_who_was_cast_out_stays_out_and_nobody_trains_twice_for_it_again(federation, tmp_path):
+    plan = secure_plan(3, rounds=3, federation=HALF)
+    nodes, trained = with_identities(federation(plan, 5), tmp_path / "ids"), []
+
+    def spoil(request, reply):
+        kind = request.metadata.message_type
+        if kind == "train" and not reply.has_error():
+            trained.append(request.metadata.dst_node_id)
+        if kind == secure.SHARES and request.metadata.dst_node_id == 5:
+            sealed = secure.take(reply.content, secure.SEALED, secure.Sealed)
+            shares = {p: s if p == "site-0" else "00" * SEALED_BYTES for p, s in sealed.shares.items()}
+            secure.put(reply.content, secure.SEALED, replace(sealed, shares=shares))
+
+    end = run(plan, Between(nodes, after=spoil), tmp_path / "a")
+    assert [set(report.failed) for report in end.history] == [{"site-4"}] * 3
+    assert trained.count(1) == 4  # once in vain
+    assert trained.count(2) == 3
 
 
 def test_a_site_that_refuses_all_others_is_out_alone(federation, tmp_path):

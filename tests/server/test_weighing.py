@@ -52,3 +52,8 @@ def test_a_norm_unlike_the_others_is_noted():
     assert set(unlike({**honest, "e": 0.0})) == {"e"}
     assert unlike({"a": 1.0, "b": 40.0, "c": 1.0}) == {}  # too few to judge
     assert set(unlike({"a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0, "e": 2.0})) == {"e"}
+
+
+def test_one_that_went_away_has_no_larger_share_than_the_plan_allows():
+    """Two are left, whom no cap holds: a third that had declared a continent stopped the server's variate."""
+    assert Scale(small_plan(), {"a": 20, "b": 30}, away={"c": 1e7}).share(50) == 0.5

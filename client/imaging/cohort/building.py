@@ -5,6 +5,7 @@ import hmac
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -77,7 +78,10 @@ def build_cohort(
                 "this"
             )
 
-    _replace(folder, write)
+    building = folder.with_name(f".{folder.name}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    _replace(folder, building, write)
 
 
 @dataclass(frozen=True)
@@ -198,22 +202,20 @@ def remove_patient(folder: Path, patient: str) -> tuple[int, int]:
         _write_tables(building, frames, table.filter(pa.array(~belongs)))
         _write_state(building, {**part.description, "n_frames": int((~goes).sum())})
 
-    _replace(folder, write)
+    # A place of its own: an ingest may be going on.
+    _replace(folder, Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)), write)
     return int(belongs.sum()), int(goes.sum())
 
 
-def _replace(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder beside `folder`, then put it in its place."""
-    building = folder.with_name(f".{folder.name}.building")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
+def _replace(folder: Path, building: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill `building`, a folder beside `folder`, then put it in its place."""
     try:
         write(building)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(building, folder)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(building, folder)
 
 
 def _frame_table(gaps: list[float], tokens: list[bytes], notes: list[list[str]]) -> pa.Table:
