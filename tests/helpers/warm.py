@@ -170,6 +170,9 @@ def _main(words: list[str], cwd: Path) -> None:
     install()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(cwd)
+    # Those that were there were made for other files, of which one can tell where one is.
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     sys.argv = ["pneumofed", *words]
     from pneumofed.cli import main
 
