@@ -367,7 +367,7 @@ def forget(
     if gone.named:
         typer.echo(f"Still in this site's folder, for you to remove or change: {_names(gone.named, dir_)}.")
     if gone.unread:
-        typer.echo(f"Could not be looked into, in this site's folder: {_names(gone.unread, dir_)}.")
+        typer.echo(f"Could not be looked into, and may be the patient's: {_names(gone.unread, dir_)}.")
     typer.echo("Backups and tables of labels are yours to change.")
     typer.echo("Models that were trained already are not changed: they cannot forget (docs/privacy.md).")
 
@@ -375,7 +375,8 @@ def forget(
 def _names(paths: list[Path], folder: Path) -> str:
     """Of the first eight."""
     more = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
-    return ", ".join(str(path.relative_to(folder)) for path in paths[:8]) + more
+    shown = (path.relative_to(folder) if path.is_relative_to(folder) else path for path in paths[:8])
+    return ", ".join(map(str, shown)) + more
 
 
 @app.command()

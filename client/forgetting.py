@@ -63,7 +63,7 @@ class Forgotten:
     files: list[Path]  # in the site's own folder, deleted
     elsewhere: list[Path]  # in a folder that is not ours: still there
     named: list[Path]  # in the site's folder, made by other commands: they name or show the patient still
-    unread: list[Path]  # likewise, and nobody knows what is in them
+    unread: list[Path]  # there, and among the images: nobody knows whose they are
     lines: int  # of logs, deleted
 
     @property
@@ -103,7 +103,7 @@ def _forget(
     for page in listed(folder.cohorts):
         if page.suffix == ".html":
             page.unlink()
-    fetched, elsewhere, unknown = _images(folder, patient)
+    fetched, elsewhere, unread, unknown = _images(folder, patient)
     _keep(folder, {hidden_of(f"{k} {v}") for path in (*fetched, *elsewhere) for k, v in keys_of(path)})
     lines = scrub(folder.logs, {patient, *names_of([*fetched, *elsewhere])})
     _remove(folder, fetched)
@@ -113,22 +113,26 @@ def _forget(
         raise DataError(
             f"what this site keeps of the patient is removed; what else there is is not known: {unknown}"
         )
-    named, unread = made_of(folder, patient)
+    named, more = made_of(folder, patient)
+    unread = [*unread, *more]
     return Forgotten(n_sequences, n_frames, len(touched), fetched, elsewhere, named, unread, lines)
 
 
-def _images(folder: SiteFolder, patient: str) -> tuple[list[Path], list[Path], str]:
-    """Files of the patient's images: the site's own, those elsewhere, and why the latter are not known."""
+def _images(folder: SiteFolder, patient: str) -> tuple[list[Path], list[Path], list[Path], str]:
+    """Files of the patient's images: the site's own, those elsewhere; those that may be anybody's; and why
+    those elsewhere are not known."""
     from client.imaging.sources import files_of_patient
 
     places = [place for place in (folder.images, folder.arrived, folder.once) if place.is_dir()]
-    fetched = [path for place in places for path in files_of_patient(place, patient, hidden=True)]
+    found = [files_of_patient(place, patient, hidden=True) for place in places]
+    fetched = [path for files, _ in found for path in files]
+    unread = [path for _, files in found for path in files]
     data = folder.settings().data
     try:
-        elsewhere = files_of_patient(Path(data.dicom).expanduser(), patient) if data.dicom else []
+        elsewhere, more = files_of_patient(Path(data.dicom).expanduser(), patient) if data.dicom else ([], [])
     except DataError as e:  # what is the site's own goes all the same
-        return fetched, [], str(e)
-    return fetched, elsewhere, ""
+        return fetched, [], unread, str(e)
+    return fetched, elsewhere, [*unread, *more], ""
 
 
 def _remove(folder: SiteFolder, fetched: list[Path]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pydicom
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
@@ -157,13 +158,21 @@ def _headers(path: Path, ds: Dataset, modality: str) -> list[Header]:
         raise Skipped(Reason.NO_PATIENT)
     moment, n = acquisition_moment(ds), count_frames(ds)
     common = _common(path, ds, patient, moment)
-    pause = timedelta(milliseconds=float(ds.get("FrameTime", 0.0) or 0.0)) if n > 1 else timedelta()
-    headers = [_frame(common, ds, k, n, k * pause) for k in range(n)]
+    headers = [_frame(common, ds, k, n, since) for k, since in enumerate(_times(ds, n))]
     if modality == "xray" and moment is None:
         raise Skipped(Reason.NO_TIME)
     if modality == "ct" and any(h.position is None for h in headers):
         raise Skipped(Reason.NO_POSITION)
     return headers
+
+
+def _times(ds: Dataset, n: int) -> list[timedelta]:
+    """Of each image, since the first (PS3.3 C.7.6.5): by their own pauses, or the one that all have."""
+    told = [_number(pause) for pause in np.atleast_1d(ds.get("FrameTimeVector") or [])]
+    pauses = [pause for pause in told if pause is not None]
+    if n == 1 or len(pauses) != n:
+        pauses = [float(ds.get("FrameTime", 0.0) or 0.0) if k else 0.0 for k in range(n)]
+    return [timedelta(milliseconds=float(since)) for since in np.cumsum(pauses)]
 
 
 def _common(path: Path, ds: Dataset, patient: str, moment: Moment | None) -> Header:

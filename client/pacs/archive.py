@@ -71,7 +71,7 @@ class Archive(Protocol):
 
     def studies(self, key: str, value: str) -> Iterator[tuple[str, str]]:
         """(Study Instance UID, Patient ID) of each study whose `key` ("patient", "study", "accession") is
-        `value`."""
+        `value`, also by the answer: a PACS that does not look for a key answers with all that it has."""
         ...
 
     def series(self, study: str, modalities: tuple[str, ...]) -> list[Series]:

@@ -26,6 +26,7 @@ log = logging.getLogger("pneumofed.pull")
 T = TypeVar("T")
 KEYWORDS = {"patient": "PatientID", "study": "StudyInstanceUID", "accession": "AccessionNumber"}
 STUDY, PATIENT, MODALITY, SERIES, IMAGE = "0020000D", "00100020", "00080060", "0020000E", "00080018"
+TAGS = {"patient": PATIENT, "study": STUDY, "accession": "00080050"}
 IN_STUDY, IN_SERIES = "00201206", "00201209"  # NumberOfStudyRelatedSeries, NumberOfSeriesRelatedInstances
 PAGE, SMALLEST_PAGE = 1000, 8
 TOO_LONG = ("HTTP 400", "HTTP 413", "HTTP 422")
@@ -67,8 +68,9 @@ class DicomwebArchive:
                 )
             )
             for answer in answers:
-                self._studies.note(_value(answer, STUDY), _value(answer, IN_STUDY))
-                yield _value(answer, STUDY), _value(answer, PATIENT)
+                if _value(answer, TAGS[key]) in ("", value.strip()):
+                    self._studies.note(_value(answer, STUDY), _value(answer, IN_STUDY))
+                    yield _value(answer, STUDY), _value(answer, PATIENT)
             if answers:
                 return
 

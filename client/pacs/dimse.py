@@ -146,7 +146,8 @@ class DimseArchive:
     def studies(self, key: str, value: str) -> Iterator[tuple[str, str]]:
         keys = dict.fromkeys(("StudyInstanceUID", "PatientID", "NumberOfStudyRelatedSeries"), "")
         for answer in self._find(_query("STUDY", **{**keys, KEYWORDS[key]: value})):
-            if uid := text(answer, "StudyInstanceUID"):
+            told = text(answer, KEYWORDS[key])
+            if (uid := text(answer, "StudyInstanceUID")) and told in ("", value.strip()):
                 self._studies.note(uid, text(answer, "NumberOfStudyRelatedSeries"))
                 yield uid, text(answer, "PatientID")
 

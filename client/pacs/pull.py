@@ -125,16 +125,15 @@ class Pull:
     def _studies(self, wanted: Wanted) -> Iterator[str]:
         """Each study once, in the order of the labels."""
         labels = [(wanted.key, value) for value in wanted.values]
-        asked, refused = set[Question](), dict[Question, None]()
+        refused = dict[Question, None]()
 
         def answers(questions: Iterable[Question]) -> Iterator[tuple[str, str]]:
             for question in questions:
-                if question in asked or question in refused:
+                if question in self._answered or question in refused:
                     continue
                 if _is_pattern(question):
                     log.info("failed: a %s that is a pattern, and would ask for others' studies", question[0])
                     self.outcomes[Outcome.FAILED] += 1
-                    asked.add(question)
                     continue
                 try:
                     answer = self._find(*question, wanted.owners)
@@ -142,7 +141,6 @@ class Pull:
                     log.info("refused: a question for a %s: %s", question[0], why)
                     refused[question] = None
                     continue
-                asked.add(question)
                 self._answered.add(question)
                 if not answer and question[0] == wanted.key:
                     log.info("unknown: the PACS has no study of the %s %s", *question)

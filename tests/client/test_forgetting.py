@@ -205,6 +205,12 @@ def test_what_other_commands_made_in_the_folder_is_named(site):
     assert gone.unread == []
 
 
+def test_an_image_that_nobody_can_read_is_said_to_be_there(site):
+    broken = site.images / "of nobody.dcm"
+    broken.symlink_to(site.path / "not there")
+    assert forget_patient(site, "SECRET1").unread == [broken]
+
+
 def test_images_that_cannot_be_looked_through_keep_nothing_of_the_site_s_own(site, tmp_path, monkeypatch):
     settings = json.loads(site.settings_file.read_text())
     settings["data"] = {"labels": settings["data"]["labels"], "dicom": str(tmp_path / "gone")}

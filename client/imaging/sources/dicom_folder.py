@@ -136,8 +136,15 @@ def _sequences(
             tally.add(Reason.NO_FRAMES)
 
 
-def files_of_patient(folder: Path, patient: str, hidden: bool = False) -> list[Path]:
-    """The DICOM files below `folder` with this Patient ID, of whatever modality; also `hidden` ones."""
+def files_of_patient(folder: Path, patient: str, hidden: bool = False) -> tuple[list[Path], list[Path]]:
+    """The DICOM files below `folder` with this Patient ID, of whatever modality, also `hidden` ones; and
+    those of which nobody can read whose they are."""
     paths = [p for p in walk(folder, hidden) if not is_beside(p)]
     owners = follow(patients_of(paths), "looking for the patient", len(paths))
-    return [path for path, found in zip(paths, owners, strict=True) if found == patient]
+    files, unread = list[Path](), list[Path]()
+    for path, found in zip(paths, owners, strict=True):
+        if found == patient:
+            files.append(path)
+        elif isinstance(found, Skipped) and found.reason != Reason.NOT_DICOM:
+            unread.append(path)
+    return files, unread

@@ -53,10 +53,11 @@ def take_over(ds: SOPClass, image: Source) -> None:
     times are told on that one, too."""
     ds.copy_patient_and_study_information(image.ds)
     ds.SpecificCharacterSet = image.ds.SpecificCharacterSet
-    if "TimezoneOffsetFromUTC" not in image.ds:
+    offset = parse_offset(text(image.ds, "TimezoneOffsetFromUTC"))
+    if offset is None:
         return
-    ds.TimezoneOffsetFromUTC = zone = image.ds.TimezoneOffsetFromUTC
-    now = datetime.now(timezone(timedelta(minutes=parse_offset(zone) or 0)))
+    now = datetime.now(timezone(timedelta(minutes=offset)))
+    ds.TimezoneOffsetFromUTC = f"{now:%z}"
     for day, clock in OUR_TIMES:
         if day in ds:
             setattr(ds, day, f"{now:%Y%m%d}")
@@ -79,7 +80,8 @@ def orientation_of(ds: Dataset) -> list[str]:
 
 def is_lossy(ds: Dataset) -> bool:
     """Whether something of the image was lost by compression, once and for ever."""
-    return text(ds, "LossyImageCompression") == "01" or ds.file_meta.TransferSyntaxUID in LOSSY
+    told = text(ds, "LossyImageCompression")
+    return told == "01" or (told != "00" and ds.file_meta.TransferSyntaxUID in LOSSY)
 
 
 def _usable(ds: Dataset) -> Dataset:

@@ -77,6 +77,16 @@ def test_frames_of_a_film_are_apart_by_its_frame_time(tmp_path):
     assert [(h.time - headers[0].time).total_seconds() for h in headers] == [0.0, 0.5, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("vector", "since"),
+    [([0, 500, 1500], [0.0, 0.5, 2.0]), ([0, 500], [0.0, 0.1, 0.2]), (7, [0.0, 0.1, 0.2])],
+)
+def test_frames_whose_pauses_are_told_one_by_one(tmp_path, vector, since):
+    film = image(RAMP, NumberOfFrames=3, FrameTime=100, FrameTimeVector=vector, PixelData=RAMP.tobytes() * 3)
+    headers = read_headers(save(film, tmp_path / "film.dcm"), "xray").images
+    assert [(h.time - headers[0].time).total_seconds() for h in headers] == since
+
+
 def test_a_file_without_preamble_or_meta_is_read(tmp_path):
     ds = image(RAMP, WindowCenter=150.5, WindowWidth=301)
     path = tmp_path / "bare.dcm"

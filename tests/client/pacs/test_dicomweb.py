@@ -159,6 +159,18 @@ def test_a_list_of_series_shorter_than_the_study_says_is_not_believed(service):
         service.archive.series("1.2", ("CT",))
 
 
+def test_a_service_that_does_not_look_for_a_number_gives_no_other_s_studies(service):
+    numbers = {"1.2": "A1", "1.3": "A2", "1.4": "a1"}
+    service.body = json.dumps(
+        [
+            {"0020000D": {"vr": "UI", "Value": [study]}, "00080050": {"vr": "SH", "Value": [number]}}
+            for study, number in numbers.items()
+        ]
+    ).encode()
+    assert [study for study, _ in service.archive.studies("accession", "A1")] == ["1.2"]
+    assert [study for study, _ in service.archive.studies("study", "1.3")] == ["1.3"]
+
+
 def test_an_id_is_found_with_its_padding_or_without(service):
     assert list(service.archive.studies("patient", "P1")) == [("1.2", "P1")]
     service.padded = True

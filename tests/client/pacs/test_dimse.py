@@ -269,6 +269,20 @@ def test_a_number_that_is_not_ascii_asks_for_itself_alone(pacs, value):
     assert asked == [value]
 
 
+def test_a_pacs_that_does_not_look_for_a_number_gives_no_other_s_studies(pacs):
+    def all_it_has(event):
+        for number, study in (("A1", "1.2"), ("A2", "1.3"), ("a1", "1.4")):
+            answer = Dataset()
+            answer.QueryRetrieveLevel, answer.StudyInstanceUID, answer.PatientID = "STUDY", study, "P1"
+            answer.AccessionNumber = number
+            yield 0xFF00, answer
+
+    pacs.find = all_it_has
+    with DimseArchive(pacs.peer) as archive:
+        assert list(archive.studies("accession", "A1")) == [("1.2", "P1")]
+        assert list(archive.studies("study", "1.3")) == [("1.3", "P1")]
+
+
 def test_what_is_there_from_the_try_before_is_taken_and_the_rest_is_given(shelf, monkeypatch):
     serve, kept = shelf
     archive = serve(TWO_KINDS)
