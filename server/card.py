@@ -38,6 +38,7 @@ class Known(TypedDict):
     temperature: float
     chosen: int | None
     calibration: Mapping[str, Sequence[Bin]] | None
+    cohorts: Mapping[str, str] | None
 
 
 def describe(run: Path, plan: Plan, files: Mapping[str, str]) -> Card:
@@ -143,6 +144,7 @@ def of_result(result: RunResult, history: History, survey: Survey | None) -> Kno
         "temperature": result.temperature,
         "chosen": result.chosen,
         "calibration": calibration_of(result),
+        "cohorts": result.cohorts,
     }
 
 
@@ -172,6 +174,7 @@ def of_deployment(plan: Plan, history: History, survey: Survey | None) -> Known:
         "temperature": last.temperature if last else math.nan,
         "chosen": number if best else None,
         "calibration": None,
+        "cohorts": None,
     }
 
 

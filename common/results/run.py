@@ -220,6 +220,8 @@ class RunResult(Result):
     device: str
     engine: str
     data: Mapping[str, JsonValue]  # as the scenario has it
+    cohorts: Annotated[Mapping[str, str] | None, IF_KNOWN] = None
+    """Hospital -> fingerprint of the cohort that a simulation trained on."""
     versions: Mapping[str, str]
     timing: Timing = Timing()
     epsilon: Annotated[float | None, IF_KNOWN] = None
