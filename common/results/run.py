@@ -202,6 +202,7 @@ class RunResult(Result):
     name: str
     seed: int
     rounds: int
+    """That the federation trained; runs of before told the plan's."""
     chosen: Annotated[int | None, IF_KNOWN] = None
     """The round whose weights the federation hands over, where the plan selects the best."""
     plan_sha256: str
