@@ -52,6 +52,8 @@ class Handed:
     """Path of the data that a simulation split, as it was given; "" where that is not known."""
     data_sha256: str = ""
     """Of their tables (client/prediction/parts.py); "" where that is not known."""
+    cohorts: frozenset[str] = frozenset()
+    """Fingerprints of the cohorts that a simulation trained on; empty where that is not known."""
     hospitals: frozenset[str] = frozenset()
     """Who took part in the run; empty where that is not known, and of a simulation."""
     calibration: Mapping[str, Sequence[Bin]] = field(default_factory=dict)
@@ -94,7 +96,7 @@ def read_model(folder: Path) -> Handed:
     known = None if math.isnan(threshold) else threshold
     hospitals = frozenset(card.sites) if card and card.kind == "deployment" else frozenset()
     return Handed(
-        folder, plan, weights, run, temperature, known, *_data(folder), hospitals,
+        folder, plan, weights, run, temperature, known, *_data(folder), _cohorts(folder, card), hospitals,
         calibration, hashlib.sha256(data).hexdigest(),
     )  # fmt: skip
 
@@ -123,6 +125,13 @@ def _calibration(folder: Path, card: Card | None) -> Mapping[str, Sequence[Bin]]
     if card is not None:
         return card.calibration or {}
     return calibration_of(read_result(folder)) if (folder / RESULT).is_file() else {}
+
+
+def _cohorts(folder: Path, card: Card | None) -> frozenset[str]:
+    if card is not None:
+        return frozenset((card.cohorts or {}).values())
+    known = read_result(folder).cohorts if (folder / RESULT).is_file() else None
+    return frozenset((known or {}).values())
 
 
 def _data(folder: Path) -> tuple[str, str]:

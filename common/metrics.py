@@ -105,11 +105,18 @@ def ece(ranked: Ranked, weights: Floats, bins: int = 15) -> Floats:
     return error
 
 
+def called(scores: Reals, threshold: float | Floats) -> NDArray[np.bool_]:
+    """Who has the finding by a threshold: a score equal to it counts as positive. In float64, in which
+    thresholds are chosen: one just above a float32 score would be rounded to it, and call it."""
+    result: NDArray[np.bool_] = scores.astype(np.float64) >= threshold
+    return result
+
+
 def accuracy_at(threshold: float) -> Metric:
     """Share of sequences on the right side of `threshold` (a score equal to it counts as positive)."""
 
     def metric(ranked: Ranked, weights: Floats) -> Floats:
-        right = ((ranked.scores >= threshold) == (ranked.labels > 0.5)).astype(np.float64)
+        right = (called(ranked.scores, threshold) == (ranked.labels > 0.5)).astype(np.float64)
         with np.errstate(invalid="ignore"):
             mean: Floats = weights @ right / weights.sum(1)
         return mean
@@ -122,7 +129,7 @@ def rate_at(threshold: float, label: int) -> Metric:
 
     def metric(ranked: Ranked, weights: Floats) -> Floats:
         of_class = (ranked.labels > 0.5) == bool(label)
-        right = of_class & ((ranked.scores >= threshold) == bool(label))
+        right = of_class & (called(ranked.scores, threshold) == bool(label))
         with np.errstate(invalid="ignore"):
             rate: Floats = (weights @ right.astype(np.float64)) / (weights @ of_class.astype(np.float64))
         return rate

@@ -89,7 +89,7 @@ def _scores(
     cuts: NDArray[np.float64],
 ) -> Scores:
     values: dict[str, float | Interval] = {}
-    called = (probabilities >= cuts).astype(np.float64)  # each finding at its own
+    called = metrics.called(probabilities, cuts).astype(np.float64)  # each finding at its own
     for name, metric in {
         "auroc": metrics.auroc,
         "auprc": metrics.auprc,
@@ -160,7 +160,8 @@ def mean_auroc(verdicts: Iterable[Verdict]) -> float:
 def subgroups(predictions: Predictions, plan: Plan) -> dict[str, dict[str, Group]]:
     """Attribute -> group -> AUROC with its interval and the number of patients.
 
-    Groups with fewer than MIN_IN_GROUP patients or one class are left out, and attributes with fewer than two
+    Groups with fewer than MIN_IN_GROUP patients of whom the finding is known (each that has both classes,
+    where there are several), or one class, are left out, and attributes with fewer than two
     such groups.
     """
     by_attribute = {
@@ -178,7 +179,9 @@ MIN_IN_GROUP = 10
 
 
 def _group(part: Predictions, plan: Plan) -> Group | None:
-    n_patients = len(set(part.patients))
+    known = ~np.isnan(part.labels)
+    judged = [k for k in range(known.shape[1]) if len(np.unique(part.labels[known[:, k], k])) > 1]
+    n_patients = min((len(set(part.patients[known[:, k]])) for k in judged), default=0)
     estimate = metrics.macro_estimate(metrics.auroc, part.probabilities, part.labels, resamples(part, plan))
     if n_patients < MIN_IN_GROUP or not math.isfinite(estimate.value):
         return None
@@ -207,7 +210,7 @@ def confusion(predictions: Predictions, threshold: float, finding: int = 0) -> C
     as positive."""
     known = ~np.isnan(predictions.labels[:, finding])
     cut = _or_half(threshold)
-    called = predictions.probabilities[known, finding] >= cut
+    called = metrics.called(predictions.probabilities[known, finding], cut)
     true = predictions.labels[known, finding] == 1
     return Confusion(
         threshold=cut,

@@ -39,6 +39,7 @@ class Known(TypedDict):
     temperature: float
     chosen: int | None
     calibration: Mapping[str, Sequence[Bin]] | None
+    cohorts: Mapping[str, str] | None
 
 
 def describe(run: Path, plan: Plan, files: Mapping[str, str]) -> Card:
@@ -51,7 +52,8 @@ def describe(run: Path, plan: Plan, files: Mapping[str, str]) -> Card:
     survey = read_survey(run) if (run / SURVEY).is_file() else None
     judged = simulated or (run / RESULT).is_file()
     history = () if simulated else read_history(run)
-    known = of_result(read_result(run), history, survey) if judged else of_deployment(plan, history, survey)
+    result = read_result(run) if judged else None
+    known = of_result(result, history, survey) if result else of_deployment(plan, history, survey)
     if plan.strategy.method.judges_own:
         known = _of_own_models(known)
     return Card(
@@ -67,7 +69,7 @@ def describe(run: Path, plan: Plan, files: Mapping[str, str]) -> Card:
         input=plan.input.model_dump(mode="json"),
         model=plan.model.model_dump(mode="json"),
         strategy=plan.strategy.model_dump(mode="json"),
-        rounds=len(history) or plan.rounds,  # patience may have ended them before
+        rounds=len(history) or (result.rounds if result else plan.rounds),  # patience may have ended them
         privacy=_privacy(plan),
         versions={name: version(name) for name in ("pneumofed", "flwr", "torch", "onnx", "onnxruntime")},
         files=files,
@@ -145,6 +147,7 @@ def of_result(result: RunResult, history: History, survey: Survey | None) -> Kno
         "temperature": result.temperature,
         "chosen": result.chosen,
         "calibration": calibration_of(result),
+        "cohorts": result.cohorts,
     }
 
 
@@ -175,6 +178,7 @@ def of_deployment(plan: Plan, history: History, survey: Survey | None) -> Known:
         "temperature": last.temperature if last else math.nan,
         "chosen": number if best else None,
         "calibration": None,
+        "cohorts": None,
     }
 
 

@@ -53,7 +53,7 @@ def outcome(plan: Plan, final: FinalReport, run: Checkpoint, survey: Survey | No
     return RunResult(
         name=plan.name,
         seed=plan.seed,
-        rounds=plan.rounds,
+        rounds=run.round,  # patience may have ended them
         chosen=chosen.round if plan.evaluation.select == "best" else None,
         plan_sha256=agreed,
         findings=plan.findings,

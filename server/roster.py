@@ -21,6 +21,7 @@ POLL_S = 0.05
 FIRST_POLL_S = 0.005
 NO_ANSWER = "no answer before the deadline"
 GREET_S = 300.0  # for an answer to the greeting; others wait for it
+UNTIMED_S = 365 * 24 * 3600.0
 ASK_SILENT_AGAIN_S = 600.0
 ASK_AGAIN_S = (2.0, 60.0)  # a site that refused is asked again after the first, doubling up to the second
 
@@ -91,10 +92,22 @@ class Deployment:
     """Whether every node of the grid is a site of the run, as in a simulation: one that is not in counts as
     one that failed. In a deployment a hospital may stay away."""
 
+    timed: bool = True
+    """Whether a site has the plan's deadline. None has in a simulation, where one machine does the work of
+    all: its speed, and who comes first, must not decide who counts."""
+
     def admitted_as(self, node: int) -> str | None:
         """The name under which the server admits a node now; None if it does not, or the site's word is
         enough."""
         return None if self.site_of is None else self.site_of(node)
+
+    def deadline_s(self, plan: Plan) -> float:
+        """For how long an answer is waited for."""
+        return plan.federation.deadline_s if self.timed else UNTIMED_S
+
+    def greet_s(self, plan: Plan) -> float:
+        """For how long one to the greeting is."""
+        return min(GREET_S, plan.federation.deadline_s) if self.timed else UNTIMED_S
 
     def at_most(self, needed: int) -> int:
         """`needed`, or all that could come where they are fewer; at least one."""
@@ -132,7 +145,7 @@ class Roster:
         )
         requests = [Message(RecordDict({wire.CONFIG: config}), node, MessageType.QUERY) for node in strangers]
         silent = set(strangers)
-        for node, reply in collect(grid, requests, min(GREET_S, plan.federation.deadline_s)):
+        for node, reply in collect(grid, requests, self.deployment.greet_s(plan)):
             silent.discard(node)
             try:
                 self._admit(node, reply, plan)

@@ -183,7 +183,7 @@ class RoundLoop:
         n_caught, n_bytes = 0, 0
         asked = {m.metadata.dst_node_id for m in requests}
         self._tell_asked(asked, "train")
-        for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
+        for node, reply in collect(self.grid, requests, self.deployment.deadline_s(self.plan)):
             site = self.roster.name(node)
             asked.discard(node)
             n_bytes += wire.payload_bytes(reply)
@@ -222,7 +222,8 @@ class RoundLoop:
         if not self.plan.aggregation.secure:
             return Replies(*work)
         moment = Moment(self.plan.sha256, self.deployment.run, number)
-        return SecureReplies(*work, Exchange(self.grid, moment, self.roster.name))
+        deadline_s = self.deployment.deadline_s(self.plan)
+        return SecureReplies(*work, Exchange(self.grid, moment, self.roster.name, deadline_s))
 
     def _declared(self, what: str) -> dict[str, float]:
         """Site -> its patients (N_TRAIN, N_VALIDATION), as it said when it was greeted."""
@@ -290,7 +291,7 @@ class RoundLoop:
         scale = Scale(self.plan, self._declared(wire.N_VALIDATION))
         asked = {m.metadata.dst_node_id for m in requests}
         self._tell_asked(asked, "evaluate")
-        for node, reply in collect(self.grid, requests, self.plan.federation.deadline_s):
+        for node, reply in collect(self.grid, requests, self.deployment.deadline_s(self.plan)):
             site = self.roster.name(node)
             asked.discard(node)
             try:

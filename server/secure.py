@@ -43,6 +43,8 @@ class Exchange:
     grid: Grid
     moment: Moment
     name_of: Callable[[int], str]
+    deadline_s: float
+    """Of each stage."""
 
 
 class SecureReplies(Replies):
@@ -59,6 +61,7 @@ class SecureReplies(Replies):
     ) -> None:
         super().__init__(plan, schema, weights, n_members, scale)
         self._grid, self._moment, self._name_of = exchange.grid, exchange.moment, exchange.name_of
+        self._deadline_s = exchange.deadline_s
         self._threshold = plan.aggregation.threshold or 0
         self._adverts: dict[str, Advert] = {}
         self._weights: dict[str, float] = {}
@@ -234,7 +237,7 @@ class SecureReplies(Replies):
         ]
         answers: dict[str, T] = {}
         missing = set(sites)
-        for node, reply in collect(self._grid, requests, self.plan.federation.deadline_s):
+        for node, reply in collect(self._grid, requests, self._deadline_s):
             site = self._name_of(node)
             missing.discard(site)
             try:

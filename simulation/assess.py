@@ -114,7 +114,7 @@ def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpo
     return RunResult(
         name=plan.name,
         seed=plan.seed,
-        rounds=plan.rounds,
+        rounds=results[FEDERATED].round,  # patience may have ended them
         chosen=chosen.round if plan.evaluation.select == "best" else None,
         plan_sha256=plan.sha256,
         findings=plan.findings,
@@ -131,6 +131,7 @@ def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpo
         device=describe(judge_.device),
         engine=scenario.simulation.engine,
         data=_told_of(scenario, out),
+        cohorts={name: cohort.fingerprint for name, cohort in judge_.cohorts.items()},
         epsilon=_spent(plan, out, list(judge_.cohorts)),
         versions=versions(),
     )

@@ -31,6 +31,7 @@ from server.checkpoint import Checkpoint, load_checkpoint
 from server.curves import Recorded
 from server.live import Live
 from server.observer import Observer
+from server.roster import Deployment
 from server.strategies import require_enough_sites
 from simulation import runs
 from simulation.arms import arm_plan, ledger_of, memory_folder
@@ -40,6 +41,8 @@ from simulation.hostile import app as hostile_app
 from simulation.identities import introduce
 from simulation.scenario import Scenario
 from simulation.sites import COHORTS, SiteData, prepare_sites
+
+SIMULATED = Deployment(everybody=True, timed=False)
 
 
 def simulate(
@@ -141,10 +144,10 @@ def _train(scenario: Scenario, nodes: list[NodeConfig], observer: Observer, file
     if scenario.simulation.engine == "ray":
         from simulation.ray_backend import run_on_ray  # needs the ray extra
 
-        run_on_ray(build_app(observer), context, nodes, scenario.simulation)
+        run_on_ray(build_app(observer, SIMULATED), context, nodes, scenario.simulation)
     else:
         with _grid(scenario, nodes) as grid:
-            build_app(observer)(grid, context)
+            build_app(observer, SIMULATED)(grid, context)
 
 
 @contextmanager

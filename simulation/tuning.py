@@ -2,8 +2,8 @@
 
 Jamieson and Talwalkar, 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization": many
 candidates get few rounds, the better half (or third) gets more, and so on. A candidate's score is the AUROC
-that the server pools from the sites' validation patients after its last round; test patients are never looked
-at.
+that the server pools from the sites' validation patients, of the weights that its run would hand over (the
+last round's, or the chosen one's); test patients are never looked at.
 """
 
 import json
@@ -159,10 +159,11 @@ def _scenario(search: Search, candidate: Candidate, rounds: int) -> Scenario:
 
 
 def _score(scenario: Scenario, folder: Path, data: Path, observe: Callable[[str], Observer]) -> float:
-    """The pooled validation AUROC after the last round; minus infinity where it is undefined."""
+    """The pooled validation AUROC of the weights that the run would hand over; minus infinity where it is
+    undefined."""
     with runs.held(folder):
         runs.start_or_resume(folder, scenario)
         sites = prepare(scenario, folder, data / runs.data_id(scenario))
-        history = run_arm(scenario, FEDERATED, sites, folder, observe(FEDERATED)).history
-    evaluation = history[-1].evaluation
+        trained = run_arm(scenario, FEDERATED, sites, folder, observe(FEDERATED))
+    evaluation = trained.chosen(scenario.plan).evaluation
     return evaluation.auroc if evaluation and math.isfinite(evaluation.auroc) else -math.inf

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.forgetting import Tombstones
-from client.imaging.cohort import is_cohort, pseudonym
+from client.imaging.cohort import Cohort, is_cohort, pseudonym
 from client.imaging.cohort.reading import part_of
 from client.settings import SiteFolder
 from common.credentials import common_name, read_certificate
@@ -17,20 +17,20 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Parts:
-    """Tells `train`, `validation` or `test`; `unknown` of patients whose split is not the plan's, so far as
-    is known."""
+    """Tells `train`, `validation` or `test`; `unknown` of patients who are not the run's, so far as is
+    known."""
 
     split: Split | None
-    """None: nobody knows how the model's makers split."""
+    """None: they are not the run's."""
     key: bytes | None
-    """Behind the pseudonyms; None if the patients are not those of the run."""
+    """Behind the pseudonyms; None of a cohort, which has them."""
 
     @classmethod
     def of(cls, handed: Handed, source: Path, site: SiteFolder | None) -> "Parts":
         """Of the patients in a place."""
-        if handed.foreign is not None or (is_cohort(source) and is_strangers(handed, source, site)):
+        if not is_own(handed, source, site):
             return cls(None, None)
-        return cls(handed.plan.split, own_key(handed, site) if is_own(handed, source, site) else None)
+        return cls(handed.plan.split, None if is_cohort(source) else own_key(handed, site))
 
     def of_patient(self, patient: str, held_out: bool = False) -> str:
         """Of a Patient ID; `held_out` if it is of arrays that no run trains on."""
@@ -39,23 +39,8 @@ class Parts:
         return "test" if held_out else part_of(pseudonym(patient.strip(), self.key), self.split)
 
     def of_pseudonym(self, name: str) -> str:
-        """Of a cohort's patient, who is the run's."""
+        """Of a cohort's patient."""
         return UNKNOWN if self.split is None else part_of(name, self.split)
-
-
-def is_strangers(handed: Handed, cohort: Path, site: SiteFolder | None) -> bool:
-    """Whether a cohort is of a hospital that is known not to have taken part: whose patients no split of the
-    run is about."""
-    keeper = site or SiteFolder(cohort.resolve().parent.parent)
-    return handed.foreign is not None or not _took_part(handed, keeper)
-
-
-def _took_part(handed: Handed, site: SiteFolder) -> bool:
-    """Whether it may have: a model that does not say who did, and a folder without a certificate, tell
-    nothing."""
-    if not handed.hospitals or not site.certificate.is_file():
-        return True
-    return common_name(read_certificate(site.certificate)) in handed.hospitals
 
 
 def own_key(handed: Handed, site: SiteFolder | None) -> bytes:
@@ -64,15 +49,17 @@ def own_key(handed: Handed, site: SiteFolder | None) -> bytes:
 
 
 def is_own(handed: Handed, path: Path, site: SiteFolder | None) -> bool:
-    """Whether the patients are those that the run split: a site's own, those below the run's folder, or a
-    simulation's data by what they hold, or by their name where that was not kept. Nobody's of a model that
-    others made."""
+    """Whether the patients are known to be those that the run split: a site's own, at a hospital that took
+    part; those below the run's folder; a simulation's data by what they hold, or by their name where that was
+    not kept. Nobody's of a model that others made."""
     if handed.foreign is not None:
         return False
-    if site is not None:
-        return _took_part(handed, site)
     if handed.folder.resolve() in path.resolve().parents:
         return True
+    if is_cohort(path):
+        return _is_own_cohort(handed, path, site)
+    if site is not None:
+        return _took_part(handed, site)
     if handed.data_sha256:
         whole = path.resolve().parent  # if `path` is one hospital's folder
         within = bool(handed.data) and Path(handed.data).name == whole.name
@@ -80,6 +67,27 @@ def is_own(handed: Handed, path: Path, site: SiteFolder | None) -> bool:
             within and handed.data_sha256 == content_sha256(whole)
         )
     return bool(handed.data) and Path(handed.data).name == path.name
+
+
+def _is_own_cohort(handed: Handed, cohort: Path, site: SiteFolder | None) -> bool:
+    """One in the folder of a hospital that took part, whose secret split its patients, whenever it was
+    ingested; or the very one that a simulation was trained on. Every cohort can be split, and any other's
+    `test` may hold whom the model was trained on."""
+    place = cohort.resolve()
+    if site is None or site.cohorts.resolve() not in place.parents:
+        site = SiteFolder(place.parent.parent)
+    return _took_part(handed, site) or (
+        bool(handed.cohorts) and Cohort.open(cohort).fingerprint in handed.cohorts
+    )
+
+
+def _took_part(handed: Handed, site: SiteFolder) -> bool:
+    """Whether it is known to have: the model says who did, or was trained there alone."""
+    if handed.folder.resolve().parent == site.path.resolve() / "alone":
+        return True
+    if not handed.hospitals or not site.certificate.is_file():
+        return False
+    return common_name(read_certificate(site.certificate)) in handed.hospitals
 
 
 def content_sha256(path: Path) -> str:

@@ -26,6 +26,7 @@ from client.prediction.parts import Parts
 from client.prediction.sequence import logits
 from client.settings import SiteFolder
 from client.training.evaluate import predict_logits, sigmoid
+from common import metrics
 from common.calibration import calibrated
 from common.errors import DataError
 from common.files import without_nan, write_atomically
@@ -130,7 +131,11 @@ def _predictions(
     before = sigmoid(z)
     p = calibrated(z, handed.temperature)
     bits = entropy_bits(p)
-    called = [None] * len(z) if handed.threshold is None else (before[:, 0] >= handed.threshold).tolist()
+    called = (
+        [None] * len(z)
+        if handed.threshold is None
+        else metrics.called(before[:, 0], handed.threshold).tolist()
+    )
     return [
         Prediction(patient, study, part, n, _rounded(p[i]), _rounded(bits[i]), called[i])
         for i, (patient, part, n, study) in enumerate(sequences)

@@ -109,6 +109,8 @@ class Card(Result):
     calibration: Annotated[Mapping[str, Sequence[Bin]] | None, IF_KNOWN] = None
     """Of each finding on test patients, before the temperature; of a run whose hospitals told no final scores
     it is not known."""
+    cohorts: Annotated[Mapping[str, str] | None, IF_KNOWN] = None
+    """Hospital -> fingerprint of the cohort that a simulation trained on: its patients are no strangers."""
     versions: Mapping[str, str]
     files: Mapping[str, str]
     """SHA-256 of each, hex."""

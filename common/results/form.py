@@ -19,8 +19,14 @@ Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is Non
 """A float that may be undefined: NaN, and null in JSON."""
 Interval = tuple[Number, Number]
 """Both ends of a 95 % interval; NaN where there is none."""
-IF_KNOWN = Field(exclude_if=lambda value: value is None)
-"""A field that may be None, and then is no key of the JSON."""
+
+
+def _is_unknown(value: object) -> bool:
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
+IF_KNOWN = Field(exclude_if=_is_unknown)
+"""A field that may be None, or no finite number, and then is no key of the JSON."""
 T = TypeVar("T")
 
 

@@ -202,6 +202,7 @@ class RunResult(Result):
     name: str
     seed: int
     rounds: int
+    """That the federation trained; runs of before told the plan's."""
     chosen: Annotated[int | None, IF_KNOWN] = None
     """The round whose weights the federation hands over, where the plan selects the best."""
     plan_sha256: str
@@ -222,6 +223,8 @@ class RunResult(Result):
     device: str
     engine: str
     data: Mapping[str, JsonValue]  # as the scenario has it
+    cohorts: Annotated[Mapping[str, str] | None, IF_KNOWN] = None
+    """Hospital -> fingerprint of the cohort that a simulation trained on."""
     versions: Mapping[str, str]
     timing: Timing = Timing()
     epsilon: Annotated[float | None, IF_KNOWN] = None

@@ -73,6 +73,11 @@ def _attackable(subject: Subject) -> Subject:
             f"strategy {name}: {method.stays.value} stays at the site, or crosses beside the weights; what "
             "is attacked here are whole updates (FedAvg, FedProx and the like): audit it with one of them"
         )
+    if subject.plan.model.pretrained is not None:
+        raise ConfigError(
+            "model.pretrained: the attacks train from the weights of the plan's seed, and not from that "
+            "file: audit the plan without it"
+        )
     return subject
 
 

@@ -133,7 +133,10 @@ def test_the_best_round_and_patience_are_the_simulation_s(tmp_path_factory, tmp_
     plan = load_yaml(out / "plan.yaml", Plan)
     state = load_checkpoint(out / "arms" / f"local-{site.path.name}", plan.sha256)
     assert state.chosen(plan).round < state.round < plan.rounds  # the case is one
-    chosen = json.loads((out / "metrics.json").read_text())["chosen"]
+    told = json.loads((out / "metrics.json").read_text())
+    federated = load_checkpoint(out / "arms/federated", plan.sha256)
+    assert told["rounds"] == federated.round < plan.rounds
+    chosen = told["chosen"]
     assert f"the model is that of round {chosen}, the best" in (out / "report.html").read_text()
     answers = iter([None, "closed"] * 9)
     monkeypatch.setattr("client.governance.policy.Policy.closed", lambda self, now: next(answers, None))

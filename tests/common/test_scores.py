@@ -148,3 +148,25 @@ def test_calibration_changes_brier_and_no_ranking():
         judge(found, plan, (0.5,) * len(plan.findings)).brier
     )
     assert calibrated(found, plan, 500.0).brier == pytest.approx(0.25, abs=0.01)
+
+
+def test_counts_and_accuracy_are_at_the_same_threshold():
+    """A threshold between two float32 numbers was rounded to the lower one for the counts."""
+    p = np.array([[0.1], [0.1], [0.9], [0.9]], np.float32)
+    labels = np.array([[0], [0], [1], [1]], np.float32)
+    found = Predictions(p, labels, np.array(list("abcd")), {})
+    cut = float(np.nextafter(np.float64(p[2, 0]), 2.0))
+    counts = confusion(found, cut)
+    assert (counts.true_positive, counts.true_negative) == (0, 2)
+    assert judge(found, small_plan(), (cut,)).accuracy == 0.5
+
+
+def test_a_subgroup_s_patients_are_those_of_whom_the_finding_is_known():
+    found, plan = predictions(4), small_plan()
+    found.labels[::4] = np.nan
+    groups = subgroups(found, plan)["sex"]
+    known = ~np.isnan(found.labels[:, 0])
+    for sex, group in groups.items():
+        assert group.n_patients == len(set(found.patients[known & (found.attributes["sex"] == sex)]))
+    found.labels[20:] = np.nan
+    assert subgroups(found, plan) == {}  # five patients of each are known

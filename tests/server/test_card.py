@@ -31,7 +31,8 @@ def test_a_private_run_s_card_says_what_was_spent(tmp_path):
 
 def test_a_simulation_s_card_has_its_test_patients(tmp_path):
     (tmp_path / RESULT).write_bytes((OLDER / RESULT).read_bytes())
-    card = describe(tmp_path, small_plan(), {"model.safetensors": "0"})
+    card = describe(tmp_path, small_plan(rounds=99), {"model.safetensors": "0"})
+    assert card.rounds == read_result(tmp_path).rounds < 99  # as many as were trained
     assert (card.kind, card.run) == ("simulation", "simulation")
     assert isinstance(card.metrics, OnTest)
     assert card.metrics.n_patients == sum(site.test.n_patients for site in card.sites.values())

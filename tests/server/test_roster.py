@@ -131,3 +131,10 @@ def test_members_are_a_copy_of_what_they_were_given():
     nodes.append(9)
     members.get_node_ids().append(7)
     assert members.get_node_ids() == [3, 1]
+
+
+def test_a_simulation_waits_as_long_as_its_machine_takes():
+    plan = small_plan(federation={"deadline_s": 0.5})
+    assert (Deployment().deadline_s(plan), Deployment().greet_s(plan)) == (0.5, 0.5)
+    simulated = Deployment(everybody=True, timed=False)
+    assert simulated.deadline_s(plan) == simulated.greet_s(plan) > 1e7

@@ -118,3 +118,11 @@ def test_what_is_personal_never_reaches_the_server(tmp_path):
     own = personal_names(scenario.plan, model)
     assert all(np.array_equal(final[n], start[n]) for n in own)
     assert all(not np.array_equal(final[n], start[n]) for n in final.keys() - own)
+
+
+def test_who_counts_does_not_hang_on_how_fast_this_machine_is(tmp_path):
+    """The deadline ran over all sites one after another."""
+    scenario = scenario_of("FedAvg", rounds=1, federation=Federation(quorum=0.3, deadline_s=1e-6))
+    result = run(scenario, tmp_path / "run")
+    history = load_checkpoint(tmp_path / "run/arms" / FEDERATED, scenario.plan.sha256).history
+    assert (history[0].failed, sorted(history[0].sites)) == ({}, sorted(result.sites))

@@ -2,13 +2,18 @@
 
 import datetime
 import json
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from common import wire
 from common.config import load_yaml
+from server.checkpoint import Checkpoint
+from simulation import tuning
 from simulation.tuning import Search, draw_candidates
 from tests.helpers.command import refused
+from tests.helpers.plans import small_scenario
 from tests.helpers.studies import SMALL
 
 SEARCH = {
@@ -72,3 +77,19 @@ def test_bad_searches_are_refused(here, tmp_path):
     ]:
         (tmp_path / "bad.yaml").write_text(yaml.safe_dump({**SEARCH, **change}))
         refused(here("tune", "bad.yaml"), says)
+
+
+def test_a_candidate_is_ranked_by_the_weights_that_its_run_would_hand_over(tmp_path, monkeypatch):
+    def evaluation(loss, auroc):
+        numbers = {wire.LOSS: loss, wire.AUROC: auroc, wire.N_EXAMPLES: 9.0}
+        return SimpleNamespace(auroc=auroc, sites={"a": numbers})
+
+    history = [
+        SimpleNamespace(round=k, evaluation=evaluation(*at))
+        for k, at in enumerate([(0.3, 0.9), (0.8, 0.6)], 1)
+    ]
+    monkeypatch.setattr(tuning, "prepare", lambda *args: [])
+    monkeypatch.setattr(tuning, "run_arm", lambda *args: Checkpoint(2, {}, history=history))
+    for select, expected in (("best", 0.9), ("last", 0.6)):
+        scenario = small_scenario(rounds=2, evaluation={"select": select})
+        assert tuning._score(scenario, tmp_path / select, tmp_path, lambda arm: None) == expected

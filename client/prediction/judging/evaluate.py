@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from client.imaging.cohort import is_cohort
 from client.prediction.judging.judge import (
     Threshold,
     difference,
@@ -57,7 +58,11 @@ def evaluate(
     beside = place.site.cohorts if place.site and place.site.cohorts.is_dir() else None
     with tempfile.TemporaryDirectory(prefix=".evaluate-", dir=beside) as work:
         judged = _Judged(handed, place, device, Path(work))
-        labelled = judged.part(wish.part)
+        labelled, doubts = judged.part(wish.part), list[str]()
+        if other is not None:
+            second = judged.other(other)
+            theirs = second.part(wish.part)
+            labelled = _in_both(labelled, theirs, place.path)
         found = judged.predictions(labelled)
         thresholds = _thresholds(judged, wish, set(found.patients.tolist()))
         findings = {
@@ -67,20 +72,47 @@ def evaluate(
         if not any(np.isfinite(one.auroc) for one in findings.values()):
             raise DataError(f"{place.path}: {_classes(findings)}: expected patients of both classes")
         if other is not None:
-            findings = _against(findings, found, judged, other, wish.part)
+            findings = _against(findings, found, handed, other, second.predictions(theirs))
+            if theirs.n_training is None:
+                doubts.append(
+                    f"whether {other.plan.name} (against) was trained on any of them is not known here"
+                )
     return EvaluationResult(
         model=handed.plan.name, plan_sha256=handed.plan.sha256, against=other.plan.name if other else None,
         on=printable(place.path.name or "."), part=labelled.part, n_patients=len(set(found.patients)),
         n_sequences=len(found.patients), n_training=labelled.n_training,
         left_out=labelled.cohort.tally.left_out(), temperature=handed.temperature,
-        warnings=_warnings(labelled, findings), findings=findings, versions=versions(),
+        warnings=[*_warnings(labelled, findings), *doubts], findings=findings, versions=versions(),
     )  # fmt: skip
 
 
 def _shared_key(place: Place, models: list[Handed]) -> bytes:
-    """Patients have the same pseudonyms for two models, of which one's run knows them."""
-    own = [own_key(model, place.site) for model in models if is_own(model, place.path, place.site)]
-    return own[0] if own else place.key
+    """Patients have the same pseudonyms for two models, of which one's run knows them.
+
+    Raises:
+        DataError: both runs know them, by other pseudonyms.
+    """
+    if is_cohort(place.path):
+        return place.key  # it has them
+    own = {own_key(model, place.site) for model in models if is_own(model, place.path, place.site)}
+    if len(own) > 1:
+        seeds = " and ".join(str(model.plan.seed) for model in models)
+        raise DataError(
+            f"{place.path}: the two runs split these patients by other seeds ({seeds}): whom both may be "
+            "judged on is not known; judge them one by one"
+        )
+    return own.pop() if own else place.key
+
+
+def _in_both(labelled: Labelled, theirs: Labelled, path: Path) -> Labelled:
+    """Without patients whom the other model's plan keeps out of the part that is judged."""
+    judged, known = (theirs.cohort.patients[i] for i in (theirs.indices, np.arange(len(theirs.cohort))))
+    patients = labelled.cohort.patients[labelled.indices]
+    kept = labelled.indices[np.isin(patients, judged) | ~np.isin(patients, known)]
+    if len(kept) == 0:
+        raise DataError(f"{path}: no patient is in the part of both models that is judged")
+    part = labelled.part if labelled.part != "all" else theirs.part
+    return replace(labelled, indices=kept, part=part)
 
 
 class _Judged:
@@ -122,7 +154,7 @@ def _thresholds(judged: _Judged, wish: Wish, tested: set[str]) -> dict[str, Thre
 
 
 def _against(
-    findings: dict[str, FindingResult], found: Predictions, judged: _Judged, other: Handed, part: Part
+    findings: dict[str, FindingResult], found: Predictions, handed: Handed, other: Handed, theirs: Predictions
 ) -> dict[str, FindingResult]:
     """With the difference to the other model, in each finding that both know."""
     common = [name for name in findings if name in other.plan.findings]
@@ -130,15 +162,13 @@ def _against(
         raise DataError(
             f"{other.folder}: knows {', '.join(other.plan.findings)}; the model knows {', '.join(findings)}"
         )
-    second = judged.other(other)
-    theirs = second.predictions(second.part(part))
     theirs = theirs.where(np.isin(theirs.patients, found.patients))  # who are new to it are all in its part
-    ours, columns = judged.handed.plan.findings, other.plan.findings
+    ours, columns = handed.plan.findings, other.plan.findings
     return {
         name: replace(
             one,
             against=difference(
-                known_of(found, ours.index(name)), known_of(theirs, columns.index(name)), judged.handed
+                known_of(found, ours.index(name)), known_of(theirs, columns.index(name)), handed
             ),
         )
         if name in common

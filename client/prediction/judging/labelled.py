@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from client.imaging.cohort import Cohort, build_cohort, is_cohort
 from client.imaging.sources import DicomFolder, ImageIndex, NpzFile, Source
 from client.prediction.cases import open_cohort
-from client.prediction.parts import is_own, is_strangers, own_key
+from client.prediction.parts import is_own, own_key
 from client.settings import SiteFolder
 from common.errors import DataError
 from common.handover import Handed
@@ -62,7 +62,7 @@ def read_part(handed: Handed, place: Place, part: Part, work: Path) -> Labelled:
         if cohort.findings != handed.plan.findings:
             told, wanted = ", ".join(cohort.findings), ", ".join(handed.plan.findings)
             raise DataError(f"{place.path}: labels {told}; the model knows {wanted}")
-        if is_strangers(handed, place.path, place.site):
+        if not is_own(handed, place.path, place.site):
             return _some(cohort, np.arange(len(cohort)), None, "all", place.path)
         return _by_plan(cohort, handed, part)
     own = is_own(handed, place.path, place.site)

@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from client.imaging.cohort import Cohort
+from client.imaging.cohort import Cohort, build_cohort
+from client.imaging.sources import ImageIndex
 from client.prediction.judging.labelled import Place, read_part
 from client.prediction.parts import UNKNOWN, Parts, content_sha256, is_own
 from common.config import load_yaml
 from common.handover import read_model
 from common.plan import Plan
+from server.export import export_run
 from simulation.scenario import ImageData, Machine, NpzData, Partition
 from tests.helpers.images import write_index
 from tests.helpers.plans import small_scenario
@@ -153,7 +155,8 @@ def test_a_hospital_that_took_no_part_has_no_split_and_all_its_patients_are_new(
     """Its cohort was made by the same plan, which splits it as anybody's; the run never saw it."""
     *_, sites = place
     (first, *_) = sorted((of_images / "run" / "cohorts").iterdir())
-    handed = replace(read_model(of_images / "run"), hospitals=frozenset({"north", "west"}))
+    simulated = read_model(of_images / "run")
+    handed = replace(simulated, cohorts=frozenset(), hospitals=frozenset({"north", "west"}))
     for name in ("north", "south"):
         cohort = sites[name].cohort(handed.plan)
         shutil.copytree(first, cohort)
@@ -165,7 +168,56 @@ def test_a_hospital_that_took_no_part_has_no_split_and_all_its_patients_are_new(
             assert (len(judged.indices) < n) == known
             assert judged.n_training == (0 if known else None)
     unsaid = replace(handed, hospitals=frozenset())
-    assert Parts.of(unsaid, sites["south"].cohort(handed.plan), None).of_pseudonym("patient") != UNKNOWN
+    assert Parts.of(unsaid, sites["north"].cohort(handed.plan), None).of_pseudonym("patient") == UNKNOWN
+    trained_there = replace(unsaid, folder=sites["north"].path / "alone" / "1")
+    assert Parts.of(trained_there, sites["north"].cohort(handed.plan), None).of_pseudonym("p") != UNKNOWN
+    assert Parts.of(trained_there, sites["south"].cohort(handed.plan), None).of_pseudonym("p") == UNKNOWN
+
+
+def test_a_hospital_s_patients_are_its_own_however_often_it_ingests(of_images, place):
+    """Its secret splits them, those that came later too; another's cohort is not its own for being judged in
+    its name."""
+    *_, sites = place
+    model = read_model(of_images / "run")
+    handed = replace(model, cohorts=frozenset(), hospitals=frozenset({"north"}))
+    write_index(of_images / "later", 60, seed=3)
+    cohort = sites["north"].cohort(handed.plan)
+    source = ImageIndex(of_images / "later" / "index.csv").read(handed.plan.input, handed.plan.findings)
+    key = sites["north"].secret.read_bytes()
+    build_cohort(cohort, source, handed.plan.input, handed.plan.findings, key, "")
+    judged = read_part(handed, Place(cohort, site=sites["north"]), "test", cohort)
+    assert judged.part == "test"
+    assert 0 < len(judged.indices) < 60
+    (first, *_) = sorted((of_images / "run" / "cohorts").iterdir())
+    assert not is_own(replace(handed, folder=cohort), first, sites["north"])
+    assert not is_own(model, cohort, sites["north"])  # a simulation's model: no hospital took part
+
+
+def test_a_cohort_is_a_simulation_s_own_by_what_it_holds_and_not_by_being_one(of_images, tmp_path):
+    """Another seed splits the same patients otherwise: among its test patients are our training patients."""
+    scenario = small_scenario(
+        data=ImageData(path=str(of_images / "images" / "index.csv"), partition=Partition(sites=2, alpha=5.0)),
+        simulation=MACHINE, rounds=1, seed=77,
+    )  # fmt: skip
+    run(scenario, tmp_path / "other")
+    export_run(of_images / "run", tmp_path / "model", None)
+    for model in (read_model(of_images / "run"), read_model(tmp_path / "model")):
+        for cohort in sorted((tmp_path / "other" / "cohorts").iterdir()):
+            found = read_part(model, Place(cohort), "test", tmp_path)
+            assert (len(found.indices), found.n_training, found.part) == (len(found.cohort), None, "all")
+        for cohort in sorted((of_images / "run" / "cohorts").iterdir()):
+            shutil.copytree(cohort, tmp_path / "elsewhere" / cohort.name, dirs_exist_ok=True)
+            assert (
+                read_part(model, Place(tmp_path / "elsewhere" / cohort.name), "test", tmp_path).part == "test"
+            )
+    before = json.loads((of_images / "run" / "metrics.json").read_text())
+    del before["cohorts"]
+    shutil.copytree(of_images / "run", tmp_path / "before")
+    (tmp_path / "before" / "metrics.json").write_text(json.dumps(before))
+    older = read_model(tmp_path / "before")
+    cohorts = sorted((tmp_path / "before" / "cohorts").iterdir())
+    assert [is_own(older, c, None) for c in cohorts] == [True, True]  # the run's own folder
+    assert not is_own(older, tmp_path / "elsewhere" / cohorts[0].name, None)
 
 
 def test_one_hospital_s_folder_is_the_run_s_own_too(tmp_path):

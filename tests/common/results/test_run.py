@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -33,3 +34,10 @@ def test_no_result_and_one_of_another_version_say_what_to_do(tmp_path):
     (tmp_path / FILE).write_text(json.dumps({**tree, "format": "pneumofed-result-9"}))
     with pytest.raises(RunError, match="of another version of pneumofed; run it again"):
         read_result(tmp_path)
+
+
+def test_an_epsilon_without_a_bound_is_not_known(tmp_path):
+    """null was written and nothing read back."""
+    write_result(tmp_path, replace(run_result({"north": 0.8}), epsilon=math.inf))
+    assert "epsilon" not in json.loads((tmp_path / FILE).read_text())
+    assert read_result(tmp_path).epsilon is None

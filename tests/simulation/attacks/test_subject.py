@@ -45,6 +45,7 @@ def test_a_hospital_audits_a_plan_that_it_knows(run, here, tmp_path):
     [
         (["run", "--site", "hospital-z"], "found 'hospital-z', the run has hospital-a, hospital-b"),
         (["personal"], "strategy FedPer: the head stays at the site"),
+        (["pretrained"], "model.pretrained: the attacks train from the weights of the plan's seed"),
         (["nowhere"], "neither a simulated run nor a hospital's folder"),
         (["run", "--model", "plan.yaml"], "not a readable model"),
     ],
@@ -58,8 +59,16 @@ def test_rubbish_is_one_line(here, tmp_path, arguments, problem):
     plain = {k: v for k, v in PRIVATE.items() if k != "privacy"}
     given = {**plain, "strategy": {"name": "FedPer"}}
     (tmp_path / "personal" / "scenario.yaml").write_text(yaml.safe_dump(given))
+    shutil.copytree(tmp_path / "run", tmp_path / "pretrained")
+    given = {
+        **PRIVATE,
+        "model": {**PRIVATE["model"], "pretrained": "0" * 64},
+        "simulation": {**PRIVATE["simulation"], "pretrained": "weights.safetensors"},
+    }
+    (tmp_path / "pretrained" / "scenario.yaml").write_text(yaml.safe_dump(given))
     weights = get_weights(build_model(load_yaml(tmp_path / "personal" / "scenario.yaml", Scenario).plan))
     save_file(weights, tmp_path / "personal" / "model.safetensors")
+    save_file(weights, tmp_path / "pretrained" / "model.safetensors")
     (tmp_path / "plan.yaml").write_text("name: private\n")
     done = here("audit-privacy", *arguments)
     assert done.returncode == 2

@@ -2,10 +2,16 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from client.prediction.judging.evaluate import Wish, evaluate
+from client.prediction.judging.labelled import Place
+from common.errors import DataError
+from common.handover import read_model
 from common.results.run import read_result
 from tests.helpers.command import refused
 from tests.helpers.simulated import run, scenario_of
@@ -58,14 +64,40 @@ def test_a_second_model_is_compared_on_the_same_patients(here, simulated, tmp_pa
     other = tmp_path / "other"
     run(scenario_of("FedAvg", seed=6, split={"test": 0.3, "validation": 0.3}), other)
     site = site_of(simulated)
-    found = judged(here, simulated, "--on", site, "--part", "all", "--against", other)["findings"][
-        "pneumonia"
-    ]
+    whole = judged(here, simulated, "--on", site, "--part", "all", "--against", other)
+    found = whole["findings"]["pneumonia"]
+    assert any("(against) was trained on any of them is not known" in one for one in whole["warnings"])
     alone = judged(here, other, "--on", site, "--part", "all")["findings"]["pneumonia"]
     assert found["against"]["auroc"] == alone["auroc"]
     assert found["against"]["value"] == pytest.approx(found["auroc"] - alone["auroc"])
     same = judged(here, simulated, "--on", site, "--against", simulated)["findings"]["pneumonia"]
     assert same["against"]["value"] == 0
+
+
+@pytest.mark.slow
+def test_a_model_that_knows_nobody_is_compared_on_those_whom_the_other_did_not_train_on(
+    here, simulated, tmp_path
+):
+    other = tmp_path / "other"
+    run(scenario_of("FedAvg", seed=6, split={"test": 0.3, "validation": 0.3}), other)
+    site = site_of(simulated)
+    found = judged(here, other, "--on", site, "--against", simulated)
+    assert (found["part"], found["n_training"]) == ("test", None)
+    assert found["n_patients"] == read_result(simulated).sites[site.name].split["test"]
+    assert (
+        found["findings"]["pneumonia"]["against"]["auroc"]
+        == read_result(simulated).sites[site.name].federated.auroc
+    )
+
+
+def test_two_runs_that_split_the_same_patients_otherwise_are_not_compared_and_the_reason_is_said(
+    simulated, tmp_path
+):
+    model = replace(read_model(simulated), data="else/images")
+    other = replace(model, plan=model.plan.model_copy(update={"seed": 6}))
+    place = Place(tmp_path / "images")
+    with pytest.raises(DataError, match=r"the two runs split these patients by other seeds \(5 and 6\)"):
+        evaluate(model, other, place, Wish(), torch.device("cpu"))
 
 
 def test_training_patients_are_named(here, simulated):
