@@ -212,6 +212,7 @@ def train(message: Message, context: Context) -> Message:
         memory = site.memory_of(message.content)
         if site.plan.strategy.method.control:  # what the server never added is no control variate
             memory.drop_after(wire.get_answered(message.content, number - 1))
+            _require_newest(memory, wire.get_answered(message.content))
         work = (site.model, site.cohort, site.plan, site.config.site, number, site.device)
         done, update = train_site(Task(*work, start, memory))
         seconds = done.seconds
@@ -225,6 +226,16 @@ def train(message: Message, context: Context) -> Message:
     )
     arrays = _packed(site, message.content, start, update)
     return Message(RecordDict({wire.ARRAYS: arrays, wire.METRICS: numbers}), reply_to=message)
+
+
+def _require_newest(memory: SiteMemory, answered: int) -> None:
+    """Raises RefusedError if the server counted a control variate of a later round than lies here: with an
+    older one the run would be off for good."""
+    if (last := memory.last()) < answered:
+        raise RefusedError(
+            f"the server has this site's control variate of round {answered}, here lies that of round "
+            f"{last}: an older copy was put back; bring the newest, or go on without this site"
+        )
 
 
 def _packed(site: Site, content: RecordDict, start: wire.Weights, update: wire.Weights) -> ArrayRecord:

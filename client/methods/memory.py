@@ -58,6 +58,10 @@ class SiteMemory:
             if number > round:
                 path.unlink(missing_ok=True)
 
+    def last(self) -> int:
+        """The latest round that left something; 0 if none did."""
+        return max(self._files(), default=0)
+
     def keep(self, round: int, tensors: Weights) -> None:
         """Write down what this round leaves, whole or not at all. Raises OSError."""
         write_atomically(self._folder / f"round-{round:06d}.safetensors", save(tensors))

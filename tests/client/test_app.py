@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -5,7 +7,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from client.app import app
 from client.worker import make_context
 from common import wire
-from common.errors import DataError, WireError
+from common.errors import DataError, RefusedError, WireError
 from common.models import build_model
 from simulation.grid import SequentialGrid
 from tests.helpers.cohorts import make_cohort
@@ -75,3 +77,27 @@ def test_a_cohort_of_another_contract_is_refused(federation, tmp_path):
     make_cohort(tmp_path / "wrong", 30)
     with pytest.raises(DataError, match="ingest it again"):
         ask("train", make_context(1, {**nodes[0], "cohorts": str(tmp_path / "wrong")}), plan)
+
+
+def test_a_control_variate_of_an_older_copy_trains_nothing(federation, tmp_path):
+    """The server counted a later one: with the older one the run would be off for good."""
+    plan = small_plan(rounds=3, strategy={"name": "SCAFFOLD"}, training={"momentum": 0.0, "batch_size": 4})
+    nodes = federation(plan, 1)
+    SequentialGrid(app, nodes)
+    context = make_context(1, {**nodes[0], "memory": str(tmp_path / "memory")})
+    zeros = {f"{wire.CONTROL}{n}": np.zeros_like(w) for n, w in wire.get_weights(build_model(plan)).items()}
+
+    def train(number, answered):
+        about = {wire.RUN: "r1", wire.ANSWERED: answered}
+        return ask("train", context, plan, number, weights=zeros, **about)
+
+    assert train(1, 0).has_content()
+    shutil.copytree(tmp_path / "memory", tmp_path / "copy")
+    assert train(2, 1).has_content()
+    shutil.rmtree(tmp_path / "memory")
+    with pytest.raises(RefusedError, match="control variate of round 2, here lies that of round 0"):
+        train(3, 2)
+    shutil.copytree(tmp_path / "copy", tmp_path / "memory")
+    with pytest.raises(RefusedError, match="an older copy was put back"):
+        train(3, 2)
+    assert train(2, 1).has_content()

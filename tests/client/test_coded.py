@@ -1,5 +1,7 @@
 """A site's end of the codec: it works with no weights but those that the server names, and owes what it did not tell."""
 
+import shutil
+
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
@@ -141,3 +143,13 @@ def test_of_an_update_that_never_arrived_nothing_leaves_with_the_next(tmp_path):
     fresh = CodedRun(CODER, tmp_path / "fresh", lambda: START, COHORT)
     fresh.sent(drawn(1), "here", 5, 1, 0)
     assert after.object_id == fresh.sent(drawn(3), "here", 5, 3, 1).object_id
+
+
+def test_an_older_rest_of_a_copy_that_was_put_back_does_not_leave_twice(tmp_path):
+    here = CodedRun(CODER, tmp_path / "run", lambda: START, COHORT)
+    here.sent(drawn(1), "here", 5, 1, 0)
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    here.sent(drawn(2), "here", 5, 2, 1)
+    restored = CodedRun(CODER, tmp_path / "copy", lambda: START, COHORT).sent(drawn(3), "here", 5, 3, 2)
+    fresh = CodedRun(CODER, tmp_path / "fresh", lambda: START, COHORT).sent(drawn(3), "here", 5, 3, 0)
+    assert restored.object_id == fresh.object_id

@@ -37,3 +37,11 @@ def test_a_server_that_was_put_back_finds_what_it_asks_for_anew(tmp_path):
     for number in (5, 6, 3):
         memory.keep(number, {"w": np.full(2, number, np.float32)})
     assert memory.before(4)["w"][0] == 3
+
+
+def test_the_last_round_that_left_something_is_known(tmp_path):
+    memory = SiteMemory(tmp_path)
+    assert memory.last() == 0
+    for number in (2, 5):
+        memory.keep(number, {"w": np.zeros(1, np.float32)})
+    assert memory.last() == 5
