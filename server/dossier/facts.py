@@ -1,5 +1,6 @@
 """A run's facts in sentences (facts.yaml), each under the name by which the checklists ask for it."""
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +43,12 @@ def facts_of(run: Run) -> dict[str, str]:
     """Name -> what is known, in a line; empty if it is not."""
     sentences = parse_yaml(SENTENCES.read_text(encoding="utf-8"), str(SENTENCES))
     assert isinstance(sentences, dict)
-    cut = float(calibrate(np.array([run.card.threshold]), run.card.temperature)[0])
+    cuts = {
+        finding: float(calibrate(np.array([threshold]), run.card.temperature)[0])
+        for finding, threshold in run.card.chosen_thresholds.items()
+        if not math.isnan(threshold)
+    }
     return {
-        name: re.sub(r"\s+([.;,])", r"\1", " ".join(render_text(text, **vars(run), cut=cut).split()))
+        name: re.sub(r"\s+([.;,])", r"\1", " ".join(render_text(text, **vars(run), cuts=cuts).split()))
         for name, text in sentences.items()
     }

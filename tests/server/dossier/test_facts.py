@@ -100,3 +100,6 @@ def test_the_threshold_is_on_the_probability_that_predict_writes(tmp_path):
     assert "called present from 0.396 on, after calibration." in facts["output"]  # sigmoid(logit(0.3) / 2)
     bare = facts_of(replace(run, card=replace(run.card, threshold=0.3, temperature=float("nan"))))
     assert "called present from 0.300 on." in bare["output"]
+    several = replace(run.card, thresholds={"pneumonia": 0.3, "effusion": 0.7}, temperature=float("nan"))
+    told = facts_of(replace(run, card=several))["output"]
+    assert "; of pneumonia it is called present from 0.300 on; of effusion from 0.700 on." in told
