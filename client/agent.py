@@ -160,6 +160,8 @@ class Agent:
     def _tell_pending(self) -> None:
         """Whoever decides here hears that a plan waits."""
         for sha256 in self._approvals.pending():
+            if unread := self._approvals.unread(sha256):
+                oddities.warning(unread, f"plan {sha256[:12]}")
             look = f"pneumofed client pending --dir {quoted(self._folder.path)}"
             waits = f"Plan {sha256[:12]} waits for a decision: {look}"
             self._herald.tell(f"plan {sha256}", "a plan waits for a decision", waits)

@@ -161,6 +161,8 @@ def _show(dir_: Path, sha256: str) -> None:
     approvals = _approvals(dir_)
     plan = approvals.plan(sha256)
     typer.echo(f"{printable(plan.name)}  {sha256}")
+    if unread := approvals.unread(sha256):
+        typer.echo(f"  {unread}")
     before, changes = approvals.compare(sha256)
     decision = approvals.decision(sha256)
     if decision and decision.approved:

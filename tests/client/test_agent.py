@@ -160,3 +160,12 @@ def test_the_days_that_are_left_are_told_while_the_server_is_away(folder):
     monitoring = Monitoring("test", None, None)
     Agent(folder, None, monitoring)
     assert monitoring.registry.get_sample_value("pneumofed_certificate_days_left") > 300
+
+
+def test_a_decision_that_cannot_be_read_is_said_in_the_log(folder, caplog):
+    approvals, plan = Approvals(folder.plans), small_plan()
+    approvals.propose(plan.model_dump(mode="json"), plan.sha256)
+    approvals.approve(plan.sha256)
+    (approvals.plan_file(plan.sha256).parent / "decision.json").write_text("{")
+    Agent(folder, None, Monitoring("test", None, None))._tell_pending()
+    assert "decision.json: is no decision" in caplog.text

@@ -72,11 +72,13 @@ def test_a_plan_that_was_changed_hides_no_other(here, site):
     other = small_plan(seed=9)
     Approvals(site.plans).propose(other.model_dump(mode="json"), other.sha256)
     (site.plans / PLAN.sha256 / "plan.yaml").write_text("name: x\n")
+    (site.plans / other.sha256 / "decision.json").write_text("{")
     shown = here("client", "pending", "--dir", str(site.path))
     assert shown.returncode == 0
     assert f"client approve {other.sha256[:12]}" in shown.stdout
     assert f"client approve {PLAN.sha256[:12]}" not in shown.stdout
     assert "was changed: its hash is" in shown.stdout
+    assert "decision.json: is no decision; decide again" in shown.stdout
 
 
 def test_a_plan_against_the_site_s_policy_is_not_approved(here, site):

@@ -53,6 +53,8 @@ def test_whatever_is_changed_is_found(coordinator, tmp_path):
     ):
         with pytest.raises(ConfigError, match=problem):
             verify_model(changed(**change), authority)
+    with pytest.raises(ConfigError, match="nosuch: there is no such folder"):
+        verify_model(tmp_path / "nosuch", authority)
     stranger = ServerFolder(tmp_path / "stranger")
     init_server(stranger, ServerSettings(host="localhost"))
     with pytest.raises(ConfigError, match="not under the CA"):
