@@ -72,7 +72,8 @@ class Agent:
 
     def __init__(self, folder: SiteFolder, link: FleetLink, monitoring: Monitoring, app: str = APP) -> None:
         self._folder, self._link, self._monitoring, self._app = folder, link, monitoring, app
-        self._site = common_name(read_certificate(folder.certificate))
+        self._certificate = read_certificate(folder.certificate)
+        self._site = common_name(self._certificate)
         self._approvals = Approvals(folder.plans)
         self._gate = Gate(self._approvals, AuditLog(folder.audit), folder.cohort_identity, folder.ledger)
         self._curves = OwnCurves(folder.curves)
@@ -89,7 +90,8 @@ class Agent:
         self.ended = threading.Event()
         self._answers = monitoring.counter("answers_total", "requests by what became of them", "outcome")
         self._bytes = monitoring.counter("sent_bytes_total", "bytes of the tensors that left the site")
-        self._days_left = monitoring.gauge("certificate_days_left", "until this site's certificate ends")
+        left = monitoring.gauge("certificate_days_left", "until this site's certificate ends")
+        left.set_function(lambda: days_left(self._certificate))
         self._connected = monitoring.gauge("connected", "1 if the server can be reached")
 
     def run(self) -> None:
@@ -133,8 +135,8 @@ class Agent:
             self._link.use_tls(client_tls(self._folder.ca, self._folder.certificate, self._folder.key))
             log.info("%s", ", ".join(changes))
             self._link.trust()  # with the new certificate: the server knows then that it is here
-        left = days_left(read_certificate(self._folder.certificate))
-        self._days_left.set(left)
+        self._certificate = read_certificate(self._folder.certificate)
+        left = days_left(self._certificate)
         if left < EXPIRES_SOON_DAYS:
             log.warning("this site's certificate ends in %.0f days; tell the coordinator", left)
             text = f"This site's certificate ends in {left:.0f} days: ask the coordinator to renew it."
@@ -158,6 +160,8 @@ class Agent:
     def _tell_pending(self) -> None:
         """Whoever decides here hears that a plan waits."""
         for sha256 in self._approvals.pending():
+            if unread := self._approvals.unread(sha256):
+                oddities.warning(unread, f"plan {sha256[:12]}")
             look = f"pneumofed client pending --dir {quoted(self._folder.path)}"
             waits = f"Plan {sha256[:12]} waits for a decision: {look}"
             self._herald.tell(f"plan {sha256}", "a plan waits for a decision", waits)

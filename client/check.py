@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -26,12 +27,15 @@ from common.credentials import (
     sha256_fingerprint,
 )
 from common.errors import PneumofedError
+from common.files import listed
 from common.plan import Plan
 from common.protocol import FLEET
 from common.text import cannot_be_read, quoted, without_userinfo
 
 if TYPE_CHECKING:
     from client.imaging.cohort import Cohort
+
+SHOWN = 6  # files of which a finding tells
 
 
 def check_site(folder: SiteFolder) -> Iterator[Finding]:
@@ -48,6 +52,7 @@ def check_site(folder: SiteFolder) -> Iterator[Finding]:
     yield from each(
         {
             "folder": lambda: check_mode(folder.path),
+            "access": lambda: _check_access(folder),
             "CA": lambda: _check_ca(folder),
             "keys": lambda: _check_keys(folder),
             "server": lambda: _check_network(folder, settings),
@@ -59,6 +64,26 @@ def check_site(folder: SiteFolder) -> Iterator[Finding]:
             "ledger": lambda: _check_ledger(folder),
         }
     )
+
+
+def _check_access(folder: SiteFolder) -> Iterator[Finding]:
+    """Whether this account can use what lies here: what another one made by a command may be that one's."""
+    own = [path for path in vars(folder).values() if path.exists()]
+    plans, logs = listed(folder.plans), listed(folder.logs)
+    written = {path for path in own if path.is_dir()} - {folder.images}
+    written |= {folder.audit, folder.ledger, *plans, *logs}
+    used = [*own, *plans, *logs, *(file for plan in plans for file in listed(plan))]
+    denied = [path for path in used if not _may_use(path, writing=path in written)]
+    if denied:
+        names = ", ".join(str(path.relative_to(folder.path)) for path in denied[:SHOWN])
+        more = f" and {len(denied) - SHOWN} more" if len(denied) > SHOWN else ""
+        advice = "give all commands as the account that the service runs as, and give these to it (chown)"
+        yield Finding("fails", "access", f"this account cannot read, or not write, {names}{more}; {advice}")
+
+
+def _may_use(path: Path, *, writing: bool) -> bool:
+    entering = os.X_OK if path.is_dir() else 0
+    return os.access(path, os.R_OK | entering | (os.W_OK if writing else 0))
 
 
 def _check_ca(folder: SiteFolder) -> Iterator[Finding]:
@@ -227,7 +252,9 @@ def _check_plans(folder: SiteFolder, settings: Hospital) -> Iterator[Finding]:
         yield Finding("note", "plan", "none was proposed yet; it comes when the coordinator starts a run")
     for sha256 in approvals.known():
         decision = approvals.decision(sha256)
-        if decision is None:
+        if unread := approvals.unread(sha256):
+            yield Finding("fails", "plan", unread)
+        elif decision is None:
             yield Finding(
                 "note", "plan", f"{sha256[:12]} awaits a decision; look with: pneumofed client pending"
             )

@@ -161,10 +161,15 @@ def _show(dir_: Path, sha256: str) -> None:
     approvals = _approvals(dir_)
     plan = approvals.plan(sha256)
     typer.echo(f"{printable(plan.name)}  {sha256}")
-    if approvals.awaits_again(sha256):
-        typer.echo("  Approved before, and those runs are done: the coordinator asks for one more.")
+    if unread := approvals.unread(sha256):
+        typer.echo(f"  {unread}")
     before, changes = approvals.compare(sha256)
-    if before is None:
+    decision = approvals.decision(sha256)
+    if decision and decision.approved:
+        typer.echo(f"  The same plan as {printable(decision.by)} approved on {printable(decision.at[:10])}.")
+        if approvals.awaits_again(sha256):
+            typer.echo("  The runs that were approved are done: the coordinator asks for one more.")
+    elif before is None:
         typer.echo("  No plan was approved before. The whole of it:")
         for line in dump_yaml(plan).split("\n")[:-1]:
             typer.echo(f"    {printable(line, SHOWN)}")

@@ -47,12 +47,18 @@ class Entry:
         """The entry that a line holds, its hash unchecked. Raises ValueError if it holds none."""
         try:
             values = json.loads(line)
-            frame = [values[name] for name in _FRAME]
+            n, *texts = (values[name] for name in _FRAME)
+            if type(n) is not int or not all(isinstance(text, str) for text in texts):
+                raise ValueError("not an entry")
+            time, event, previous, digest = texts
+            if datetime.datetime.fromisoformat(time).tzinfo is None:
+                raise ValueError("not an entry")
+            facts = {name: value for name, value in values.items() if name not in _FRAME}
+            entry = cls(n, time, event, facts, previous, digest)
+            entry.line.encode()  # half a character, which JSON can hold, is none of ours and cannot be shown
         except (KeyError, TypeError, RecursionError):
             raise ValueError("not an entry") from None
-        n, time, event, previous, digest = frame
-        facts = {name: value for name, value in values.items() if name not in _FRAME}
-        return cls(n, time, event, facts, previous, digest)
+        return entry
 
     @property
     def line(self) -> str:

@@ -24,7 +24,7 @@ from common.plan import Plan
 from common.results.card import FILE as CARD
 from common.results.card import Card, read_card
 from common.results.run import FILE as RESULT
-from common.results.run import Bin, calibration_of, read_result
+from common.results.run import Bin, calibration_of, read_result, thresholds_of
 from common.signature import SIGNATURE, Authority, verify_folder
 from common.wire import Weights, model_part
 
@@ -45,9 +45,9 @@ class Handed:
     """Identifies the run to sites, which may have tensors of their own in it; "" where that is not known."""
     temperature: float
     """Of common/calibration.py; NaN if it was not fitted."""
-    threshold: float | None
-    """Chosen on validation patients, on the probability before calibration; None if nobody could choose
-    one."""
+    thresholds: Mapping[str, float]
+    """Finding -> chosen on validation patients, on the probability before calibration; without those for
+    which nobody could choose one, or of which a card of before does not tell."""
     data: str = ""
     """Path of the data that a simulation split, as it was given; "" where that is not known."""
     data_sha256: str = ""
@@ -74,15 +74,16 @@ def read_model(folder: Path) -> Handed:
     """
     if (folder / CONTRACT).is_file():
         contract = load_yaml(folder / CONTRACT, Contract)
-        return Handed(folder, contract.plan(), {}, "", math.nan, contract.threshold, foreign=contract)
+        own = {} if contract.threshold is None else {contract.findings[0]: contract.threshold}
+        return Handed(folder, contract.plan(), {}, "", math.nan, own, foreign=contract)
     if not (folder / MODEL).is_file() or not (folder / PLAN).is_file():
         raise ConfigError(
             f"{folder}: not a model's folder: expected {MODEL} and {PLAN}; make one with: pneumofed server "
             "export RUN"
         )
     card = _card(folder) if (folder / CARD).exists() else None
-    run, temperature, threshold = (
-        (card.run, card.temperature, card.threshold) if card else _simulation(folder)
+    run, temperature, thresholds = (
+        (card.run, card.temperature, card.chosen_thresholds) if card else _simulation(folder)
     )
     plan = load_yaml(folder / PLAN, Plan)
     try:
@@ -92,8 +93,8 @@ def read_model(folder: Path) -> Handed:
         raise ConfigError(f"{folder / MODEL}: not a readable safetensors file ({type(e).__name__})") from None
     calibration = _calibration(folder, card)
     if plan.strategy.method.judges_own:  # cards of before, and runs, tell those of the hospitals' own models
-        temperature, threshold, calibration = math.nan, math.nan, {}
-    known = None if math.isnan(threshold) else threshold
+        temperature, thresholds, calibration = math.nan, {}, {}
+    known = {finding: value for finding, value in thresholds.items() if not math.isnan(value)}
     hospitals = frozenset(card.sites) if card and card.kind == "deployment" else frozenset()
     return Handed(
         folder, plan, weights, run, temperature, known, *_data(folder), _cohorts(folder, card), hospitals,
@@ -113,12 +114,12 @@ def _card(folder: Path) -> Card:
     return card
 
 
-def _simulation(folder: Path) -> tuple[str, float, float]:
+def _simulation(folder: Path) -> tuple[str, float, Mapping[str, float]]:
     """The same of a simulated run's result, if there is one: it has no card."""
     if not (folder / RESULT).is_file():
-        return "", math.nan, math.nan
+        return "", math.nan, {}
     result = read_result(folder)
-    return "simulation", result.temperature, result.confusion.chosen_threshold
+    return "simulation", result.temperature, thresholds_of(result)
 
 
 def _calibration(folder: Path, card: Card | None) -> Mapping[str, Sequence[Bin]]:

@@ -113,10 +113,11 @@ def verify_folder(folder: Path, authority: Authority) -> str:
     signed.
 
     Raises:
-        ConfigError: it is unsigned; a file was changed, added or removed; or the signer's certificate is not
-        the CA's,
-            not for signing, not valid now, or revoked.
+        ConfigError: it is not there, or unsigned; a file was changed, added or removed; or the signer's
+        certificate is not the CA's, not for signing, not valid now, or revoked.
     """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: there is no such folder; expected one that was handed over")
     path = folder / SIGNATURE
     signed, signature, certificate = _read_signature(folder)
     _require_signer(path, certificate, authority)

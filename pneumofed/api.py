@@ -54,7 +54,12 @@ class Model:
     @property
     def threshold(self) -> float | None:
         """On the first finding's probability before calibration; None if nobody chose one."""
-        return self._handed.threshold
+        return self.thresholds.get(self.plan.findings[0])
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Of each finding, likewise; without those for which nobody chose one."""
+        return self._handed.thresholds
 
     @property
     def network(self) -> "nn.Module":

@@ -16,7 +16,7 @@ from common.results.card import Card, DeployedSite, OnTest, OnValidation, Privac
 from common.results.form import Interval
 from common.results.rounds import Evaluation, History, read_history, trained
 from common.results.run import FILE as RESULT
-from common.results.run import Bin, Group, RunResult, calibration_of, read_result
+from common.results.run import Bin, Group, RunResult, calibration_of, read_result, thresholds_of
 from common.results.status import FILE as RECORD
 from common.results.status import read_record
 from common.results.survey import FILE as SURVEY
@@ -36,6 +36,7 @@ class Known(TypedDict):
     subgroups: Mapping[str, Mapping[str, Group]]
     told_subgroups: Mapping[str, Sequence[str]] | None
     threshold: float
+    thresholds: Mapping[str, float] | None
     temperature: float
     chosen: int | None
     calibration: Mapping[str, Sequence[Bin]] | None
@@ -144,6 +145,7 @@ def of_result(result: RunResult, history: History, survey: Survey | None) -> Kno
         "subgroups": result.subgroups,
         "told_subgroups": result.told_subgroups,
         "threshold": result.confusion.chosen_threshold,
+        "thresholds": thresholds_of(result) if len(result.findings) > 1 else None,
         "temperature": result.temperature,
         "chosen": result.chosen,
         "calibration": calibration_of(result),
@@ -155,7 +157,10 @@ def _of_own_models(known: Known) -> Known:
     """What is known of other models than the one that is handed over is said to be so; nobody uses it."""
     on = f"{known['metrics'].on}, by each hospital's own model"
     metrics = replace(known["metrics"], on=on)
-    return {**known, "metrics": metrics, "threshold": math.nan, "temperature": math.nan, "calibration": None}
+    return {
+        **known, "metrics": metrics, "threshold": math.nan, "thresholds": None, "temperature": math.nan,
+        "calibration": None,
+    }  # fmt: skip
 
 
 def of_deployment(plan: Plan, history: History, survey: Survey | None) -> Known:
@@ -175,6 +180,7 @@ def of_deployment(plan: Plan, history: History, survey: Survey | None) -> Known:
         "subgroups": {},
         "told_subgroups": None,
         "threshold": math.nan,
+        "thresholds": None,
         "temperature": last.temperature if last else math.nan,
         "chosen": number if best else None,
         "calibration": None,

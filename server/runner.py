@@ -268,9 +268,11 @@ class Runner:
         self._runs.write(name, record)
         self._service.follow_admissions()
         grid = FleetGrid(self._service.state, self._service.parcels, self._service.bells)
-        self._watch, self._grid = watch_of(name, plan, record.min_sites, record.without or ()), grid
+        watch = watch_of(name, plan, record.min_sites, record.without or ())
+        self._watch, self._grid = watch, grid
+        self._round.labels(name).set_function(lambda: watch.now.round)
         self._thread = threading.Thread(
-            target=self._run, args=(name, record, self._watch, grid), name="run", daemon=True
+            target=self._run, args=(name, record, watch, grid), name="run", daemon=True
         )
         self._thread.start()
 
@@ -292,7 +294,6 @@ class Runner:
         elif self._closing and done.state == "stopped":
             done = replace(record, state="queued")
         grid.close()
-        self._round.labels(name).set(watch.now.round)
         level, more = _END.get(done.state, (logging.ERROR, f"; go on with: pneumofed server resume {name}"))
         log.log(level, "run %s %s%s%s", name, done.state, done.problem and f": {done.problem}", more)
         self._note(name, done)

@@ -34,6 +34,7 @@ class Watch:
 
     def remember(self, before: Sequence[RoundReport]) -> None:
         """Rounds of the run that were done before this observer was there."""
+        self.now = replace(self.now, round=len(before))
         for report in before:
             self.last_round |= dict.fromkeys(report.sites, report.round)
 

@@ -20,7 +20,7 @@ from common.errors import ConfigError, RefusedError
 from common.files import changing, listed, write_atomically
 from common.plan import Plan
 from common.plan_diff import diff_plans
-from common.text import printable
+from common.text import cannot_be_read, printable
 from common.wire import Schema
 
 ASKED = "asked"  # file with the run that was asked for and not allowed, last
@@ -93,6 +93,20 @@ class Approvals:
             return _DECISION.validate_json(self._decision_file(sha256).read_bytes(), strict=True)
         except (OSError, ValidationError):
             return None
+
+    def unread(self, sha256: str) -> str | None:
+        """Why what was decided cannot be read, as where another account wrote it; None if it can, or if
+        nothing was decided."""
+        file = self._decision_file(sha256)
+        try:
+            _DECISION.validate_json(file.read_bytes(), strict=True)
+        except FileNotFoundError:
+            return None
+        except OSError as e:
+            return cannot_be_read(file, e)
+        except ValidationError:
+            return f"{file}: is no decision; decide again about plan {sha256[:12]}"
+        return None
 
     def require(self, sha256: str) -> Plan:
         """The approved plan. Raises RefusedError if it is unknown, undecided, denied, or changed since."""

@@ -46,9 +46,14 @@ class Prediction:
     images: int
     probabilities: tuple[float, ...]  # a finding each, after temperature scaling
     uncertainties: tuple[float, ...]  # in bits: 0 sure, 1 a coin
-    called: bool | None
-    """Of the first finding: whether the probability before scaling reaches the threshold that was chosen on
-    it; None without a threshold."""
+    calls: tuple[bool | None, ...]
+    """A finding each: whether the probability before scaling reaches the threshold that was chosen on it;
+    None without a threshold."""
+
+    @property
+    def called(self) -> bool | None:
+        """Of the first finding."""
+        return self.calls[0]
 
     def columns(self, findings: Sequence[str]) -> dict[str, str | int | float | bool]:
         """As predictions.csv and predictions.json have it."""
@@ -57,7 +62,8 @@ class Prediction:
         }  # fmt: skip
         for finding, p, bits in zip(findings, self.probabilities, self.uncertainties, strict=True):
             row |= {f"probability_{finding}": p, f"uncertainty_{finding}": bits}
-        return row if self.called is None else row | {f"called_{findings[0]}": self.called}
+        told = zip(findings, self.calls, strict=True)
+        return row | {f"called_{finding}": called for finding, called in told if called is not None}
 
 
 def predict_source(
@@ -131,15 +137,16 @@ def _predictions(
     before = sigmoid(z)
     p = calibrated(z, handed.temperature)
     bits = entropy_bits(p)
-    called = (
-        [None] * len(z)
-        if handed.threshold is None
-        else metrics.called(before[:, 0], handed.threshold).tolist()
-    )
+    cuts = [handed.thresholds.get(finding) for finding in handed.plan.findings]
     return [
-        Prediction(patient, study, part, n, _rounded(p[i]), _rounded(bits[i]), called[i])
+        Prediction(patient, study, part, n, _rounded(p[i]), _rounded(bits[i]), _calls(before[i], cuts))
         for i, (patient, part, n, study) in enumerate(sequences)
     ]
+
+
+def _calls(before: NDArray[np.float64], cuts: Sequence[float | None]) -> tuple[bool | None, ...]:
+    called = metrics.called(before, np.array(cuts, np.float64))  # nothing reaches NaN
+    return tuple(None if cut is None else bool(one) for cut, one in zip(cuts, called, strict=True))
 
 
 def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:

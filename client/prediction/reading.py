@@ -226,7 +226,8 @@ class Reader:
     def _of(self, files: frozenset[str]) -> str:
         """The images and the model that a result is of."""
         model = [self.handed.plan.sha256, self.handed.run, self.handed.sha256]
-        said_by = [repr(self.handed.temperature), repr(self.handed.threshold)]
+        cuts = [self.handed.thresholds.get(finding) for finding in self.handed.plan.findings]
+        said_by = [repr(self.handed.temperature), *map(repr, cuts)]
         return self._hidden(" ".join([*model, *said_by, *sorted(files)]))
 
     def _filed(self) -> dict[str, str]:

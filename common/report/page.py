@@ -73,13 +73,12 @@ def _bins(name: str, one: FindingDetail) -> Markup:
 
 
 def _curves(histories: Histories) -> str:
-    local = [history for arm, history in histories.items() if arm.startswith("local-")]
-    return charts.curves(
-        _series(histories["federated"]),
-        _series(histories.get("centralised", [])),
-        _mean(local),
-        "validation AUROC",
-    )
+    """Nothing where no round has a value."""
+    local = _mean([history for arm, history in histories.items() if arm.startswith("local-")])
+    federated, centralised = (_series(histories.get(arm, [])) for arm in ("federated", "centralised"))
+    if not (federated or centralised or local):
+        return ""
+    return charts.curves(federated, centralised, local, "validation AUROC")
 
 
 def _series(history: History) -> charts.Series:

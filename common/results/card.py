@@ -104,6 +104,8 @@ class Card(Result):
     """Attribute -> hospitals that told theirs; None: all did."""
     threshold: Number
     """On the first finding's probability before calibration; NaN if nobody could choose one."""
+    thresholds: Annotated[Mapping[str, Number] | None, IF_KNOWN] = None
+    """Of each finding, likewise, where there are several; a card of before knows the first one's alone."""
     temperature: Number
     """Of common/calibration.py; NaN if it was not fitted."""
     calibration: Annotated[Mapping[str, Sequence[Bin]] | None, IF_KNOWN] = None
@@ -114,6 +116,11 @@ class Card(Result):
     versions: Mapping[str, str]
     files: Mapping[str, str]
     """SHA-256 of each, hex."""
+
+    @property
+    def chosen_thresholds(self) -> Mapping[str, float]:
+        """Finding -> its threshold; of a card of before, of the first finding alone."""
+        return self.thresholds or {self.findings[0]: self.threshold}
 
 
 def read_card(folder: Path) -> Card:

@@ -248,6 +248,13 @@ def calibration_of(result: RunResult) -> Mapping[str, Sequence[Bin]]:
     return {finding: detail.calibration for finding, detail in result.details.items()}
 
 
+def thresholds_of(result: RunResult) -> Mapping[str, float]:
+    """Of each finding, NaN where nobody could choose one; runs of before told the first one's alone."""
+    if result.details is None:
+        return {result.findings[0]: result.confusion.chosen_threshold}
+    return {finding: detail.confusion.chosen_threshold for finding, detail in result.details.items()}
+
+
 def read_result(folder: Path) -> RunResult:
     """Of a finished run. Raises RunError if there is none, or it is of another version."""
     return read(RunResult, folder / FILE, "run it again in another folder, or read it with that version")

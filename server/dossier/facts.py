@@ -1,10 +1,13 @@
 """A run's facts in sentences (facts.yaml), each under the name by which the checklists ask for it."""
 
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import JsonValue
 
 from common.calibration import calibrate
 from common.config import load_yaml, parse_yaml
@@ -42,8 +45,23 @@ def facts_of(run: Run) -> dict[str, str]:
     """Name -> what is known, in a line; empty if it is not."""
     sentences = parse_yaml(SENTENCES.read_text(encoding="utf-8"), str(SENTENCES))
     assert isinstance(sentences, dict)
-    cut = float(calibrate(np.array([run.card.threshold]), run.card.temperature)[0])
-    return {
-        name: re.sub(r"\s+([.;,])", r"\1", " ".join(render_text(text, **vars(run), cut=cut).split()))
-        for name, text in sentences.items()
+    cuts = {
+        finding: float(calibrate(np.array([threshold]), run.card.temperature)[0])
+        for finding, threshold in run.card.chosen_thresholds.items()
+        if not math.isnan(threshold)
     }
+    data = _in_words(run.result.data) if run.result else ""
+    told = {name: render_text(text, **vars(run), data=data, cuts=cuts) for name, text in sentences.items()}
+    return {name: re.sub(r"\s+([.;,])", r"\1", " ".join(text.split())) for name, text in told.items()}
+
+
+def _in_words(values: Mapping[str, JsonValue]) -> str:
+    """Settings as a sentence has them: without what is not set, and where it lay on the machine that ran."""
+    told = {key: value for key, value in values.items() if key != "path" and value not in (None, "", {}, [])}
+    return ", ".join(f"{key.replace('_', ' ')} {_worded(value)}" for key, value in told.items())
+
+
+def _worded(value: JsonValue) -> str:
+    if isinstance(value, dict):
+        return f"({_in_words(value)})"
+    return " and ".join(map(_worded, value)) if isinstance(value, list) else str(value)

@@ -23,7 +23,7 @@ def test_no_patient_id_is_a_formula_in_a_table(tmp_path, patient):
     from common.handover import Handed
     from tests.helpers.plans import small_plan
 
-    handed = Handed(tmp_path, small_plan(), {}, "", float("nan"), None)
+    handed = Handed(tmp_path, small_plan(), {}, "", float("nan"), {})
     write_predictions(tmp_path, handed, [Refusal(patient, "too short")], Tally())
     with (tmp_path / "predictions.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)

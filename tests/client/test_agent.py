@@ -154,3 +154,18 @@ def test_an_agent_does_without_torch_and_a_worker_without_pydicom():
     for started, spared in (("client.agent", "torch"), ("client.app", "pydicom"), ("server.serve", "torch")):
         code = f"import sys, {started}; sys.exit({spared!r} in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0, (started, spared)
+
+
+def test_the_days_that_are_left_are_told_while_the_server_is_away(folder):
+    monitoring = Monitoring("test", None, None)
+    Agent(folder, None, monitoring)
+    assert monitoring.registry.get_sample_value("pneumofed_certificate_days_left") > 300
+
+
+def test_a_decision_that_cannot_be_read_is_said_in_the_log(folder, caplog):
+    approvals, plan = Approvals(folder.plans), small_plan()
+    approvals.propose(plan.model_dump(mode="json"), plan.sha256)
+    approvals.approve(plan.sha256)
+    (approvals.plan_file(plan.sha256).parent / "decision.json").write_text("{")
+    Agent(folder, None, Monitoring("test", None, None))._tell_pending()
+    assert "decision.json: is no decision" in caplog.text

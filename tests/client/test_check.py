@@ -1,3 +1,4 @@
+import os
 import socket
 
 import pytest
@@ -9,7 +10,7 @@ from client.provision import new_key
 from client.settings import SiteFolder
 from server.provision import revoke
 from tests.helpers.cohorts import make_cohort
-from tests.helpers.denied import deny_listing, deny_reading
+from tests.helpers.denied import deny_access, deny_listing, deny_reading
 from tests.helpers.local_sites import make_server, make_site
 from tests.helpers.plans import small_plan
 
@@ -136,6 +137,29 @@ def test_what_one_may_not_read_is_named_and_the_rest_is_checked(site, monkeypatc
         assert found[what].outcome == "fails"
         assert f"{path}: cannot be read: Permission denied; run this as" in found[what].text
     assert found["ledger"].outcome == "ok"
+
+
+def test_what_another_account_made_by_a_command_is_named_with_the_cure(site, monkeypatch):
+    """As with sudo and a umask of 077: tests may run as root, who may use everything."""
+    plan = small_plan()
+    approvals = Approvals(site.plans)
+    approvals.propose(plan.model_dump(mode="json"), plan.sha256)
+    approvals.approve(plan.sha256)
+    site.logs.mkdir(exist_ok=True)
+    log, decision = site.logs / "agent.log", approvals.plan_file(plan.sha256).parent / "decision.json"
+    for file in (log, site.audit, site.lock):
+        file.touch()
+    assert "access" not in findings(site)
+    deny_access(monkeypatch, {log: os.W_OK, site.audit: os.W_OK, site.lock: os.R_OK, decision: os.R_OK,
+                              site.settings_file: os.W_OK})  # fmt: skip
+    deny_reading(monkeypatch, decision)
+    found = findings(site)
+    assert found["access"].outcome == found["plan"].outcome == "fails"
+    for name in ("logs/agent.log", "audit.log", ".lock", f"plans/{plan.sha256}/decision.json"):
+        assert f" {name}" in found["access"].text
+    assert "hospital.yaml" not in found["access"].text  # it need not be written to
+    assert "as the account that the service runs as" in found["access"].text
+    assert f"{decision}: cannot be read: Permission denied" in found["plan"].text
 
 
 def test_the_check_of_an_admitted_site_is_no_warning_to_the_coordinator(site, server, caplog):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from common.audit import AuditLog, Entry, read_entries
 from common.audit_lines import LONGEST, cef, lines
+from common.errors import DataError
 
 HEADER = re.compile(
     r"CEF:0\|pneumofed\|pneumofed\|[^|]+\|((?:[^|\\]|\\.)*)\|((?:[^|\\]|\\.)*)\|(\d+)\|(.*)", re.DOTALL
@@ -75,3 +76,12 @@ def test_nothing_that_others_wrote_breaks_out_of_its_field(event, value):
     assert match
     assert list(extension(match[4])) == ["rt", "externalId", "fileHash", "msg", "suser"]
     assert extension(match[4])["suser"] == "anna"
+
+
+@pytest.mark.parametrize("new", [{"n": None}, {"time": "x"}, {"time": 5}, {"event": ["a"]}, {"hash": 1}])
+@pytest.mark.parametrize("form", ["text", "json", "cef"])
+def test_a_line_that_was_tampered_with_is_named(log, new, form):
+    first, *others = log.read_text().splitlines()
+    log.write_text("\n".join([json.dumps({**json.loads(first), **new}), *others]) + "\n")
+    with pytest.raises(DataError, match="line 1: not an entry"):
+        list(lines(log, form))

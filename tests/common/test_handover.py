@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -7,11 +8,13 @@ from safetensors.numpy import load_file, save_file
 from common.errors import ConfigError
 from common.handover import MODEL, ONNX, PAGE, read_model, verify_model
 from common.results.card import FILE as CARD
+from common.results.run import write_result
 from common.signature import SIGNATURE, Authority
 from server.export import export_run
 from server.provision import init_server
 from server.settings import ServerFolder, ServerSettings
 from tests.helpers.plans import small_plan
+from tests.helpers.results import finding_detail, run_result
 from tests.helpers.runs import deployed_run
 
 
@@ -50,6 +53,8 @@ def test_whatever_is_changed_is_found(coordinator, tmp_path):
     ):
         with pytest.raises(ConfigError, match=problem):
             verify_model(changed(**change), authority)
+    with pytest.raises(ConfigError, match="nosuch: there is no such folder"):
+        verify_model(tmp_path / "nosuch", authority)
     stranger = ServerFolder(tmp_path / "stranger")
     init_server(stranger, ServerSettings(host="localhost"))
     with pytest.raises(ConfigError, match="not under the CA"):
@@ -64,4 +69,22 @@ def test_what_was_chosen_for_models_that_stay_at_the_hospitals_is_not_used_with_
     card = json.loads((out / CARD).read_text()) | {"threshold": 0.3, "temperature": 2.0}
     (out / CARD).write_text(json.dumps(card))
     handed = read_model(out)
-    assert (handed.threshold, str(handed.temperature), handed.calibration) == (None, "nan", {})
+    assert (handed.thresholds, str(handed.temperature), handed.calibration) == ({}, "nan", {})
+
+
+def test_each_finding_s_threshold_is_handed_over(tmp_path):
+    """Of a run's folder, of its card, and of a card of before, which told the first one's alone."""
+    plan = small_plan(findings=("pneumonia", "effusion", "nodule"))
+    run = deployed_run(tmp_path / "run", plan)
+    nobodys = finding_detail(0.5)
+    nobodys = replace(nobodys, confusion=replace(nobodys.confusion, chosen=False))
+    details = {"pneumonia": finding_detail(0.5), "effusion": finding_detail(0.2), "nodule": nobodys}
+    write_result(run, replace(run_result({"st-mary": 0.8}), findings=plan.findings, details=details))
+    out = export_run(run, tmp_path / "out", None)
+    chosen = {"pneumonia": 0.5, "effusion": 0.2}
+    assert read_model(run).thresholds == read_model(out).thresholds == chosen
+    assert "threshold of effusion" in (out / PAGE).read_text()
+    card = json.loads((out / CARD).read_text())
+    del card["thresholds"]
+    (out / CARD).write_text(json.dumps(card))
+    assert read_model(out).thresholds == {"pneumonia": 0.5}

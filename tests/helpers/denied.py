@@ -1,6 +1,7 @@
 """What this account may not look into: root, as whom tests may run, looks into everything."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -26,3 +27,9 @@ def deny_reading(monkeypatch, file: Path) -> None:
         return reads(self)
 
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
+
+
+def deny_access(monkeypatch, denied: Mapping[Path, int]) -> None:
+    """From now on os.access says that these files may not be used so (os.R_OK, os.W_OK)."""
+    knows = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not denied.get(path, 0) & mode and knows(path, mode))

@@ -38,7 +38,7 @@ class Bright(nn.Module):
         frames = frames + 0 * self.encoder(flat).view_as(frames)  # Grad-CAM looks for a convolution
         corner = frames[:, :, 2:8, 14:20].mean((2, 3))
         last = corner.gather(1, lengths[:, None] - 1)
-        return 10 * (last - corner[:, :1])
+        return 10 * (last - corner[:, :1]).repeat(1, 2)
 
 
 def spot(t=4, at=2):
@@ -48,12 +48,14 @@ def spot(t=4, at=2):
     return Seen(frames, torch.arange(t).float() * 2)
 
 
-def explained(temperature: float = 1.0, *, upside_down: bool = False) -> Explained:
+def explained(
+    temperature: float = 1.0, *, upside_down: bool = False, finding: str = "pneumonia", **thresholds: float
+) -> Explained:
     """All that is explained of the model `Bright` about a patient with a bright corner from the third visit on,
-    or (`upside_down`) up to then."""
+    or (`upside_down`) up to then; of the second finding, `effusion`, it says the same."""
     frames = spot().frames.flip(0) if upside_down else spot().frames
     pixels = (frames.numpy() * 255).astype(np.uint8)
-    plan = small_plan(input=Input(size=SIDE, max_frames=4))
-    handed = Handed(Path(), plan, {}, "", temperature, None)
+    plan = small_plan(input=Input(size=SIDE, max_frames=4), findings=("pneumonia", "effusion"))
+    handed = Handed(Path(), plan, {}, "", temperature, thresholds)
     case = Case("Smith", pixels, np.arange(4) * 2.0, ())
-    return explain_case(handed, Bright().eval(), case, "pneumonia", CPU)
+    return explain_case(handed, Bright().eval(), case, finding, CPU)

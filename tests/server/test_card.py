@@ -11,6 +11,7 @@ from common.methods import METHODS
 from common.plan import Privacy, Training
 from common.report.card import render_card
 from common.results.card import OnTest, OnValidation
+from common.results.form import to_tree
 from common.results.rounds import read_history
 from common.results.run import FILE as RESULT
 from common.results.run import read_result, write_result
@@ -37,6 +38,7 @@ def test_a_simulation_s_card_has_its_test_patients(tmp_path):
     assert isinstance(card.metrics, OnTest)
     assert card.metrics.n_patients == sum(site.test.n_patients for site in card.sites.values())
     assert "Trained in a simulation: no hospital took part." in card.limits
+    assert "thresholds" not in to_tree(card)  # of one finding: programs of before can read it
 
 
 @pytest.mark.parametrize("unknown", ["auroc", "auroc_se"])

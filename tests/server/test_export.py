@@ -20,7 +20,7 @@ def test_what_is_handed_over_is_whole_signed_and_the_same_model(coordinator, tmp
     assert {p.name for p in out.iterdir()} == {MODEL, "plan.yaml", ONNX, CARD, PAGE, SIGNATURE}
     assert verify_model(out, Authority.read(coordinator.ca_certificate, coordinator.revoked)) == "localhost"
     handed = read_model(out)
-    assert (handed.run, handed.temperature, handed.threshold) == ("abc123", 1.4, None)
+    assert (handed.run, handed.temperature, handed.thresholds) == ("abc123", 1.4, {})
     expected = load_file(run / MODEL)
     assert all(np.array_equal(handed.weights[n], expected[n]) for n in expected)
     card = read_card(out)

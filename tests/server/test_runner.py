@@ -2,8 +2,10 @@
 
 from common.config import dump_yaml
 from common.monitoring import Monitoring
+from common.results.rounds import RoundReport
 from common.results.status import RunRecord
 from common.waiting import MOST
+from server import runner as module
 from server.runner import Runner
 from tests.helpers.plans import small_plan
 
@@ -25,3 +27,23 @@ def test_a_site_is_told_of_its_own_runs_however_many_of_others_begin_before(plac
     assert [one.run for one in told] == [f"r{k}" for k in range(MOST)]
     assert told[0].sha256 == small_plan(name="run-0").sha256
     assert told[0].plan == small_plan(name="run-0").canonical
+
+
+def test_the_round_is_told_while_the_run_goes_on_and_of_a_resumed_one_its_own(place, monkeypatch):
+    server, service, _ = place
+    monitoring, told = Monitoring("test", None, None), []
+
+    def played(folder, _server, _grid, _deployment, watch):
+        for number in range(len(told) + 1, len(told) + 3):
+            watch.finished_round(RoundReport(round=number, bytes_down=0, bytes_up=0, sites={}, failed={}))
+            told.append(monitoring.registry.get_sample_value("pneumofed_round", {"run": folder.name}))
+
+    monkeypatch.setattr(module, "federate", played)
+    runner, plan = Runner(server, service, monitoring), small_plan()
+    for _ in range(2):
+        folder = server.runs / plan.name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "plan.yaml").write_text(dump_yaml(plan))
+        runner._launch(folder.name, plan, RunRecord(run="r", min_sites=1, started="", state="running"))
+        runner._thread.join()
+    assert told == [1.0, 2.0, 3.0, 4.0]

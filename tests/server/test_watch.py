@@ -45,3 +45,4 @@ def test_after_a_resume_it_knows_in_which_round_each_site_was_last():
     watch = watch_of("trial", small_plan(rounds=10), 2, ())
     watch.remember([report(1, 1.0, "north", "south"), report(2, 1.0, "north")])
     assert watch.last_round == {"north": 2, "south": 1}
+    assert watch.now.round == 2

@@ -80,8 +80,7 @@ def explain_case(
     when = explain_when(model, seen, k)
     score = when.running[-1:]
     before = float(score.float().sigmoid())
-    chosen = handed.threshold is not None and k == 0  # for the first finding alone: common/scores.py
-    threshold = handed.threshold if chosen and handed.threshold is not None else 0.5
+    threshold = handed.thresholds.get(finding, 0.5)
     called = before >= threshold
     sign = 1.0 if called else -1.0
     where = explain_where(model, seen, k, sign)
@@ -89,7 +88,7 @@ def explain_case(
     moved = float(calibrate(np.array([threshold]), handed.temperature)[0])
     return Explained(
         case=case, finding=finding, probability=float(calibrated(score.numpy(), handed.temperature)[0]),
-        threshold=moved, cut=float(logit(threshold)), threshold_chosen=chosen,
+        threshold=moved, cut=float(logit(threshold)), threshold_chosen=finding in handed.thresholds,
         like=like(handed.calibration.get(finding, ()), before),
         called=called, when=when, where=where, trust=trust, model=handed.plan.name, plan=handed.plan.sha256,
         weights=handed.sha256, doubts=tuple(doubts),

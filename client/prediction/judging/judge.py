@@ -43,14 +43,13 @@ def predictions_of(
 
 
 def own_thresholds(handed: Handed) -> dict[str, Threshold]:
-    """The model's: chosen on its validation patients for the first finding, before calibration; 0.5 for all
-    others, which nobody chose for."""
+    """The model's: chosen on its validation patients, before calibration; 0.5 where nobody chose one."""
+    whose = "its maker's" if handed.foreign else "the model's validation patients"
+    scale = ", on calibrated probabilities" if math.isfinite(handed.temperature) else ""
     chosen = dict.fromkeys(handed.plan.findings, NOBODYS)
-    if handed.threshold is not None:
-        moved = float(calibrate(np.array([handed.threshold]), handed.temperature)[0])
-        whose = "its maker's" if handed.foreign else "the model's validation patients"
-        scale = ", on calibrated probabilities" if math.isfinite(handed.temperature) else ""
-        chosen[handed.plan.findings[0]] = Threshold(moved, f"{whose}{scale}")
+    for finding, before in handed.thresholds.items():
+        moved = float(calibrate(np.array([before]), handed.temperature)[0])
+        chosen[finding] = Threshold(moved, f"{whose}{scale}")
     return chosen
 
 

@@ -7,7 +7,7 @@ import pytest
 from client.governance.approval import MAX_UNDECIDED, Approvals
 from common.errors import ConfigError, RefusedError
 from common.plan import Plan
-from tests.helpers.denied import deny_listing
+from tests.helpers.denied import deny_listing, deny_reading
 from tests.helpers.plans import small_plan
 
 
@@ -66,6 +66,17 @@ def test_an_unreadable_decision_is_none(approvals, damage):
     (approvals.plan_file(sha).parent / "decision.json").write_text(damage)
     with pytest.raises(RefusedError, match="awaits"):
         approvals.require(sha)
+    assert "decision.json: is no decision" in approvals.unread(sha)
+
+
+def test_a_decision_that_another_account_made_for_itself_is_none_and_said(approvals, monkeypatch):
+    sha = propose(approvals, small_plan())
+    assert approvals.unread(sha) is None
+    approvals.approve(sha)
+    assert approvals.unread(sha) is None
+    deny_reading(monkeypatch, approvals.plan_file(sha).parent / "decision.json")
+    assert approvals.pending() == [sha]
+    assert "decision.json: cannot be read: Permission denied; run this as" in approvals.unread(sha)
 
 
 def test_what_is_not_the_plan_it_claims_to_be_is_refused(approvals):

@@ -53,7 +53,7 @@ def both_ways(folder, out, contract):
     cohort, names = Cohort.open(out), {pseudonym(p, key): p for p in PATIENTS}
     trained = {names[str(cohort.patients[i])]: cohort.frames(i) for i in range(len(cohort))}
     plan, tally = small_plan(input=contract), Tally()
-    handed = Handed(folder, plan, wire.get_weights(build_model(plan)), "", float("nan"), None)
+    handed = Handed(folder, plan, wire.get_weights(build_model(plan)), "", float("nan"), {})
     predicted = {c.patient: c.pixels for c in cases(handed, folder, tally) if isinstance(c, Case)}
     return trained, predicted, cohort.tally, tally
 

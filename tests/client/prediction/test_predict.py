@@ -3,6 +3,7 @@ where they must be."""
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from pydicom import dcmread
 from safetensors.numpy import load_file, save_file
 
 from client.imaging.cohort import Cohort
+from client.prediction.predict import _predictions
 from client.training.evaluate import predict
 from common import wire
 from common.calibration import calibrate
-from common.handover import RESEARCH_USE
+from common.handover import RESEARCH_USE, Handed
 from common.models import build_model
 from tests.helpers.command import refused
 from tests.helpers.dicom import image, save
@@ -146,3 +148,17 @@ def test_what_the_contract_does_not_allow_is_refused(here, tmp_path, exported, i
         "is not the file that the card describes",
     )
     assert not (tmp_path / "a").exists()
+
+
+def test_each_finding_is_called_by_its_own_threshold():
+    plan = PLAN.model_copy(update={"findings": ("pneumonia", "effusion", "nodule")})
+    handed = Handed(Path(), plan, {}, "", float("nan"), {"pneumonia": 0.7, "effusion": 0.2})
+    z = np.log(np.array([[0.5, 0.5, 0.5], [0.8, 0.1, 0.9]], np.float32) ** -1 - 1) * -1
+    rows = _predictions(handed, [("a", "test", 2, ""), ("b", "test", 2, "")], z)
+    assert [row.calls for row in rows] == [(False, True, None), (True, False, None)]
+    assert [row.called for row in rows] == [False, True]
+    told = rows[0].columns(plan.findings)
+    assert {name: told[name] for name in told if name.startswith("called")} == {
+        "called_pneumonia": False,
+        "called_effusion": True,
+    }

@@ -53,3 +53,12 @@ def test_without_another_model_or_a_curve_there_is_a_page_too():
 @pytest.mark.slow
 def test_anybody_can_read_the_page_on_a_desk_and_on_a_telephone():
     assert problems(render_evaluation(RESULT)) == FINE
+
+
+@pytest.mark.slow
+def test_a_finding_of_one_long_word_stays_in_its_box():
+    long = "a_very_long_finding_name_that_somebody_gave_it_in_one_word"
+    one = dataclasses.replace(ONE, subgroups={long: {long: ONE.subgroups["sex"]["F"]}})
+    said = [f"{long}: one class only: no AUROC"]
+    result = dataclasses.replace(RESULT, model=long, on=long, findings={long: one}, warnings=said)
+    assert problems(render_evaluation(result)) == FINE

@@ -72,6 +72,14 @@ def test_a_page_says_what_is_not_there_and_why():
     assert "Not all of it is there: south (keeps it)." in html
 
 
+def test_where_no_round_was_judged_the_page_says_so_and_shows_no_empty_picture():
+    nobody = {"federated": rounds(math.nan, math.nan), "local-north": rounds(math.nan)}
+    html = render_report(small_plan(), run_result({"north": 0.8}), nobody)
+    learning = html[html.index("<h2>Learning</h2>") :].split("</section>")[0]
+    assert "Not known: no round has an AUROC" in learning
+    assert "<svg" not in learning
+
+
 def test_a_band_is_1_96_errors_wide_and_undefined_rounds_are_left_out():
     (first, second) = _series(rounds(0.7, math.nan, 0.99, error=0.02))
     assert first == pytest.approx((1.0, 0.7, 0.7 - 1.96 * 0.02, 0.7 + 1.96 * 0.02))
@@ -129,3 +137,23 @@ def test_a_run_of_before_shows_its_first_finding():
     assert html.count("who is called") == 1
     assert "ROC curve" not in html
     assert "ε =" not in html
+
+
+@pytest.mark.slow
+def test_many_hospitals_with_long_names_can_be_read():
+    long = "a_very_long_finding_name_that_somebody_gave_it_in_one_word"
+    plan, names = (
+        small_plan(findings=("pneumonia", long)),
+        [f"hospital-number-{k}-of-the-region" for k in range(12)],
+    )
+    result = run_result(dict.fromkeys(names, 0.8))
+    matrix = {f"local-{name}": dict.fromkeys(names, 0.7) for name in names}
+    result = replace(
+        result,
+        findings=plan.findings,
+        details=dict.fromkeys(plan.findings, finding_detail(0.4)),
+        matrix=matrix,
+    )
+    html = render_report(plan, result, {"federated": rounds(0.7, 0.8)})
+    assert html.count('<div class="scroll"') == html.count('<div class="scroll" tabindex="0"')
+    assert problems(html) == FINE

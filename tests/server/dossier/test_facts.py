@@ -100,3 +100,22 @@ def test_the_threshold_is_on_the_probability_that_predict_writes(tmp_path):
     assert "called present from 0.396 on, after calibration." in facts["output"]  # sigmoid(logit(0.3) / 2)
     bare = facts_of(replace(run, card=replace(run.card, threshold=0.3, temperature=float("nan"))))
     assert "called present from 0.300 on." in bare["output"]
+    several = replace(run.card, thresholds={"pneumonia": 0.3, "effusion": 0.7}, temperature=float("nan"))
+    told = facts_of(replace(run, card=several))["output"]
+    assert "; of pneumonia it is called present from 0.300 on; of effusion from 0.700 on." in told
+
+
+def test_the_data_of_a_simulation_are_told_in_words_without_what_is_not_set_or_a_place(tmp_path):
+    run = judged(tmp_path)
+    data = {
+        "source": "images", "path": "/home/anna/x", "columns": {}, "partition": None, "ambiguous": 0.0,
+        "names": ["a", "b"],
+    }  # fmt: skip
+    simulated = replace(run, card=replace(run.card, kind="simulation"), result=replace(run.result, data=data))
+    told = "A simulation; the data by its plan: source images, ambiguous 0.0, names a and b."
+    assert facts_of(simulated)["sources"] == told
+    dealt = replace(
+        run.result, data={"source": "npz", "partition": {"sites": 5, "alpha": 0.5, "sizes": None}}
+    )
+    said = facts_of(replace(simulated, result=dealt))["sources"]
+    assert said.endswith("source npz, partition (sites 5, alpha 0.5).")

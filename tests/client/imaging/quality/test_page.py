@@ -10,6 +10,8 @@ from client.imaging.frames import Frame, ImageFile
 from client.imaging.outcome import Reason, Tally
 from client.imaging.quality import describe, render_page
 from client.imaging.sequence import Collection, Sequence
+from tests.helpers.browser import FINE, problems
+from tests.helpers.cohorts import make_cohort
 from tests.helpers.plans import small_plan
 from tests.helpers.tools import require_tool
 
@@ -83,3 +85,11 @@ def test_the_verdict_stands_first_and_foreign_texts_are_texts(cohort, tmp_path):
          f"file://{tmp_path / 'page.html'}"], check=True, capture_output=True, timeout=60,
     )  # fmt: skip
     assert shot.stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_finding_of_one_long_word_stays_on_a_telephone(tmp_path):
+    long = "a_very_long_finding_name_that_somebody_gave_it_in_one_word"
+    plan = small_plan(name=long, findings=(long,))
+    cohort = Cohort.open(make_cohort(tmp_path / "long", 12, 0, plan))
+    assert problems(render_page(describe(cohort, plan), cohort, plan.name)) == FINE

@@ -36,6 +36,13 @@ def test_maps_show_what_speaks_for_the_answer_that_was_given():
     assert numbers(no)["maps_show"] == "what speaks against it"
 
 
+def test_a_finding_is_called_by_its_own_threshold():
+    known = explained(finding="effusion", pneumonia=0.5, effusion=0.9999)
+    assert (known.threshold_chosen, known.threshold, known.called) == (True, pytest.approx(0.9999), False)
+    unknown = explained(finding="effusion", pneumonia=0.9999)
+    assert (unknown.threshold_chosen, unknown.threshold, unknown.called) == (False, 0.5, True)
+
+
 def test_the_patient_is_not_among_the_numbers():
     assert "Smith" not in json.dumps(numbers(explained()))
 

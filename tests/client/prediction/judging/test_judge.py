@@ -1,5 +1,7 @@
 """Numbers against scikit-learn and by hand; thresholds on the probability that `predict` writes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import (
@@ -27,7 +29,8 @@ def handed(threshold=None, temperature=float("nan")):
 
     from common.handover import Handed
 
-    return Handed(Path(), small_plan(), {}, "", temperature, threshold)
+    thresholds = {} if threshold is None else {"pneumonia": threshold}
+    return Handed(Path(), small_plan(), {}, "", temperature, thresholds)
 
 
 def made(n=120, skill=1.0, seed=1, decimals=None):
@@ -93,6 +96,15 @@ def test_the_model_s_threshold_moves_with_its_calibration():
     assert chosen.value == pytest.approx(1 / (1 + np.exp(-np.log(0.7 / 0.3) / 2)))
     assert own_thresholds(handed(0.7))["pneumonia"].value == 0.7
     assert own_thresholds(handed())["pneumonia"].source == "nobody chose one"
+
+
+def test_each_finding_has_its_own_threshold_and_none_another_s():
+    plan = small_plan(findings=("pneumonia", "effusion", "nodule"))
+    several = replace(handed(), plan=plan, thresholds={"pneumonia": 0.7, "effusion": 0.2})
+    chosen = own_thresholds(several)
+    assert [one.value for one in chosen.values()] == [0.7, 0.2, 0.5]
+    assert chosen["effusion"].source == "the model's validation patients"
+    assert chosen["nodule"].source == "nobody chose one"
 
 
 def test_unknown_labels_do_not_count():

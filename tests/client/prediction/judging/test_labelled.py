@@ -53,7 +53,7 @@ def npz(path, *parts, n=30):
 
 
 def model_of(tmp_path, data=""):
-    return Handed(tmp_path / "model", small_plan(), {}, "", float("nan"), None, data)
+    return Handed(tmp_path / "model", small_plan(), {}, "", float("nan"), {}, data)
 
 
 def test_a_file_s_test_arrays_are_its_test_part(tmp_path):
