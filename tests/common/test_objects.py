@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.supercore.task_identity import TaskIdentity
@@ -129,13 +129,12 @@ def test_what_is_beside_the_tensors_is_short_before_it_is_unfolded():
     """Of numbers Flower makes up to 35 times as much memory as was sent, and a second for each megabyte."""
 
     def contents(n):
-        message = Message(RecordDict({"m": MetricRecord({f"k{i:07d}": i for i in range(n)})}), 1, "train")
+        message = Message(RecordDict({"c": ConfigRecord({"text": "x" * n})}), 1, "train")
         tree, objects = fold(message)
         return tree.object_id, {key: one.deflate() for key, one in objects.items()}
 
-    root, some = contents(10_000)
-    assert len(unfold(root, some, 2**30).content["m"]) == 10_000
-    root, many = contents(80_000)
-    assert sum(map(len, many.values())) > SPARE_BYTES
+    root, some = contents(SPARE_BYTES - 2000)
+    assert len(unfold(root, some, 2**30).content["c"]["text"]) == SPARE_BYTES - 2000
+    root, more = contents(SPARE_BYTES)
     with pytest.raises(WireError, match="bytes beside its tensors"):
-        unfold(root, many, 2**30)
+        unfold(root, more, 2**30)

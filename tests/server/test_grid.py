@@ -57,7 +57,9 @@ def threads(place):
 
 
 def ask(grid, nodes, size=4, kind="train"):
-    content = {"config": ConfigRecord({"a": 1}), "arrays": wire.pack({"w": np.zeros(size, np.float32)})}
+    weights = {"w": np.zeros(size, np.float32)}
+    about = ConfigRecord({"a": 1, wire.TENSOR_BYTES: wire.Schema.of_weights(weights).packed_bytes})
+    content = {"config": about, "arrays": wire.pack(weights)}
     return grid.push_messages([Message(RecordDict(content), node, kind) for node in nodes])
 
 
