@@ -20,6 +20,7 @@ from common.credentials import (
     client_tls,
     common_name,
     days_left,
+    matches_key,
     public_pem,
     read_certificate,
     read_key,
@@ -126,8 +127,7 @@ def _check_next_key(folder: SiteFolder) -> Iterator[Finding]:
     except FileNotFoundError:
         return
     try:
-        asked = public_pem(read_request(folder.request).public_key())
-        whole = asked == public_pem(read_key(folder.next_key))
+        whole = matches_key(read_request(folder.request), read_key(folder.next_key))
     except PneumofedError:
         whole = False
     if whole:

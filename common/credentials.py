@@ -160,10 +160,12 @@ def public_pem(key: object) -> bytes:
     return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def matches_key(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> bool:
-    """Whether a certificate, which anybody may have made, is for `key`."""
+def matches_key(
+    about: x509.Certificate | x509.CertificateSigningRequest, key: ec.EllipticCurvePrivateKey
+) -> bool:
+    """Whether a certificate, or a request for one, which anybody may have made, is for `key`."""
     try:
-        return public_pem(certificate.public_key()) == public_pem(key)
+        return public_pem(about.public_key()) == public_pem(key)
     except Exception:  # cryptography raises several kinds where a key is broken or not known
         return False
 

@@ -49,11 +49,29 @@ def any_number(n_sites: int, options: Options) -> str | None:
     return None
 
 
+def none_hostile(n_sites: int, options: Options) -> int:
+    """A rule that nobody's rubbish leaves as it is."""
+    return 0
+
+
+def malicious(n_sites: int, options: Options) -> int:
+    """As many hostile sites as the plan says (`num_malicious_nodes`)."""
+    return int(options.get("num_malicious_nodes", 0))
+
+
+def cut_off(n_sites: int, options: Options) -> int:
+    """How many a trimmed mean leaves out on each side."""
+    return int(options.get("beta", BETA) * n_sites)
+
+
+BETA = 0.2
+
+
 def at_least(least: Callable[[int], int], against: str = "") -> Callable[[int, Options], str | None]:
     """A rule for so many sites, by how many of them may be hostile (`num_malicious_nodes`)."""
 
     def objection(n_sites: int, options: Options) -> str | None:
-        hostile = int(options.get("num_malicious_nodes", 0))
+        hostile = malicious(n_sites, options)
         if n_sites >= least(hostile):
             return None
         return f"found {n_sites} sites, it needs at least {least(hostile)}{against.format(hostile)}"
@@ -63,37 +81,25 @@ def at_least(least: Callable[[int], int], against: str = "") -> Callable[[int, O
 
 def cuts_one(n_sites: int, options: Options) -> str | None:
     """A trimmed mean must cut off at least one site on each side, and leave one (Yin et al., 2018)."""
-    beta = options.get("beta", 0.2)
-    cut = int(beta * n_sites)
+    cut = cut_off(n_sites, options)
     if cut > 0 and n_sites - 2 * cut >= 1:
         return None
     return (
-        f"beta {beta:g} of {n_sites} sites cuts off {cut} on each side; expected at least one cut and one "
-        "left: "
-        "change strategy.options.beta"
+        f"beta {options.get('beta', BETA):g} of {n_sites} sites cuts off {cut} on each side; expected at "
+        "least one cut and one left: change strategy.options.beta"
     )
 
 
 def selects_some(n_sites: int, options: Options) -> str | None:
     """Krum's least, and that it leaves out as many as may be hostile: with all selected it is a plain
     mean."""
-    chosen, hostile = int(options.get("num_nodes_to_select", 1)), int(options.get("num_malicious_nodes", 0))
+    chosen, hostile = int(options.get("num_nodes_to_select", 1)), malicious(n_sites, options)
     if (objection := _KRUM(n_sites, options)) is not None or chosen <= n_sites - max(1, hostile):
         return objection
     return (
         f"num_nodes_to_select {chosen} of {n_sites} sites leaves out {max(0, n_sites - chosen)}; expected at "
         f"most {n_sites - max(1, hostile)}: all but the hostile ones (num_malicious_nodes), and one at least"
     )
-
-
-def none_hostile(n_sites: int, options: Options) -> int:
-    """A rule that nobody's rubbish leaves as it is."""
-    return 0
-
-
-def malicious(n_sites: int, options: Options) -> int:
-    """As many as the plan says."""
-    return int(options.get("num_malicious_nodes", 0))
 
 
 @dataclass(frozen=True)
@@ -147,9 +153,9 @@ METHODS: Mapping[str, Method] = {
     ),
     "FedTrimmedAvg": Method(
         linear=False,
-        options={"beta": Option(0.2, high=0.5, open_high=True)},
+        options={"beta": Option(BETA, high=0.5, open_high=True)},
         too_few=cuts_one,
-        hostile=lambda n_sites, options: int(options.get("beta", 0.2) * n_sites),
+        hostile=cut_off,
     ),
     "Krum": Method(  # Blanchard et al., 2017: n >= 2 f + 3
         linear=False, options={"num_malicious_nodes": _MALICIOUS}, too_few=_KRUM, hostile=malicious

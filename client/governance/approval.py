@@ -90,16 +90,20 @@ class Approvals:
         """What was decided, or None. One that cannot be read, or that is no decision, counts as none: nothing
         trains."""
         try:
-            return _DECISION.validate_json(self._decision_file(sha256).read_bytes(), strict=True)
+            return self._read(sha256)
         except (OSError, ValidationError):
             return None
+
+    def _read(self, sha256: str) -> Decision:
+        """Raises OSError, ValidationError."""
+        return _DECISION.validate_json(self._decision_file(sha256).read_bytes(), strict=True)
 
     def unread(self, sha256: str) -> str | None:
         """Why what was decided cannot be read, as where another account wrote it; None if it can, or if
         nothing was decided."""
         file = self._decision_file(sha256)
         try:
-            _DECISION.validate_json(file.read_bytes(), strict=True)
+            self._read(sha256)
         except FileNotFoundError:
             return None
         except OSError as e:

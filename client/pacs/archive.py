@@ -48,6 +48,16 @@ class Studies:
             raise Refused(f"the PACS says that a study has {n} series, and lists {n_listed}")
 
 
+KEYWORDS = {"patient": "PatientID", "study": "StudyInstanceUID", "accession": "AccessionNumber"}
+"""What studies can be asked for by."""
+
+
+def is_about(told: str, value: str) -> bool:
+    """Whether an answer to a question for `value` is about it, by what it says itself; one that does not say
+    is."""
+    return told in ("", value.strip())
+
+
 DUPLICATE = 0x0111
 """The status of an object that is there already (PS3.4 B.2.3): what we make has the same UID at each try."""
 MAX_ANSWERS = 100_000

@@ -13,18 +13,19 @@ from pydicom import Dataset
 from client.imaging.facts.text import items, text
 from client.pacs.archive import (
     DUPLICATE,
+    KEYWORDS,
     MAX_ANSWERS,
     Refused,
     Series,
     Store,
     Studies,
     Unreachable,
+    is_about,
     whole_number,
 )
 
 log = logging.getLogger("pneumofed.pull")
 T = TypeVar("T")
-KEYWORDS = {"patient": "PatientID", "study": "StudyInstanceUID", "accession": "AccessionNumber"}
 STUDY, PATIENT, MODALITY, SERIES, IMAGE = "0020000D", "00100020", "00080060", "0020000E", "00080018"
 TAGS = {"patient": PATIENT, "study": STUDY, "accession": "00080050"}
 IN_STUDY, IN_SERIES = "00201206", "00201209"  # NumberOfStudyRelatedSeries, NumberOfSeriesRelatedInstances
@@ -68,7 +69,7 @@ class DicomwebArchive:
                 )
             )
             for answer in answers:
-                if _value(answer, TAGS[key]) in ("", value.strip()):
+                if is_about(_value(answer, TAGS[key]), value):
                     self._studies.note(_value(answer, STUDY), _value(answer, IN_STUDY))
                     yield _value(answer, STUDY), _value(answer, PATIENT)
             if answers:

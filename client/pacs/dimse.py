@@ -50,12 +50,14 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from client.imaging.facts.text import text
 from client.pacs.archive import (
     DUPLICATE,
+    KEYWORDS,
     MAX_ANSWERS,
     Refused,
     Series,
     Store,
     Studies,
     Unreachable,
+    is_about,
     whole_number,
 )
 from client.pacs.receiver import (
@@ -71,7 +73,6 @@ from client.pacs.receiver import (
 
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs requests, with patients' IDs
 
-KEYWORDS = {"patient": "PatientID", "study": "StudyInstanceUID", "accession": "AccessionNumber"}
 IMAGES = (
     ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing, CTImageStorage, EnhancedCTImageStorage,
@@ -146,8 +147,8 @@ class DimseArchive:
     def studies(self, key: str, value: str) -> Iterator[tuple[str, str]]:
         keys = dict.fromkeys(("StudyInstanceUID", "PatientID", "NumberOfStudyRelatedSeries"), "")
         for answer in self._find(_query("STUDY", **{**keys, KEYWORDS[key]: value})):
-            told = text(answer, KEYWORDS[key])
-            if (uid := text(answer, "StudyInstanceUID")) and told in ("", value.strip()):
+            uid = text(answer, "StudyInstanceUID")
+            if uid and is_about(text(answer, KEYWORDS[key]), value):
                 self._studies.note(uid, text(answer, "NumberOfStudyRelatedSeries"))
                 yield uid, text(answer, "PatientID")
 

@@ -65,13 +65,13 @@ class OneRequest:
         self.ended.set()
 
 
-def serve(folder, monkeypatch, ttl):
+def serve(folder, monkeypatch, ttl, kind="train.unknown", content=None, link_of=OneRequest):
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
-    request = Message(RecordDict(), 1, "train.unknown", ttl=ttl)
+    request = Message(content or RecordDict(), 1, kind, ttl=ttl)
     request.metadata.__dict__["_message_id"] = "m"
     monkeypatch.setattr(module, "RETRY_S", 0.05)
     monkeypatch.setattr(module, "POLLS", ((math.inf, 0.01),))
-    link = OneRequest(request)
+    link = link_of(request)
     agent = Agent(folder, link, Monitoring("test", None, None))
     link.ended = agent.ended
     agent.run()
@@ -134,16 +134,9 @@ def test_what_is_denied_while_the_line_is_down_is_not_sent_when_it_is_back(folde
             super().send(reply)
 
     monkeypatch.setattr(Agent, "_work", work)
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
     about = ConfigRecord({"plan-sha256": plan.sha256, "run": "r1", "server-round": 1})
-    request = Message(RecordDict({"arrays": wire.pack(update), "config": about}), 1, "train", ttl=60.0)
-    request.metadata.__dict__["_message_id"] = "m"
-    monkeypatch.setattr(module, "RETRY_S", 0.05)
-    monkeypatch.setattr(module, "POLLS", ((math.inf, 0.01),))
-    link = BrokenLine(request)
-    agent = Agent(folder, link, Monitoring("test", None, None))
-    link.ended = agent.ended
-    agent.run()
+    content = RecordDict({"arrays": wire.pack(update), "config": about})
+    link = serve(folder, monkeypatch, 60.0, "train", content, BrokenLine)
     assert [reply.has_error() for reply in link.sent] == [False, True]
     assert [entry.event for entry in read_entries(folder.audit)][-2:] == ["sent", "refused"]
 
