@@ -43,6 +43,7 @@ from common.errors import ConfigError, LinkError, RefusedError, RunError, WireEr
 from common.files import held
 from common.flower import require_flower
 from common.logs import Sparing, set_up_logs
+from common.malloc import give_memory_back
 from common.monitoring import Monitoring
 from common.notices import Herald
 from common.protocol import program
@@ -368,6 +369,7 @@ def serve(path: Path) -> None:
     folder = SiteFolder(path)
     settings = folder.settings()
     require_flower()
+    give_memory_back()
     if not folder.certificate.is_file():
         raise ConfigError(
             f"{folder.certificate}: not there yet; bring the coordinator's answer in with: pneumofed client "

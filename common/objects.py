@@ -20,7 +20,7 @@ from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_conte
 
 from common.errors import WireError
 
-PIECE_BYTES = 5 * 2**20  # Flower cuts an array into pieces of this size
+PIECE_BYTES = 5 * 2**20  # Flower cuts an array into pieces of this size, our programs into half of it
 SPARE_BYTES = 2**20  # for what a message holds beside its tensors
 SPARE_OBJECTS = 16  # the message, its records, one array; and a few more
 HEAD_BYTES = 1024  # a piece's own head, which names no others, is shorter

@@ -128,6 +128,8 @@ class FleetGrid(Grid):
             for object_id, answer in sorted(missing.items(), key=lambda one: one[0] in self._sent):
                 self._state.store_object(self._run.run_id, session, object_id, answer.deflate())
         for message in messages:
+            for arrays in message.content.array_records.values():
+                wire.let_go(arrays)  # the store holds what is in them
             message.content = RecordDict()
             self._bells.ring(message.metadata.dst_node_id)
         return ids

@@ -14,6 +14,7 @@ from common.errors import PneumofedError
 from common.files import held
 from common.flower import require_flower
 from common.logs import set_up_logs
+from common.malloc import give_memory_back
 from common.monitoring import Monitoring
 from common.notices import Herald
 from common.protocol import program
@@ -39,6 +40,7 @@ def serve(folder: ServerFolder) -> None:
     """
     settings = folder.settings()
     require_flower()
+    give_memory_back()
     ended = threading.Event()
     with held(folder.lock, f"{folder.path}: a server is running in it already"):
         set_up_logs(folder.logs, "server")

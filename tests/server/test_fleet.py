@@ -395,6 +395,7 @@ def test_an_exchange_is_the_same_in_packets_and_object_by_object(
     weights = {"w": np.arange(n_numbers, dtype=np.float32)}
     config = ConfigRecord({"n": 7, wire.TENSOR_BYTES: wire.Schema.of_weights(weights).packed_bytes})
     asked = RecordDict({"arrays": wire.pack(weights), "config": config})
+    sent = asked["arrays"][wire.PACKED].data
     ids = grid.push_messages([Message(asked, link.node, "train", ttl=60.0)])
     requests = []
     send = link._client._client.send
@@ -403,7 +404,7 @@ def test_an_exchange_is_the_same_in_packets_and_object_by_object(
     )
     received = link.receive(lambda: 20_000_000)
     assert received.content["config"]["n"] == 7
-    assert received.content["arrays"][wire.PACKED].data == asked["arrays"][wire.PACKED].data
+    assert received.content["arrays"][wire.PACKED].data == sent
     answer = RecordDict({"arrays": wire.pack({"w": -weights["w"]}), "metrics": MetricRecord({"loss": 0.5})})
     link.send(Message(answer, reply_to=received))
     (reply,) = grid.pull_messages(ids)
