@@ -18,6 +18,8 @@ from common.methods import METHODS, Method, Stays
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
+About = Literal["patient", "visit"]
+"""What a label says something of."""
 
 
 class Window(Settings):
@@ -42,6 +44,17 @@ class Input(Settings):
     window: Window | None = Field(
         default=None, description="overrides the window in the files; for CT, the lung window"
     )
+    label: About = Field(
+        default="patient",
+        description="visit: each labelled visit is a sequence, of its X-rays and of all before them",
+        exclude_if=lambda value: value == "patient",  # cohorts of before are the same ones
+    )
+
+    @model_validator(mode="after")
+    def _a_ct_has_no_visits_before(self) -> "Input":
+        if self.label == "visit" and self.modality == "ct":
+            raise ValueError("label visit is about serial X-rays; a CT is one volume: leave it out")
+        return self
 
     @model_validator(mode="after")
     def _some_lengths_are_left(self) -> "Input":

@@ -88,6 +88,8 @@ def _limits(plan: Plan, simulated: bool) -> list[str]:
         "how much.",
         "Probabilities hold where the finding is as frequent as among the validation patients.",
     ]
+    if contract.label == "visit":
+        limits.append("It speaks of the newest visit, given those before; of nothing that is yet to come.")
     if simulated:
         limits.append("Trained in a simulation: no hospital took part.")
     if plan.model.pretrained is not None:

@@ -191,7 +191,7 @@ def _assess_site(
     return SiteResult(
         n_patients=len(set(cohort.patients)),
         n_sequences=len(cohort),
-        n_frames=int(lengths.sum()),
+        n_frames=cohort.n_images,
         frames=Lengths(min=int(lengths.min()), median=float(np.median(lengths)), max=int(lengths.max())),
         split={part: cohort.count_patients(indices) for part, indices in split.items()},
         prevalence={f: float(np.nanmean(cohort.labels[:, k])) for k, f in enumerate(plan.findings)},

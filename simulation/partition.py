@@ -39,10 +39,13 @@ def deal_out(
     for sequence in sequences:
         by_patient[sequence.patient].append(sequence)
     patients = sorted(by_patient)
-    positive = np.array([any(s.labels[0] == 1 for s in by_patient[p]) for p in patients])
+    positive, negative = (
+        np.array([any((s.labels[0] == 1) == value for s in by_patient[p]) for p in patients])
+        for value in (True, False)
+    )  # both of a patient who changes
     for _ in range(MAX_TRIES):
         site = _draw(positive, n_sites, alpha, sizes, rng)
-        if all(_usable(positive[site == k], min_patients) for k in range(n_sites)):
+        if all(_usable(positive[site == k], negative[site == k], min_patients) for k in range(n_sites)):
             return [
                 [s for p, at in zip(patients, site, strict=True) if at == k for s in by_patient[p]]
                 for k in range(n_sites)
@@ -73,5 +76,5 @@ def _draw(
     return site
 
 
-def _usable(positive: NDArray[np.bool_], min_patients: int) -> bool:
-    return len(positive) >= min_patients and bool(positive.any()) and not bool(positive.all())
+def _usable(positive: NDArray[np.bool_], negative: NDArray[np.bool_], min_patients: int) -> bool:
+    return len(positive) >= min_patients and bool(positive.any() and negative.any())

@@ -32,6 +32,7 @@ _SEARCH = "the search sets it itself"
 FIXED = {
     "rounds": _SEARCH, "simulation": _SEARCH, "seed": _OTHERS, "data": _OTHERS, "split": _OTHERS,
     "findings": _OTHERS, "min_patients": _OTHERS, "input.min_frames": _OTHERS, "input.modality": _OTHERS,
+    "input.label": _OTHERS,
     "evaluation": "it is what candidates are compared by", "name": "it changes nothing",
 }  # fmt: skip
 """Key of the plan -> why it is not searched."""

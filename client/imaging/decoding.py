@@ -23,11 +23,15 @@ class Decoded:
     pixels: Mapping[Image, Pixels]  # (size, size) each, in order
 
     def usable(self, sequence: Sequence, contract: Input, tally: Tally) -> tuple[Frame, ...]:
-        """The sequence's readable frames; none, and counted, if they are fewer than the contract asks for."""
+        """The sequence's readable frames; none, and counted, if they are fewer than the contract asks for, or
+        of the visit that the labels are about there is none: its past alone does not show it."""
         frames = tuple(frame for frame in sequence.frames if frame.image in self.pixels)
-        if len(frames) >= max(1, contract.min_frames):
+        if not any(frame.image in self.pixels for frame in sequence.own or frames):
+            tally.add(Reason.NO_FRAMES)
+        elif len(frames) < contract.min_frames:
+            tally.add(Reason.TOO_SHORT)
+        else:
             return frames
-        tally.add(Reason.TOO_SHORT if frames else Reason.NO_FRAMES)
         return ()
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.imaging.outcome import Reason, Tally
-from client.imaging.tables import parse_number, read_table, require_key
+from client.imaging.tables import Table, parse_number, read_table, require_key
 from common.errors import DataError
+from common.plan import About
 from common.text import printable
 
 Known = NDArray[np.float32]
@@ -65,18 +66,18 @@ class Labels:
         return (ANYBODY, key) not in self.values
 
 
-def read_labels(path: Path, findings: tuple[str, ...]) -> Labels:
+def read_labels(path: Path, findings: tuple[str, ...], about: About = "patient") -> Labels:
     """The labels of the plan's findings.
 
+    Args:
+        about: the plan's input.label; tables of a study's or an accession's labels serve both.
+
     Raises:
-        DataError: unreadable, a column is missing, a label is odd, or rows about the same contradict each
-        other (all are listed).
+        DataError: unreadable, a column is missing, a label is odd, rows about the same contradict each
+        other (all are listed), or labels are of patients and the plan learns those of visits.
     """
     table = read_table(path, findings)
-    key = next((k for k in KEYS if k in table.columns), None)
-    if key is None:
-        columns = ", ".join(printable(c, 40) for c in table.columns[:20]) or "no row"
-        raise DataError(f"{path}: a column 'patient', 'study' or 'accession' is missing; found {columns}")
+    key = _key_of(table, about)
     values: dict[tuple[str, str], Known] = {}
     seen: dict[tuple[str, str], list[int]] = defaultdict(list)
     conflicts: dict[tuple[str, str], None] = {}
@@ -101,6 +102,22 @@ def read_labels(path: Path, findings: tuple[str, ...]) -> Labels:
             f"{_listed([_rows(seen[k]) for k in conflicts])}"
         )
     return Labels(path, key, values)
+
+
+def _key_of(table: Table, about: About) -> str:
+    """The narrowest of KEYS that the table has. Raises DataError if it has none, or none of a visit."""
+    key = next((k for k in KEYS if k in table.columns), None)
+    if key is None:
+        columns = ", ".join(printable(c, 40) for c in table.columns[:20]) or "no row"
+        raise DataError(
+            f"{table.path}: a column 'patient', 'study' or 'accession' is missing; found {columns}"
+        )
+    if about == "visit" and key == "patient":
+        raise DataError(
+            f"{table.path}: found labels of patients, the plan learns those of visits (input.label visit): "
+            "expected a column 'study' or 'accession'"
+        )
+    return key
 
 
 def parse_label(text: str, where: str) -> float:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Set
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,7 @@ class Sequence:
     sex: str = "unknown"
     age: str = "unknown"  # a band of years
     view: str = "unknown"
+    own: tuple[Frame, ...] = ()  # of the frames, those of the visit that the labels are about; (): all
 
 
 @dataclass
@@ -66,9 +69,30 @@ def episodes(
         )
         return {name: order_headers(studies[name], modality, tally) for name in studies if name in known}
     ordered = order_headers(headers, modality, tally)
-    last = {getattr(h, key): i for i, h in enumerate(ordered) if getattr(h, key) in known}
-    tally.add_files(Reason.OTHER_STUDY, (h.path for h in ordered[max(last.values(), default=-1) + 1 :]))
-    return {name: ordered[: i + 1] for name, i in sorted(last.items(), key=lambda item: item[1])}
+    return up_to_each(ordered, [getattr(h, key) for h in ordered], known, tally)
+
+
+class InFile(Protocol):
+    """An image that lies in a file."""
+
+    @property
+    def path(self) -> Path: ...
+
+
+Placed = TypeVar("Placed", bound=InFile)
+
+
+def up_to_each(
+    ordered: Seq[Placed], visits: Seq[str], known: Set[str], tally: Tally
+) -> dict[str, list[Placed]]:
+    """One patient's X-rays in order, each with the visit that it is of -> for each visit in `known`, in order
+    of their last images, its own and all before; never a later one. Images after the last known are counted.
+    """
+    last = {visit: i for i, visit in enumerate(visits) if visit in known}
+    ends = sorted(last.items(), key=lambda item: item[1])
+    after = ordered[ends[-1][1] + 1 :] if ends else ordered
+    tally.add_files(Reason.OTHER_STUDY, (image.path for image in after))
+    return {visit: list(ordered[: i + 1]) for visit, i in ends}
 
 
 def order_headers(headers: Seq[Header], modality: str, tally: Tally) -> list[Header]:
@@ -148,8 +172,13 @@ def to_frames(ordered: Seq[Header], contract: Input) -> tuple[Frame, ...]:
     return tuple(Frame(place(h, contract.modality) - start, image_of(h, contract)) for h in kept)
 
 
-def sequence_of(ordered: Seq[Header], labels: NDArray[np.float32], contract: Input) -> Sequence:
-    """One patient's ordered images as a sequence; what is said of the patient is said of the last image."""
+def sequence_of(
+    ordered: Seq[Header], labels: NDArray[np.float32], contract: Input, by: str = "patient"
+) -> Sequence:
+    """One patient's ordered images as a sequence; what is said of the patient is said of the last image. The
+    labels are about the last image's study or accession, or patient (`by`)."""
     last = ordered[-1]
     frames = to_frames(ordered, contract)
-    return Sequence(last.patient, frames, labels, last.scanner, last.sex, last.age, last.view)
+    visit = {image_of(h, contract) for h in ordered if getattr(h, by) == getattr(last, by)}
+    own = tuple(frame for frame in frames if frame.image in visit)
+    return Sequence(last.patient, frames, labels, last.scanner, last.sex, last.age, last.view, own)

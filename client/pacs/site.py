@@ -37,7 +37,7 @@ def pulling(folder: SiteFolder, plan: Plan) -> Iterator[tuple[Pull, Wanted]]:
         DataError: the labels cannot be read.
     """
     pacs, inbox = _pacs(folder), _inbox(folder)
-    labels = read_labels(_labels(folder), plan.findings)
+    labels = read_labels(_labels(folder), plan.findings, plan.input.label)
     modality = plan.input.modality
     wanted = Wanted(
         labels.key, sorted(labels.known()), MODALITIES[modality], history=modality == "xray",

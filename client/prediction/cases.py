@@ -129,6 +129,8 @@ def doubts_of(tally: Tally) -> list[str]:
 
 
 def _refusal(patient: str, n_usable: int, contract: Input) -> Refusal:
+    if n_usable >= contract.min_frames:
+        return Refusal(patient, "no usable image of the newest visit, which the model speaks of")
     return Refusal(patient, f"{n_usable} usable image(s), the model takes at least {contract.min_frames}")
 
 
@@ -137,7 +139,8 @@ def _of_dicom(contract: Input, n_findings: int, source: Path, tally: Tally) -> I
     (decoding.py)."""
     unknown = np.full(n_findings, np.nan, np.float32)
     patients = patients_in(source, contract, tally)
-    sequences = [sequence_of(headers, unknown, contract) for headers in patients.values() if headers]
+    by = "study" if contract.label == "visit" else "patient"
+    sequences = [sequence_of(headers, unknown, contract, by) for headers in patients.values() if headers]
     decoded = decode([[sequence] for sequence in sequences], contract, tally)
     for patient, headers in patients.items():
         frames: tuple[Frame, ...] = ()

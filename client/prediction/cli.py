@@ -76,7 +76,7 @@ def predict(
     from client.imaging.outcome import Tally
     from client.prediction.cases import Refusal, doubts_of
     from client.prediction.model import load_model
-    from client.prediction.predict import predict_source, write_predictions
+    from client.prediction.predict import NEWEST, predict_source, write_predictions
     from common.handover import RESEARCH_USE
 
     set_up_process()
@@ -89,6 +89,8 @@ def predict(
         f"{len(rows) - refused} sequences in "
         f"{out / 'predictions.csv'}{f', {refused} refused' if refused else ''}. {RESEARCH_USE}"
     )
+    if handed.plan.input.label == "visit":
+        typer.echo(f"  about {NEWEST}")
     for doubt in doubts_of(tally):
         typer.echo(f"  {doubt}")
 
@@ -151,10 +153,7 @@ def _table(result: "EvaluationResult", out: Path | None) -> list[str]:
 
     lines = [f"{result.model} on {result.on}, part {result.part}: {result.n_patients} patients"]
     for name, one in result.findings.items():
-        lines.append(
-            f"{name}: {one.n_positive} of {one.n_patients} patients have it; "
-            f"threshold {number(one.threshold)} ({one.threshold_from})"
-        )
+        lines.append(f"{name}: {one.who}; threshold {number(one.threshold)} ({one.threshold_from})")
         for key in ("auroc", "auprc", "sensitivity", "specificity", "accuracy", "brier", "ece"):
             lines.append(f"  {key:<12} {number(getattr(one, key))}  {interval(getattr(one, f'{key}_ci'))}")
         if one.against:

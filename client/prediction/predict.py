@@ -32,6 +32,8 @@ from common.errors import DataError
 from common.files import without_nan, write_atomically
 from common.handover import RESEARCH_USE, Handed
 
+NEWEST = "the newest visit of each sequence, given those before"
+"""What a model speaks of that learnt labels of visits."""
 AT_ONCE = 64
 """Sequences in one forward pass."""
 
@@ -186,4 +188,6 @@ def write_predictions(out: Path, handed: Handed, rows: Sequence[Prediction | Ref
         "use": RESEARCH_USE, "model": handed.plan.name, "plan_sha256": handed.plan.sha256, "run": handed.run,
         "calibrated": math.isfinite(handed.temperature), "predictions": table, "left_out": tally.left_out(),
     }  # fmt: skip
+    if handed.plan.input.label == "visit":
+        content["about"] = NEWEST
     write_atomically(out / "predictions.json", (json.dumps(without_nan(content), indent=2) + "\n").encode())

@@ -44,13 +44,25 @@ class FindingResult(Result):
     specificity: Number
     specificity_ci: Interval
     n_patients: int
-    n_positive: int  # of the patients
+    n_positive: int  # of the patients, those who have it at any visit
     n_sequences: int
     confusion: Confusion
     curve: Sequence[Point]
     calibration: Sequence[Bin]
     subgroups: Mapping[str, Mapping[str, Group]]  # attribute -> group
     against: Annotated[Difference | None, IF_KNOWN] = None
+    n_changing: Annotated[int | None, IF_KNOWN] = None  # of n_positive, those who have it not at each visit
+
+    @property
+    def who(self) -> str:
+        """For people."""
+        changing = f", {self.n_changing} of them not at each visit" if self.n_changing else ""
+        return f"{self.n_positive} of {self.n_patients} patients have it{changing}"
+
+    @property
+    def fewer(self) -> int:
+        """Patients in the smaller class; one who changes is in both."""
+        return min(self.n_positive, self.n_patients - self.n_positive + (self.n_changing or 0))
 
 
 @dataclass(frozen=True, kw_only=True)

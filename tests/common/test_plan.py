@@ -121,3 +121,12 @@ def test_final_scores_that_cannot_be_told_are_refused(changes, said):
 def test_a_plan_of_no_rounds_is_validated_never():
     plan = Plan(name="a", rounds=0, evaluation={"final": True}, model={"pretrained": "0" * 64})
     assert not evaluates(plan, 0)
+
+
+def test_labels_of_visits_are_another_plan_and_those_of_patients_the_same():
+    plan = Plan(name="a")
+    assert "label" not in plan.input.model_dump()
+    assert Plan(name="a", input={"label": "patient"}).sha256 == plan.sha256
+    assert Plan(name="a", input={"label": "visit"}).sha256 != plan.sha256
+    with pytest.raises(ValueError, match="label visit is about serial X-rays"):
+        Plan(name="a", input={"label": "visit", "modality": "ct"})

@@ -8,11 +8,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from client.imaging.cohort import Cohort
 from common import wire
 from common.arms import FEDERATED, local_arm
 from common.config import dump_yaml
 from common.models import build_model
-from common.plan import Plan
+from common.plan import Input, Plan
 from common.results.form import to_text
 from server.observer import Silent
 from simulation import runs
@@ -20,6 +21,7 @@ from simulation.assess import assess
 from simulation.scenario import Machine, Scenario
 from simulation.simulate import run_arm
 from simulation.sites import SiteData
+from tests.helpers.dicom import image, save
 from tests.helpers.plans import deployed_plan
 from tests.helpers.runs import simulated
 
@@ -49,6 +51,46 @@ def test_sites_on_loopback_end_with_the_weights_of_the_simulation(deployment, tm
     whole = 3 * n * 3 * sum(w.nbytes for w in found.values())  # rounds, sites, twice down and once up
     low, high = (0.1, 0.3) if codec == "int4" else (1.0, 1.2)
     assert low * whole < n_bytes < high * whole
+
+
+def write_visits(folder, seed, patients=24):
+    """DICOM files of patients who change, three visits each, with a label a study; a positive visit is
+    bright in a corner."""
+    rng, rows = np.random.default_rng(seed), ["study,pneumonia"]
+    folder.mkdir()
+    for p in range(patients):
+        for day in (1, 4, 9):
+            pixels, label = rng.integers(0, 2000, (16, 16)).astype(np.uint16), int(rng.integers(2))
+            pixels[:6, :6] += np.uint16(2000 * label)
+            study = f"1.2.{seed}.{p}.{day}"
+            ds = image(pixels, PatientID=f"P{p}", AcquisitionDate=f"202401{day:02d}", StudyInstanceUID=study)
+            save(ds, folder / f"{p}-{day}.dcm")
+            rows.append(f"{study},{label}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+
+
+@pytest.mark.slow
+def test_labels_of_visits_are_ingested_by_hospitals_and_train_the_same_bits(deployment, tmp_path):
+    plan = deployed_plan(rounds=2, input=Input(size=16, max_frames=2, label="visit"))
+    d = deployment(2, plan)
+    names = ["site-1", "site-2"]
+    for seed, name in enumerate(names):
+        write_visits(tmp_path / name, seed)
+        d.set(name, data={"dicom": str(tmp_path / name)})
+        d.at(name, "ingest", str(d.write_plan()))
+        cohort = Cohort.open(d.site(name).cohort(plan))
+        assert (len(cohort), cohort.n_images, int(cohort.lengths.max())) == (72, 72, 2)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("patient,pneumonia\nP0,1\n")
+    d.set("site-2", data={"dicom": str(tmp_path / "site-2"), "labels": str(labels)})
+    refused = d.command("client", "ingest", str(d.write_plan()), "--dir", str(d.site("site-2").path))
+    assert refused.returncode == 2
+    assert "found labels of patients, the plan learns those of visits" in refused.stderr
+    d.up(*names)
+    name = d.run()
+    d.wait_finished(name)
+    expected, found = simulated(d, plan, tmp_path, names), d.weights(name)
+    assert all(np.array_equal(expected[k], found[k]) for k in expected)
 
 
 @pytest.mark.slow

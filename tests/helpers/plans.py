@@ -55,4 +55,5 @@ PLANS = st.builds(
         bidirectional=st.booleans(),
         pooling=st.sampled_from(["last", "mean"]),
     ),
+    input=st.builds(Input, label=st.sampled_from(["patient", "visit"])),
 )

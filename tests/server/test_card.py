@@ -8,7 +8,7 @@ import pytest
 
 from common import wire
 from common.methods import METHODS
-from common.plan import Privacy, Training
+from common.plan import Input, Privacy, Training
 from common.report.card import render_card
 from common.results.card import OnTest, OnValidation
 from common.results.form import to_tree
@@ -115,3 +115,11 @@ def test_scores_of_models_that_stay_at_the_hospitals_are_not_the_file_s(tmp_path
     if own:
         assert (card.calibration, str(card.threshold)) == (None, "nan")
         assert "accuracy at 0.5, which nobody chose" not in page
+
+
+def test_the_card_of_a_model_of_visits_says_what_it_speaks_of(tmp_path):
+    for label in ("patient", "visit"):
+        plan = small_plan(input=Input(label=label))
+        run = deployed_run(tmp_path / label, plan)
+        said = [line for line in describe(run, plan, {}).limits if "newest visit" in line]
+        assert bool(said) == (label == "visit")

@@ -36,3 +36,11 @@ def test_equal_shares_are_equal_and_dirichlet_is_not():
 def test_an_impossible_deal_is_refused_in_words():
     with pytest.raises(DataError, match="fewer sites"):
         deal_out(patients(30), 10, 0.1, np.random.default_rng(0), 20)
+
+
+def test_a_patient_who_changes_is_of_both_classes():
+    patients = [Sequence(f"p{i}", (), np.array([k], np.float32)) for i in range(8) for k in (0, 1)]
+    parts = deal_out(patients, 2, None, np.random.default_rng(0), 4)
+    for part in parts:
+        assert len({s.patient for s in part}) == 4
+        assert sorted(float(s.labels[0]) for s in part) == [0] * 4 + [1] * 4

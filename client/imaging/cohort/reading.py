@@ -4,7 +4,9 @@ import hashlib
 import hmac
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +150,15 @@ class Cohort:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    @property
+    def n_images(self) -> int:
+        """Each once, however many of its patient's sequences it is in."""
+        return sum(len(part.gaps) for part in self._parts)
+
+    def images(self) -> Iterator[Pixels]:
+        """(size, size) each, once."""
+        return chain.from_iterable(part.frames for part in self._parts)
 
     def count_patients(self, indices: NDArray[np.intp]) -> int:
         """How many patients the sequences `indices` belong to."""

@@ -96,7 +96,7 @@ def describe(cohort: Cohort, plan: Plan) -> Quality:
         verdict=judge(cohort, plan, shared, blank, greys),
         patients=len(set(cohort.patients)),
         sequences=len(cohort),
-        images=int(cohort.lengths.sum()),
+        images=cohort.n_images,
         split={part: cohort.count_patients(indices) for part, indices in split.items()},
         in_two_splits=_in_two_splits(cohort, split),
         lengths=Five.of(cohort.lengths.astype(np.float64)),
@@ -139,7 +139,7 @@ def count_shared_images(cohort: Cohort) -> int:
 
 def _count_blank(cohort: Cohort) -> int:
     """Images of one grey value."""
-    return sum(int(frame.min() == frame.max()) for i in range(len(cohort)) for frame in cohort.frames(i))
+    return sum(int(frame.min() == frame.max()) for frame in cohort.images())
 
 
 def _reasons(cohort: Cohort, wanted: Callable[[Reason], bool]) -> list[Row]:

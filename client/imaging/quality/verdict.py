@@ -59,7 +59,7 @@ def _doubts(cohort: Cohort) -> list[str]:
     n = len(set(cohort.patients))
     if lost > LOST * (lost + n):
         why.append(f"{lost} of {lost + n} labelled patients have no usable images (left out, below)")
-    images = int(cohort.lengths.sum())
+    images = cohort.n_images
     why += [
         f"{counts[r]} of {images} images: {r.value}"
         for r in NOTES

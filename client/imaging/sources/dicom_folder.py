@@ -35,7 +35,7 @@ class DicomFolder:
         return [*walk(self.path), *([self.labels] if self.labels else [])]
 
     def read(self, contract: Input, findings: tuple[str, ...]) -> Collection:
-        labels = read_labels(self.labels_path, findings)
+        labels = read_labels(self.labels_path, findings, contract.label)
         tally, removed, identifiers = Tally(), Counter[str](), set[str]()
         patients: dict[str, list[Header]] = defaultdict(list)
         unusable: list[str] = []
@@ -131,7 +131,7 @@ def _sequences(
         log_files(Reason.NO_FRAMES, [next(h.path for h in headers if str(getattr(h, by)) == key)])
     for key, ordered in sequences.items():
         if ordered:
-            yield sequence_of(ordered, labels[key], contract)
+            yield sequence_of(ordered, labels[key], contract, by)
         else:
             tally.add(Reason.NO_FRAMES)
 

@@ -63,6 +63,11 @@ class NpzFile:
                 f"{self.path}: its sequences have one image each, the plan asks for {contract.min_frames} "
                 "(input.min_frames)"
             )
+        if contract.label == "visit":
+            raise DataError(
+                f"{self.path}: its images have no visits, the plan learns labels of visits (input.label); "
+                "expected DICOM files, or images with an index"
+            )
         tally, sequences = Tally(), []
         for images, labels, patients in self._parts():
             for image, label, patient in zip(images, labels, patients, strict=True):

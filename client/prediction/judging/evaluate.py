@@ -178,9 +178,7 @@ def _against(
 
 
 def _classes(findings: dict[str, FindingResult]) -> str:
-    return "; ".join(
-        f"{name}: {one.n_positive} of {one.n_patients} patients have it" for name, one in findings.items()
-    )
+    return "; ".join(f"{name}: {one.who}" for name, one in findings.items())
 
 
 def _warnings(labelled: Labelled, findings: dict[str, FindingResult]) -> list[str]:
@@ -192,12 +190,11 @@ def _warnings(labelled: Labelled, findings: dict[str, FindingResult]) -> list[st
     if labelled.n_training is None:
         said.append("whether the model was trained on any of these patients is not known here")
     for name, one in findings.items():
-        fewer = min(one.n_positive, one.n_patients - one.n_positive)
-        if fewer == 0:
+        if one.fewer == 0:
             said.append(f"{name}: one class only: no AUROC")
-        elif fewer < FEW:
+        elif one.fewer < FEW:
             said.append(
-                f"{name}: {fewer} patients in the smaller class: the interval says how little that tells"
+                f"{name}: {one.fewer} patients in the smaller class: the interval says how little that tells"
             )
         if one.threshold_from == "nobody chose one":
             said.append(f"{name}: nobody chose a threshold, 0.5 is taken (see --at-sensitivity)")

@@ -86,7 +86,7 @@ def judge_finding(one: Predictions, handed: Handed, threshold: Threshold) -> Fin
     for name, metric in _metrics_at(threshold.value).items():
         estimate = metrics.macro_estimate(metric, one.probabilities, one.labels, weights)
         values |= {name: estimate.value, f"{name}_ci": estimate.interval}
-    positive = set(one.patients[one.labels[:, 0] == 1])
+    positive, negative = (set(one.patients[one.labels[:, 0] == value]) for value in (1, 0))
     return FindingResult(
         **values,  # type: ignore[arg-type]  # by name, as the type has them
         threshold=threshold.value,
@@ -98,6 +98,7 @@ def judge_finding(one: Predictions, handed: Handed, threshold: Threshold) -> Fin
         curve=curve_of(one),
         calibration=reliability(one),
         subgroups=subgroups(one, plan),
+        n_changing=len(positive & negative) or None,
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom import dcmread
 
 from client.imaging.cohort import Cohort, build_cohort, pseudonym
 from client.imaging.decoding import decode
@@ -14,7 +15,7 @@ from client.imaging.outcome import Tally
 from client.imaging.pixels import fit
 from client.imaging.sequence import Sequence
 from client.imaging.sources import DicomFolder
-from client.prediction.cases import Case, cases
+from client.prediction.cases import Case, Refusal, cases
 from common import wire
 from common.handover import Handed
 from common.models import build_model
@@ -119,3 +120,33 @@ def test_what_is_known_is_not_read(tmp_path):
     (one,) = decode([[sequence]], contract, tally)
     assert one.usable(sequence, contract, tally) == ()
     assert tally.as_dict() == {"broken": 1, "no_frames": 1}
+
+
+def test_a_visit_without_an_image_of_its_own_is_not_judged_by_its_past(whole, tmp_path):
+    folder = tmp_path / "visits"
+    shutil.copytree(whole, folder)
+    rows = ["study,pneumonia"]
+    for path in sorted(folder.glob("*.dcm")):
+        ds = dcmread(path)
+        ds.StudyInstanceUID = f"1.2.{ord(path.name[0])}.{path.stem[-1]}"
+        ds.save_as(path)
+        rows.append(f"{ds.StudyInstanceUID},{path.stem[-1] in '13':d}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    break_pixels(folder / f"BOB-{VISITS - 1}.dcm")
+    contract = Input(size=16, label="visit", max_frames=3)
+    build_cohort(tmp_path / "c", DicomFolder(folder).read(contract, ("pneumonia",)), contract,
+                 ("pneumonia",), b"key", "stamp")  # fmt: skip
+    cohort = Cohort.open(tmp_path / "c")
+    assert cohort.contract == contract
+    ann, bob = (np.flatnonzero(cohort.patients == pseudonym(p, b"key")) for p in PATIENTS)
+    assert cohort.lengths[ann].tolist() == [1, 2, 3, 3]
+    assert cohort.labels[ann, 0].tolist() == [0, 1, 0, 1]
+    assert cohort.lengths[bob].tolist() == [1, 2, 3]
+    assert cohort.n_images == len(list(cohort.images())) == 7  # each once
+    assert cohort.tally.as_dict() == {"broken": 1, "no_frames": 1}
+    handed = Handed(
+        folder, small_plan(input=contract), wire.get_weights(build_model(small_plan())), "", float("nan"), {}
+    )
+    newest, refused = cases(handed, folder, Tally())
+    np.testing.assert_array_equal(newest.pixels, cohort.frames(int(ann[-1])))
+    assert refused == Refusal("BOB", "no usable image of the newest visit, which the model speaks of")

@@ -161,3 +161,13 @@ def test_a_number_is_its_patients_where_each_row_says_whose(tmp_path):
     assert read_labels(path, ("pneumonia",)).owners() == {"7": {"P1", "P2"}, "8": {"P1"}}
     path.write_text("patient,pneumonia\nP1,1\n")
     assert read_labels(path, ("pneumonia",)).owners() == {}
+
+
+def test_labels_of_patients_say_nothing_of_a_visit(tmp_path):
+    path = csv(tmp_path, "patient,pneumonia\nP1,1\n")
+    with pytest.raises(DataError, match="found labels of patients, the plan learns those of visits"):
+        read_labels(path, ("pneumonia",), "visit")
+    assert (
+        read_labels(csv(tmp_path, "patient,study,pneumonia\nP1,1.2,1\n"), ("pneumonia",), "visit").key
+        == "study"
+    )

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from client.imaging.dicom import Header, read_headers
 from client.imaging.facts.image_kind import Kind
 from client.imaging.outcome import Reason, Tally
-from client.imaging.sequence import choose, order_headers, place, to_frames
+from client.imaging.sequence import choose, order_headers, place, sequence_of, to_frames, up_to_each
 from common.plan import Input
 from tests.helpers.dicom import image, save
 
@@ -147,3 +148,25 @@ def test_two_files_that_nothing_but_their_uids_put_in_order_are_noted(tmp_path):
 
     assert films(number=1) == 2
     assert films() == 0
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=12), st.sets(st.sampled_from("abcde")))
+def test_a_visit_is_given_its_past_and_never_a_later_one(visits, known):
+    images, tally = [header(i) for i in range(len(visits))], Tally()
+    found = up_to_each(images, visits, known, tally)
+    assert found.keys() == known & set(visits)
+    for visit, some in found.items():
+        last = max(i for i, name in enumerate(visits) if name == visit)
+        assert some == images[: last + 1]
+    assert [len(some) for some in found.values()] == sorted(len(some) for some in found.values())
+    unused = len(images) - max((len(some) for some in found.values()), default=0)
+    assert tally.counts[Reason.OTHER_STUDY] == unused
+
+
+def test_a_sequence_knows_which_images_its_labels_are_about():
+    images = [
+        replace(header(i, time=datetime(2020, 1, 1 + i)), study=study) for i, study in enumerate("aabb")
+    ]
+    contract, unknown = Input(max_frames=3), np.full(1, np.nan, np.float32)
+    assert sequence_of(images, unknown, contract, "study").own == to_frames(images, contract)[-2:]
+    assert sequence_of(images, unknown, contract).own == to_frames(images, contract)

@@ -103,3 +103,89 @@ def test_images_of_one_day_go_by_their_order_and_without_one_it_is_said(tmp_path
     )
     tied = index(tmp_path, ["A,z.png,1,0", "A,a.png,1,0", "A,b.png,2,0"]).read(Input(), FINDINGS)
     assert tied.tally.counts[Reason.ORDER_UNSURE] == 2
+
+
+VISITS = Input(size=16, label="visit", max_frames=3)
+
+
+def told(found):
+    return [
+        (s.patient, [f.path.name for f in s.frames], float(s.labels[0]), len(s.own)) for s in found.sequences
+    ]
+
+
+def test_a_patient_who_changes_is_a_sequence_a_visit(tmp_path):
+    rows = [
+        "a,0.png,0,0",
+        "a,1.png,2,",
+        "a,2.png,2,",
+        "a,3.png,5.0,1",
+        "a,4.png,5,1",
+        "a,5.png,9,",
+        "b,6.png,1,",
+    ]
+    for k in range(7):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), np.full((10, 10), 30 * k, np.uint8))
+    source = index(tmp_path, rows)
+    found = source.read(VISITS, FINDINGS)
+    assert told(found) == [("a", ["0.png"], 0.0, 1), ("a", ["2.png", "3.png", "4.png"], 1.0, 2)]
+    assert [f.position for f in found.sequences[1].frames] == [2.0, 5.0, 5.0]
+    # 5.png is later than any label, and b has none; on two days the order of two images is the files'.
+    assert found.tally.as_dict() == {"other_study": 1, "unlabelled": 1, "order_unsure": 4}
+    build_cohort(tmp_path / "c", found, VISITS, FINDINGS, b"k", "s")
+    cohort = Cohort.open(tmp_path / "c")
+    assert cohort.lengths.tolist() == [1, 3]
+    assert [cohort.gaps(i).tolist() for i in range(2)] == [[0.0], [0.0, 3.0, 0.0]]
+    assert cohort.frames(1)[:, 0, 0].tolist() == [60, 90, 120]
+    with pytest.raises(
+        DataError, match=r"rows 2 and 3 are of one patient and have different labels; .*label visit"
+    ):
+        source.read(Input(), FINDINGS)
+
+
+def test_each_image_of_the_past_is_stored_once(tmp_path):
+    for k in range(4):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), np.full((10, 10), 50 * k, np.uint8))
+    found = index(tmp_path, [f"a,{k}.png,{k},{k % 2}" for k in range(4)]).read(VISITS, FINDINGS)
+    build_cohort(tmp_path / "c", found, VISITS, FINDINGS, b"k", "s")
+    cohort = Cohort.open(tmp_path / "c")
+    assert cohort.lengths.tolist() == [1, 2, 3, 3]
+    assert cohort.labels[:, 0].tolist() == [0, 1, 0, 1]
+    assert cohort.n_images == 4
+    assert [cohort.frames(i)[-1, 0, 0] for i in range(4)] == [0, 50, 100, 150]
+
+
+def test_what_contradicts_itself_about_visits_is_refused_by_row(tmp_path):
+    for rows, header, said in (
+        (
+            ["a,x,1,1", "a,y,1,0"],
+            "patient,file,day,label",
+            "rows 2 and 3 are of one visit and have different",
+        ),
+        (["a,x,1,1,V1", "a,y,2,0,V1"], "patient,file,day,label,visit", "rows 2 and 3 are of one visit"),
+        (["a,x,1,1,V1", "a,y,1,0,V2"], "patient,file,day,label,visit", "two visits at one time; .*'order'"),
+        (["a,x,1,1,"], "patient,file,day,label,visit", "row 2: its visit is empty"),
+    ):
+        with pytest.raises(DataError, match=said):
+            index(tmp_path, rows, header).read(VISITS, FINDINGS)
+    ordered = index(tmp_path, ["a,x,1,1,V1,2", "a,y,1,0,V2,1"], "patient,file,day,label,visit,order")
+    assert [s.labels[0] for s in ordered.read(VISITS, FINDINGS).sequences] == [0.0, 1.0]
+
+
+def test_without_labels_the_newest_visit_is_asked_about(tmp_path):
+    source = index(tmp_path, ["a,0.png,0,0", "a,1.png,2,", "a,2.png,2,"])
+    (one,) = ImageIndex(source.path, labelled=False).read(VISITS, FINDINGS).sequences
+    assert [f.path.name for f in one.own] == ["1.png", "2.png"]
+    assert len(one.frames) == 3
+
+
+def test_serial_xrays_have_a_label_a_visit():
+    path = require_data("serial-cxr", "index.csv")
+    columns = {"patient": "patient_id", "day": "day_offset_from_first", "label": "in_icu_at_exam"}
+    found = ImageIndex(path, columns).read(Input(max_frames=64, label="visit"), FINDINGS)
+    labels = {}
+    for s in found.sequences:
+        labels.setdefault(s.patient, []).append(float(s.labels[0]))
+    assert (len(found.sequences), len(labels)) == (162, 29)
+    assert sum(len(set(some)) > 1 for some in labels.values()) == 18
+    assert found.tally.counts[Reason.UNLABELLED] == 71 - 29

@@ -11,6 +11,12 @@ from common.plan import Input
 FINDINGS = ("pneumonia",)
 
 
+def test_its_images_have_no_visits(tmp_path):
+    np.savez(tmp_path / "m.npz", images=np.zeros((2, 4, 4), np.uint8), labels=np.array([0, 1]))
+    with pytest.raises(DataError, match="no visits, the plan learns labels of visits"):
+        NpzFile(tmp_path / "m.npz").read(Input(label="visit"), FINDINGS)
+
+
 def test_a_medmnist_file_keeps_patients_together(tmp_path):
     images = np.arange(6 * 16, dtype=np.uint8).reshape(6, 4, 4)
     path = tmp_path / "m.npz"

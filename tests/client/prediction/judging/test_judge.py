@@ -60,6 +60,16 @@ def test_every_number_is_scikit_learn_s(decimals):
     assert sorted(found.subgroups) == ["sex"]
 
 
+def test_a_patient_who_changes_is_in_both_classes():
+    one = made()
+    of_four = replace(one, patients=np.array([f"p{i % 4}" for i in range(len(one.patients))]))
+    found = judge_finding(of_four, handed(), Threshold(0.5, "given"))
+    assert (found.n_patients, found.n_positive, found.n_changing, found.fewer) == (4, 4, 4, 4)
+    assert found.who == "4 of 4 patients have it, 4 of them not at each visit"
+    alone = judge_finding(one, handed(), Threshold(0.5, "given"))
+    assert (alone.n_changing, alone.fewer) == (None, min(alone.n_positive, 120 - alone.n_positive))
+
+
 def test_one_class_has_no_curve_and_no_auroc():
     one = made()
     one = one.where(one.labels[:, 0] == 1)
