@@ -121,3 +121,16 @@ def test_final_scores_that_cannot_be_told_are_refused(changes, said):
 def test_a_plan_of_no_rounds_is_validated_never():
     plan = Plan(name="a", rounds=0, evaluation={"final": True}, model={"pretrained": "0" * 64})
     assert not evaluates(plan, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": {"adapters": 4}}, "name their file in pretrained"),
+        ({"model": {"adapters": 4, "pretrained": "0" * 64, "frozen_stages": 1}}, "leave frozen_stages or"),
+        ({"model": {"encoder": "densenet121"}, "input": {"size": 28}}, "found input.size 28, expected at"),
+    ],
+)
+def test_an_encoder_that_could_not_train_as_it_is_asked_to_is_refused(changes, said):
+    with pytest.raises(ValidationError, match=said):
+        Plan(name="a", **changes)
