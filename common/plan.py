@@ -59,7 +59,7 @@ LEAST_SIZE = {"densenet121": 32}
 class Model(Settings):
     """The CNN-LSTM (docs/model.md)."""
 
-    encoder: Literal["cnn3", "resnet18", "efficientnet_b0", "densenet121"] = "cnn3"
+    encoder: Literal["cnn3", "resnet18", "efficientnet_b0", "densenet121", "vit_tiny"] = "cnn3"
     width: int = Field(
         default=16, ge=4, le=512, description="of cnn3: channels of the first hidden layer; they double twice"
     )
@@ -91,6 +91,10 @@ class Model(Settings):
         ge=0,
         le=256,
         description="rank of the low-rank adapters that train in place of the encoder's pretrained weights",
+    )
+
+    patch: int = Field(
+        default=16, ge=2, le=64, description="of vit_tiny: side of a patch, pixels; a frame's is a multiple"
     )
 
     @model_validator(mode="after")
@@ -385,6 +389,10 @@ class Plan(Settings):
             raise ValueError(
                 f"model.encoder {self.model.encoder} halves a frame five times: found input.size "
                 f"{self.input.size}, expected at least {least}"
+            )
+        if self.model.encoder == "vit_tiny" and self.input.size % self.model.patch:
+            raise ValueError(
+                f"model.patch: found {self.model.patch}, which does not divide input.size {self.input.size}"
             )
         return self
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from common.errors import ConfigError
 from common.models.adapters import adapt
+from common.models.vit import DEPTH, VisionTransformer
 from common.plan import Model
 
 GRID = 3
@@ -137,6 +138,11 @@ def densenet121(model: Model, channels: int) -> nn.Module:
     return result
 
 
+def vit_tiny(model: Model, channels: int) -> nn.Module:
+    """The plan's `VisionTransformer`."""
+    return VisionTransformer(channels, model.patch, model.embedding)
+
+
 @dataclass(frozen=True)
 class Encoder:
     """How to build an encoder, and what its parameters are called."""
@@ -186,6 +192,17 @@ ENCODERS = {
         ),
         "features.conv0.weight",
         "features.denseblock4",  # all that its layers made: the last convolution has 32 features of 1,024
+    ),
+    "vit_tiny": Encoder(
+        vit_tiny,
+        (
+            ("cls_token", "pos_embed", "patch_embed."),
+            *((f"blocks.{k}.",) for k in range(DEPTH - 1)),
+            (f"blocks.{DEPTH - 1}.", "norm."),
+            ("head.",),
+        ),
+        "patch_embed.proj.weight",
+        "map",
     ),
 }
 

@@ -111,7 +111,7 @@ def load_encoder(encoder: nn.Module, name: str, tensors: Mapping[str, Tensor], w
             continue
         if key not in tensors:
             raise ConfigError(
-                f"{where}: tensor {key} is missing; expected the weights of torchvision's {name}"
+                f"{where}: tensor {key} is missing; expected the weights of {name} (docs/model.md)"
             )
         tensor = tensors[key].float()
         if key == kind.first and tensor.ndim == 4:

@@ -129,6 +129,10 @@ def test_a_plan_of_no_rounds_is_validated_never():
         ({"model": {"adapters": 4}}, "name their file in pretrained"),
         ({"model": {"adapters": 4, "pretrained": "0" * 64, "frozen_stages": 1}}, "leave frozen_stages or"),
         ({"model": {"encoder": "densenet121"}, "input": {"size": 28}}, "found input.size 28, expected at"),
+        (
+            {"model": {"encoder": "vit_tiny"}, "input": {"size": 28}},
+            "found 16, which does not divide input.size",
+        ),
     ],
 )
 def test_an_encoder_that_could_not_train_as_it_is_asked_to_is_refused(changes, said):

@@ -21,10 +21,10 @@ def of(name, encoder="cnn3"):
     return personal_names(plan, model), model
 
 
-@pytest.mark.parametrize("encoder", ["cnn3", "resnet18", "efficientnet_b0", "densenet121"])
+@pytest.mark.parametrize("encoder", ["cnn3", "resnet18", "efficientnet_b0", "densenet121", "vit_tiny"])
 def test_fedbn_keeps_exactly_the_parameters_of_the_norms(encoder):
     names, model = of("FedBN", encoder)
-    norms = [module for module in model.modules() if isinstance(module, nn.GroupNorm)]
+    norms = [module for module in model.modules() if isinstance(module, (nn.GroupNorm, nn.LayerNorm))]
     assert {id(p) for n, p in model.named_parameters() if n in names} == {
         id(p) for norm in norms for p in norm.parameters()
     }

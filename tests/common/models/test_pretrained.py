@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.models import densenet121, efficientnet_b0, resnet18
 
 from common.errors import ConfigError
+from common.models import vit
 from common.models.adapters import adapters_of
 from common.models.encoders import ENCODERS, build_encoder
 from common.models.pretrained import convert_norm, load_encoder, starting_model
@@ -192,6 +193,24 @@ def test_a_model_of_another_plan_is_refused_by_tensor(tmp_path):
         plan, _ = whole(tmp_path, **{name: wrong})
         with pytest.raises(ConfigError, match=f"tensor {re.escape(name)}: .*is it a model of this plan"):
             starting_model(plan, tmp_path)
+
+
+def test_a_published_vision_transformer_fits_by_timm_s_names(file, monkeypatch):
+    monkeypatch.setattr(vit, "DEPTH", 2)
+    torch.manual_seed(0)
+    model = Model(encoder="vit_tiny", embedding=8)
+    theirs = build_encoder(model, 3)  # of colours, and a head of its own
+    encoder = build_encoder(model, 2)
+    load_encoder(encoder, "vit_tiny", {**theirs.state_dict(), "head.weight": torch.zeros(1000, 192)}, "file")
+    theirs.head = encoder.head
+    x = torch.randn(2, 1, 32, 32)
+    framed = torch.cat([x, torch.randn(2, 1, 32, 32)], 1)
+    torch.testing.assert_close(encoder(framed), theirs(x.repeat(1, 3, 1, 1)))
+    distilled = {**theirs.state_dict(), "pos_embed": torch.zeros(1, 198, 192)}
+    with pytest.raises(
+        ConfigError, match=r"pos_embed: found shape \(1, 198, 192\), expected \(1, 197, 192\)"
+    ):
+        load_encoder(encoder, "vit_tiny", distilled, "file")
 
 
 def test_a_model_with_adapters_starts_as_the_one_without_and_only_they_and_the_rest_train(tmp_path):

@@ -8,7 +8,7 @@ from tests.helpers.plans import small_plan
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoder", ["cnn3", "resnet18", "efficientnet_b0", "densenet121"])
+@pytest.mark.parametrize("encoder", ["cnn3", "resnet18", "efficientnet_b0", "densenet121", "vit_tiny"])
 @pytest.mark.parametrize(
     "values",
     [
@@ -26,7 +26,7 @@ def test_the_model_without_padding_is_the_model(encoder, values):
             model=Model(**{"encoder": encoder, "width": 4, "embedding": 8, "hidden": 8, **values}),
         )
     ).eval()
-    for side in (32, 50):
+    for side in (32, 48):
         whole = WholeSequences(model, side).eval()
         for n, t in ((1, 1), (2, 5)):
             frames, gaps = torch.rand(n, t, side, side), torch.rand(n, t) * 9
