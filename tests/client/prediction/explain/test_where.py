@@ -8,6 +8,7 @@ from client.prediction.explain.where import (
     OfFrames,
     blurred,
     explain_where,
+    grad_cam,
     integrated_gradients,
     occlusion,
 )
@@ -69,10 +70,10 @@ def test_occlusion_is_the_fall_of_the_score_by_hand():
 @pytest.mark.slow
 def test_every_encoder_can_be_explained():
     for name in ENCODERS:
-        model = build_model(
-            small_plan(input=Input(size=32), model=Model(encoder=name, width=8, embedding=8, hidden=8))
-        ).eval()
-        maps = explain_where(model, Seen(torch.rand(2, 32, 32), torch.tensor([0.0, 2.0])), 0)
-        for heat in (maps.grad_cam, maps.integrated):
+        for more in ({}, {"pretrained": "0" * 64, "adapters": 2}):
+            values = Model(encoder=name, width=8, embedding=8, hidden=8, **more)
+            model = build_model(small_plan(input=Input(size=32), model=values)).eval()
+            seen = Seen(torch.rand(2, 32, 32), torch.tensor([0.0, 2.0]))
+            heat = grad_cam(model, OfFrames(model, seen, 0), seen)
             assert heat.shape == (2, 32, 32)
             assert torch.isfinite(heat).all()
