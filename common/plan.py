@@ -65,10 +65,14 @@ class Input(Settings):
         return self
 
 
+LEAST_SIZE = {"densenet121": 32}
+"""Pixels of a frame's side, where an encoder leaves nothing of a smaller one."""
+
+
 class Model(Settings):
     """The CNN-LSTM (docs/model.md)."""
 
-    encoder: Literal["cnn3", "resnet18", "efficientnet_b0"] = "cnn3"
+    encoder: Literal["cnn3", "resnet18", "efficientnet_b0", "densenet121", "vit_tiny"] = "cnn3"
     width: int = Field(
         default=16, ge=4, le=512, description="of cnn3: channels of the first hidden layer; they double twice"
     )
@@ -95,6 +99,26 @@ class Model(Settings):
     frozen_stages: int = Field(
         default=0, ge=0, le=16, description="of the encoder, from the input on, that stay as they start"
     )
+    adapters: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="rank of the low-rank adapters that train in place of the encoder's pretrained weights",
+    )
+
+    patch: int = Field(
+        default=16, ge=2, le=64, description="of vit_tiny: side of a patch, pixels; a frame's is a multiple"
+    )
+
+    @model_validator(mode="after")
+    def _adapters_stand_beside_what_is_known(self) -> "Model":
+        if self.adapters and self.pretrained is None:
+            raise ValueError("adapters train beside pretrained weights: name their file in pretrained")
+        if self.adapters and self.frozen_stages:
+            raise ValueError(
+                "adapters freeze the encoder but for its projection: leave frozen_stages or adapters out"
+            )
+        return self
 
 
 class Schedule(Settings):
@@ -370,6 +394,20 @@ class Plan(Settings):
         if len(set(findings)) != len(findings) or not all(f.isidentifier() for f in findings):
             raise ValueError(f"found {list(findings)}, expected distinct names of letters, digits and _")
         return findings
+
+    @model_validator(mode="after")
+    def _frames_suit_the_encoder(self) -> "Plan":
+        least = LEAST_SIZE.get(self.model.encoder, 0)
+        if self.input.size < least:
+            raise ValueError(
+                f"model.encoder {self.model.encoder} halves a frame five times: found input.size "
+                f"{self.input.size}, expected at least {least}"
+            )
+        if self.model.encoder == "vit_tiny" and self.input.size % self.model.patch:
+            raise ValueError(
+                f"model.patch: found {self.model.patch}, which does not divide input.size {self.input.size}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _early_stopping_needs_validation(self) -> "Plan":

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from common.models.encoders import build_encoder
+from common.models.encoders import ENCODERS, build_encoder
 from common.plan import Model, Plan
 from common.seeds import derive_seed
 
@@ -47,6 +47,7 @@ class CNNLSTM(nn.Module):
         self.time_gap = model.time_gap
         channels = 1 + model.context * (2 if model.bidirectional else 1)
         self.encoder = build_encoder(model, channels)
+        self._map = ENCODERS[model.encoder].map
         self.scale = nn.Parameter(torch.tensor([math.sqrt(model.embedding)])) if model.l2_normalise else None
         self.lstm: nn.LSTM | None = None
         features = 0
@@ -73,6 +74,11 @@ class CNNLSTM(nn.Module):
     def forward(self, frames: Tensor, gaps: Tensor, lengths: Tensor) -> Tensor:
         logits, _ = self.explain(frames, gaps, lengths)
         return logits
+
+    @property
+    def last_map(self) -> nn.Module:
+        """The encoder's module whose output is the last map that still has places."""
+        return self.encoder.get_submodule(self._map)
 
     def explain(self, frames: Tensor, gaps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, with the weight of each frame in the pooling: (B, K) logits, (B, T) weights that sum

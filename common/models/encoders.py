@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import ConfigError
+from common.models.adapters import adapt
+from common.models.vit import DEPTH, VisionTransformer
 from common.plan import Model
 
 GRID = 3
@@ -119,6 +121,28 @@ def efficientnet_b0(model: Model, channels: int) -> nn.Module:
     return result
 
 
+def densenet121(model: Model, channels: int) -> nn.Module:
+    """Huang et al., 2017, "Densely Connected Convolutional Networks": torchvision's, with GroupNorm. It has
+    no dropout. Published weights of chest X-rays are often of this shape and have these names."""
+    from torchvision.models import densenet121 as build
+
+    net = build(num_classes=model.embedding)
+    norms = [(at, norm) for at, norm in net.named_modules() if isinstance(norm, nn.BatchNorm2d)]
+    for at, norm in norms:
+        net.set_submodule(at, group_norm(norm.num_features))
+    net.features.conv0 = nn.Conv2d(
+        channels, net.features.conv0.out_channels, 7, stride=2, padding=3, bias=False
+    )
+    nn.init.kaiming_normal_(net.features.conv0.weight)
+    result: nn.Module = net
+    return result
+
+
+def vit_tiny(model: Model, channels: int) -> nn.Module:
+    """The plan's `VisionTransformer`."""
+    return VisionTransformer(channels, model.patch, model.embedding)
+
+
 @dataclass(frozen=True)
 class Encoder:
     """How to build an encoder, and what its parameters are called."""
@@ -129,6 +153,9 @@ class Encoder:
     the embedding."""
     first: str
     """The weight of its first convolution, which sees the frame and its context."""
+    map: str
+    """The module whose output is the last map that still has places, (N, features, h, w): what explanations
+    read (client/prediction/explain/where.py)."""
 
 
 ENCODERS = {
@@ -141,14 +168,41 @@ ENCODERS = {
             ("project.",),
         ),
         "features.0.weight",
+        "features.6",
     ),
     "resnet18": Encoder(
         resnet18,
         (("conv1.", "bn1."), ("layer1.",), ("layer2.",), ("layer3.",), ("layer4.",), ("fc.",)),
         "conv1.weight",
+        "layer4.1.conv2",
     ),
     "efficientnet_b0": Encoder(
-        efficientnet_b0, (*((f"features.{k}.",) for k in range(9)), ("classifier.",)), "features.0.0.weight"
+        efficientnet_b0,
+        (*((f"features.{k}.",) for k in range(9)), ("classifier.",)),
+        "features.0.0.weight",
+        "features.8.0",
+    ),
+    "densenet121": Encoder(
+        densenet121,
+        (
+            ("features.conv0.", "features.norm0."),
+            *((f"features.denseblock{k}.", f"features.transition{k}.") for k in (1, 2, 3)),
+            ("features.denseblock4.", "features.norm5."),
+            ("classifier.",),
+        ),
+        "features.conv0.weight",
+        "features.denseblock4",  # all that its layers made: the last convolution has 32 features of 1,024
+    ),
+    "vit_tiny": Encoder(
+        vit_tiny,
+        (
+            ("cls_token", "pos_embed", "patch_embed."),
+            *((f"blocks.{k}.",) for k in range(DEPTH - 1)),
+            (f"blocks.{DEPTH - 1}.", "norm."),
+            ("head.",),
+        ),
+        "patch_embed.proj.weight",
+        "map",
     ),
 }
 
@@ -157,7 +211,8 @@ def build_encoder(model: Model, channels: int) -> nn.Module:
     """The plan's encoder for frames of `channels` channels, which maps (N, channels, H, W) to (N,
     model.embedding).
 
-    The plan's frozen stages do not ask for a gradient.
+    The plan's frozen stages do not ask for a gradient; with `model.adapters` nothing of the encoder does but
+    these and the projection.
 
     Raises:
         ConfigError: the plan freezes more stages than the encoder has.
@@ -171,4 +226,6 @@ def build_encoder(model: Model, channels: int) -> nn.Module:
     frozen = tuple(start for stage in kind.stages[: model.frozen_stages] for start in stage)
     for name, parameter in encoder.named_parameters():
         parameter.requires_grad = not name.startswith(frozen) if frozen else True
+    if model.adapters:
+        adapt(encoder, model.adapters, but=kind.stages[-1])
     return encoder

@@ -15,7 +15,9 @@ def personal_names(plan: Plan, model: nn.Module) -> frozenset[str]:
     beginnings: tuple[str, ...] = ()
     if stays is Stays.NORMS:
         beginnings = tuple(
-            f"{at}." for at, module in model.named_modules() if isinstance(module, nn.GroupNorm)
+            f"{at}."
+            for at, module in model.named_modules()
+            if isinstance(module, (nn.GroupNorm, nn.LayerNorm))
         )
     elif stays is Stays.HEAD:
         beginnings = ("head.",)

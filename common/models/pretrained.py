@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from common.errors import ConfigError
 from common.handover import MODEL
+from common.models.adapters import adapters_of
 from common.models.cnn_lstm import CNNLSTM, build_model
 from common.models.encoders import ENCODERS
 from common.plan import Plan
@@ -46,7 +47,7 @@ def starting_model(plan: Plan, file: Path | None) -> CNNLSTM:
             f"model.pretrained: found {given}; give both (pretrained: the file's SHA-256), or neither"
         )
     tensors = read_tensors(file, wanted)
-    if tensors.keys() == model.state_dict().keys():
+    if tensors.keys() in (model.state_dict().keys(), model.state_dict().keys() - adapters_of(model)):
         load_whole(model, tensors, str(file))
         return model
     load_encoder(model.encoder, plan.model.encoder, tensors, str(file))
@@ -79,20 +80,23 @@ def read_tensors(file: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def load_whole(model: CNNLSTM, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Copy a trained model. Raises ConfigError for another shape, or a value that is not finite; names the
-    tensor."""
-    for name, expected in model.state_dict().items():
+    """Copy a trained model, with adapters or without: the plan's then start beside it. Raises ConfigError for
+    another shape, or a value that is not finite; names the tensor."""
+    state = model.state_dict()
+    for name in tensors:
+        expected = state[name]
         if tensors[name].shape != expected.shape or not torch.isfinite(tensors[name]).all():
             raise ConfigError(
                 f"{where}: tensor {name}: found shape {tuple(tensors[name].shape)} or values that are not "
                 f"finite, expected {tuple(expected.shape)}; is it a model of this plan?"
             )
-    model.load_state_dict(dict(tensors))
+    model.load_state_dict(state | dict(tensors))
 
 
 @torch.no_grad()
 def load_encoder(encoder: nn.Module, name: str, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Copy pretrained tensors into an encoder of ours; its projection to the embedding stays as it is.
+    """Copy pretrained tensors into an encoder of ours; its projection to the embedding, and
+    adapters, stay as they are.
 
     Raises:
         ConfigError: a tensor is missing, or has another shape; names it.
@@ -101,12 +105,13 @@ def load_encoder(encoder: nn.Module, name: str, tensors: Mapping[str, Tensor], w
     norms = {
         f"{at}.weight": module for at, module in encoder.named_modules() if isinstance(module, nn.GroupNorm)
     }
+    adapters = adapters_of(encoder)
     for key, parameter in encoder.named_parameters():
-        if key.startswith(kind.stages[-1]):
+        if key.startswith(kind.stages[-1]) or key in adapters:
             continue
         if key not in tensors:
             raise ConfigError(
-                f"{where}: tensor {key} is missing; expected the weights of torchvision's {name}"
+                f"{where}: tensor {key} is missing; expected the weights of {name} (docs/model.md)"
             )
         tensor = tensors[key].float()
         if key == kind.first and tensor.ndim == 4:

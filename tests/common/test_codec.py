@@ -119,9 +119,10 @@ def test_what_does_not_train_costs_next_to_nothing():
     )  # int4 of normal numbers has an entropy of 0.098 of float32's bits
 
 
-def test_of_a_frozen_encoder_s_model_a_fiftieth_travels():
-    """resnet18, frozen: what trains is drawn, up and down once each, over float32 of all tensors up and down."""
-    plan = small_plan(model={"encoder": "resnet18", "frozen_stages": 6, "pretrained": "0" * 64})
+@pytest.mark.parametrize("kept", [{"frozen_stages": 6}, {"adapters": 4}], ids=str)
+def test_of_a_frozen_encoder_s_model_a_fiftieth_travels(kept):
+    """resnet18, frozen or with adapters: what trains is drawn, up and down once each, over float32 of all tensors up and down."""
+    plan = small_plan(model={"encoder": "resnet18", "pretrained": "0" * 64, **kept})
     model = build_model(plan)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     schema = Schema.of(model)

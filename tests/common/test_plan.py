@@ -130,3 +130,20 @@ def test_labels_of_visits_are_another_plan_and_those_of_patients_the_same():
     assert Plan(name="a", input={"label": "visit"}).sha256 != plan.sha256
     with pytest.raises(ValueError, match="label visit is about serial X-rays"):
         Plan(name="a", input={"label": "visit", "modality": "ct"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": {"adapters": 4}}, "name their file in pretrained"),
+        ({"model": {"adapters": 4, "pretrained": "0" * 64, "frozen_stages": 1}}, "leave frozen_stages or"),
+        ({"model": {"encoder": "densenet121"}, "input": {"size": 28}}, "found input.size 28, expected at"),
+        (
+            {"model": {"encoder": "vit_tiny"}, "input": {"size": 28}},
+            "found 16, which does not divide input.size",
+        ),
+    ],
+)
+def test_an_encoder_that_could_not_train_as_it_is_asked_to_is_refused(changes, said):
+    with pytest.raises(ValidationError, match=said):
+        Plan(name="a", **changes)

@@ -12,6 +12,7 @@ from client.imaging.cohort import Cohort
 from common import wire
 from common.arms import FEDERATED, local_arm
 from common.config import dump_yaml
+from common.handover import read_model
 from common.models import build_model
 from common.plan import Input, Plan
 from common.results.form import to_text
@@ -166,7 +167,8 @@ def judged(d, plan, tmp_path, trained, told):
 
 @pytest.mark.slow
 def test_a_model_is_judged_at_three_hospitals_and_trained_further_by_its_hash(deployment, tmp_path):
-    """Rounds 0: nothing is trained, whoever approves late is waited for; then the same model goes on."""
+    """Rounds 0: nothing is trained, whoever approves late is waited for; then the same model goes on, with
+    adapters beside what stays."""
     trained = make_model(tmp_path / "given", deployed_plan(seed=1))
     hash_of = hashlib.sha256((trained / "model.safetensors").read_bytes()).hexdigest()
     judge = deployed_plan(rounds=0, model=small_model(hash_of), evaluation={"final": True})
@@ -187,16 +189,20 @@ def test_a_model_is_judged_at_three_hospitals_and_trained_further_by_its_hash(de
         "evaluate.final",
     }
 
-    further = deployed_plan(rounds=1, model=small_model(hash_of))
+    further = deployed_plan(rounds=1, model=small_model(hash_of, adapters=2))
     d.approve(*names, plan=further)
     (d.path / "plan.yaml").write_text(dump_yaml(further))
     name = d.ask(
         "run", str(d.path / "plan.yaml"), "--pretrained", str(trained / "model.safetensors")
     ).split()[1]
     d.wait_finished(name)
-    moved = [np.abs(d.weights(name)[key] - before[key]).max() for key in before]
-    assert 0 < max(moved) < 0.5
+    after = d.weights(name)
+    moved = {key: np.abs(after[key] - before[key]).max() for key in before}
+    assert 0 < max(moved.values()) < 0.5
+    assert {key for key, by in moved.items() if by == 0} == {k for k in before if ".features." in k}
+    assert all(after[key].any() for key in after.keys() - before.keys())  # adapters moved away from zero
     d.ask("export", name, "--out", str(tmp_path / "model"))
+    assert read_model(tmp_path / "model").plan == further
     limits = json.loads((tmp_path / "model" / "card.json").read_text())["limits"]
     assert any(hash_of[:12] in limit for limit in limits)
     done = d.command("server", "run", str(d.write_plan()), "--dir", str(d.server.path))
@@ -204,8 +210,8 @@ def test_a_model_is_judged_at_three_hospitals_and_trained_further_by_its_hash(de
     assert "model.pretrained: found no file" in done.stderr
 
 
-def small_model(pretrained):
-    return {**deployed_plan().model.model_dump(), "pretrained": pretrained}
+def small_model(pretrained, **more):
+    return {**deployed_plan().model.model_dump(), "pretrained": pretrained, **more}
 
 
 def make_model(folder, plan):

@@ -27,7 +27,7 @@ class Bright(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(1, 1, 1))
+        self.encoder = self.last_map = nn.Conv2d(1, 1, 1)
 
     def explain(self, frames, gaps, lengths):
         weights = nn.functional.one_hot(lengths - 1, frames.shape[1]).float()
@@ -35,7 +35,7 @@ class Bright(nn.Module):
 
     def forward(self, frames, gaps, lengths):
         flat = frames.reshape(-1, 1, SIDE, SIDE)
-        frames = frames + 0 * self.encoder(flat).view_as(frames)  # Grad-CAM looks for a convolution
+        frames = frames + 0 * self.encoder(flat).view_as(frames)  # Grad-CAM looks for a map
         corner = frames[:, :, 2:8, 14:20].mean((2, 3))
         last = corner.gather(1, lengths[:, None] - 1)
         return 10 * (last - corner[:, :1]).repeat(1, 2)

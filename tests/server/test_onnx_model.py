@@ -39,7 +39,7 @@ def test_onnx_takes_any_length_and_gives_the_same_logits(tmp_path, model, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoder", ["resnet18", "efficientnet_b0"])
+@pytest.mark.parametrize("encoder", ["resnet18", "efficientnet_b0", "densenet121", "vit_tiny"])
 def test_the_large_encoders_export_too(tmp_path, encoder):
     plan = small_plan(input=Input(size=32, max_frames=3), model=Model(encoder=encoder, embedding=8, hidden=8))
     assert (

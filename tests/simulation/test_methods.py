@@ -1,6 +1,7 @@
 """Methods that keep something at the sites, as whole runs: over restarts, on other engines, and judged as a
 site would use them."""
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,8 @@ from common.results.run import Timing
 from server.checkpoint import load_checkpoint
 from server.observer import Silent
 from simulation import runs
-from simulation.scenario import PhantomData
+from simulation.scenario import Machine, PhantomData
+from tests.helpers.plans import small_plan
 from tests.helpers.simulated import run, scenario_of
 
 
@@ -126,3 +128,35 @@ def test_who_counts_does_not_hang_on_how_fast_this_machine_is(tmp_path):
     result = run(scenario, tmp_path / "run")
     history = load_checkpoint(tmp_path / "run/arms" / FEDERATED, scenario.plan.sha256).history
     assert (history[0].failed, sorted(history[0].sites)) == ({}, sorted(result.sites))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("FedAvg", {"codec": {"name": "int4"}}),
+        pytest.param("FedAvg", {"aggregation": {"secure": True, "threshold": 2}}, marks=pytest.mark.slow),
+        pytest.param("FedAvg", {"privacy": {"epsilon": 8.0, "delta": 1e-3}}, marks=pytest.mark.slow),
+        pytest.param("SCAFFOLD", {}, marks=pytest.mark.slow),
+        pytest.param("FedPer", {}, marks=pytest.mark.slow),
+        pytest.param("Ditto", {}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_adapters_train_and_what_they_stand_beside_stays_whatever_the_plan(tmp_path, name, changes):
+    start = {k: v.numpy() for k, v in build_model(scenario_of("FedAvg", seed=11)).state_dict().items()}
+    save_file(start, file := tmp_path / "start.safetensors")
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    scenario = scenario_of(
+        name, rounds=2, model={**small_plan().model.model_dump(), "pretrained": sha256, "adapters": 2},
+        simulation=Machine(threads=1, arms=(), pretrained=str(file)), **changes,
+    )  # fmt: skip
+    run(scenario, tmp_path / "run")
+    after = load_file(tmp_path / "run" / "model.safetensors")
+    stays = {k for k in start if k.startswith("encoder.features.")}
+    assert all(np.array_equal(after[k], start[k]) for k in stays)
+    added = after.keys() - start.keys()
+    assert len(added) == 6
+    assert all(after[k].any() for k in added)
+    moves = {k for k in start.keys() - stays if not np.array_equal(after[k], start[k])}
+    expected = start.keys() - stays
+    assert moves == ({k for k in expected if not k.startswith("head.")} if name == "FedPer" else expected)

@@ -64,14 +64,9 @@ def explain_where(model: CNNLSTM, seen: Seen, finding: int, sign: float = 1.0) -
     )
 
 
-def last_convolution(encoder: nn.Module) -> nn.Module:
-    """The encoder's last convolution: what comes out of it is the last map that still has places."""
-    return [module for module in encoder.modules() if isinstance(module, nn.Conv2d)][-1]
-
-
 def grad_cam(model: CNNLSTM, function: OfFrames, seen: Seen) -> Tensor:
     """(T, H, W)."""
-    maps = LayerGradCam(function, last_convolution(model.encoder)).attribute(seen.frames[None])
+    maps = LayerGradCam(function, model.last_map).attribute(seen.frames[None])
     assert isinstance(maps, Tensor)
     heat = F.interpolate(F.relu(maps.detach()), seen.frames.shape[1:], mode="bicubic", align_corners=False)
     return heat[:, 0].clamp_min(0).cpu()

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from client.training.private.layers import Conv, GroupNorm, Linear, Scale
+from client.training.private.layers import Conv, GroupNorm, LayerNorm, Linear, Placed, Scale
 from client.training.private.patients import Patients
 from client.training.private.recurrent import lstm
 from client.training.private.rows import Rows, packing
 from client.training.private.tape import Tape
 from common.errors import ConfigError
 from common.models.cnn_lstm import CNNLSTM
+from common.models.vit import VisionTransformer
 
 STABILITY = 1e-6  # as Opacus: min(1, C / (norm + 1e-6))
 
@@ -59,7 +60,17 @@ class PrivateGradients:
                 lambda self, x: GroupNorm.apply(x, self.weight, self.bias, self, tape, rows()), module
             )
         elif type(module) is nn.Linear:
-            module.forward = MethodType(lambda self, x: _linear(self, x, tape, rows()), module)  # type: ignore[method-assign]
+            module.forward = MethodType(  # type: ignore[method-assign]
+                lambda self, x: Linear.apply(x, self.weight, self.bias, self, tape, rows()), module
+            )
+        elif type(module) is nn.LayerNorm:
+            module.forward = MethodType(  # type: ignore[method-assign]
+                lambda self, x: LayerNorm.apply(x, self.weight, self.bias, self, tape, rows()), module
+            )
+        elif type(module) is VisionTransformer:
+            module.placed = MethodType(  # type: ignore[method-assign]
+                lambda self, x, at: Placed.apply(x, at, self.cls_token, self.pos_embed, self, tape), module
+            )
         elif isinstance(module, nn.modules.batchnorm._NormBase):
             raise ConfigError(
                 f"{name}: {type(module).__name__} mixes patients; a private plan needs GroupNorm"
@@ -70,10 +81,10 @@ class PrivateGradients:
             raise ConfigError(f"{name}: no exact per-patient gradient is known for {type(module).__name__}")
 
     def _rows_of(self, name: str) -> Callable[[], Rows | None]:
-        """Whose rows a module sees: those of frames, of time steps, or of sequences."""
+        """Whose rows a module sees: those of frames, or of sequences."""
         if name.startswith("encoder"):
             return lambda: self._tape.frames
-        return (lambda: self._tape.steps) if name.startswith("pool") else (lambda: self._tape.sequences)
+        return lambda: self._tape.sequences
 
     def _attach_model(self) -> None:
         model, tape, encode = self.model, self._tape, self.model.encoder.forward
@@ -102,6 +113,7 @@ class PrivateGradients:
         """Give the model its own forward back."""
         for module in self.model.modules():
             module.__dict__.pop("forward", None)
+            module.__dict__.pop("placed", None)
         for name in ("scaled", "follow"):
             self.model.__dict__.pop(name, None)
 
@@ -126,11 +138,6 @@ class PrivateGradients:
         norms = self._tape.norms()
         self._tape.finish((self.clip / (norms + STABILITY)).clamp(max=1.0))
         return norms
-
-
-def _linear(layer: nn.Linear, x: Tensor, tape: Tape, rows: Rows | None) -> Tensor:
-    flat = x.reshape(-1, x.shape[-1])
-    return _apply(Linear, flat, layer.weight, layer.bias, layer, tape, rows).view(*x.shape[:-1], -1)
 
 
 def _apply(function: Any, *args: Any) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from client.training.private.rows import PackedRows, Rows
 from client.training.private.tape import Tape, accumulate
+from common.models.vit import VisionTransformer
 
 aten = torch.ops.aten
 FEW_TAPS = 32
@@ -181,8 +182,55 @@ class GroupNorm(Function):
         return gx.view_as(x), None, None, None, None, None
 
 
+class LayerNorm(Function):
+    """nn.LayerNorm over the features of (N, L, D): L tokens a row."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.LayerNorm, tape: Tape, rows: Rows
+    ) -> Tensor:
+        y, mean, rstd = aten.native_layer_norm(x, layer.normalized_shape, weight, bias, layer.eps)
+        ctx.save_for_backward(x, weight, bias, mean, rstd)
+        ctx.layer, ctx.tape, ctx.rows = layer, tape, rows
+        result: Tensor = y
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        x, weight, bias, mean, rstd = ctx.saved_tensors
+        layer, wanted = ctx.layer, [True, False, False]
+        gx, _, _ = aten.native_layer_norm_backward(
+            g, x, layer.normalized_shape, mean, rstd, weight, bias, wanted
+        )
+        sums = [ctx.rows.sum((g * (x - mean) * rstd).sum(1)), ctx.rows.sum(g.sum(1))]
+        ctx.tape.add_gradients(list(zip((layer.weight, layer.bias), sums, strict=True)))
+        return gx, None, None, None, None, None
+
+
+class Placed(Function):
+    """VisionTransformer.placed on the encoder's rows: the class token and the positions are added to each."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, patches: Tensor, moved: Tensor, cls_token: Tensor, pos_embed: Tensor,
+        layer: VisionTransformer, tape: Tape,
+    ) -> Tensor:  # fmt: skip
+        ctx.save_for_backward(moved)
+        ctx.layer, ctx.tape = layer, tape
+        return VisionTransformer.placed(layer, patches, moved)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        (moved,) = ctx.saved_tensors
+        sums = ctx.tape.frames.sum(g)
+        of_first = sums[:, :1]
+        of_places = torch.cat([of_first, moved.t() @ sums[:, 1:]], 1)
+        ctx.tape.add_gradients([(ctx.layer.cls_token, of_first), (ctx.layer.pos_embed, of_places)])
+        return g[:, 1:], None, None, None, None, None
+
+
 class Linear(Function):
-    """nn.Linear on (N, I) rows."""
+    """nn.Linear on (N, I) rows, or on (N, L, I) with L tokens a row."""
 
     @staticmethod
     def forward(
@@ -207,22 +255,22 @@ def note_product(
     tape: Tape, rows: Rows, g: Tensor, inputs: list[tuple[Tensor, nn.Parameter]], biases: list[nn.Parameter]
 ) -> None:
     """Note weights whose gradient is sum over rows of g_r x_r^T, for one or several inputs x, and biases with
-    sum of g_r.
+    sum of g_r; with L tokens a row, (N, L, O) and (N, L, I), over all of them.
 
-    The norm comes from Gram matrices, (R, R) a patient, without the gradients themselves.
+    The norm comes from Gram matrices, (R, R) or (R L, R L) a patient, without the gradients themselves.
     """
-    v = rows.gather(g)
+    v = rows.gather(g).flatten(1, -2)
     gram = torch.bmm(v, v.transpose(1, 2))
     inner = torch.full_like(gram, float(len([b for b in biases if b.requires_grad])))
     for x, parameter in inputs:
         if parameter.requires_grad:
-            u = rows.gather(x)
+            u = rows.gather(x).flatten(1, -2)
             inner += torch.bmm(u, u.transpose(1, 2))
 
     def finish(factors: Tensor) -> None:
-        scaled = g * rows.spread(factors).unsqueeze(1)
+        scaled = (g * rows.spread(factors).view(-1, *(1 for _ in g.shape[1:]))).flatten(0, -2)
         for x, parameter in inputs:
-            accumulate(parameter, scaled.t() @ x)
+            accumulate(parameter, scaled.t() @ x.flatten(0, -2))
         for bias in biases:
             accumulate(bias, scaled.sum(0))
 

@@ -28,3 +28,16 @@ def test_means_over_a_grid_are_matrix_products_too(size, grid):
     weights = averaging(size, grid)  # remembered, and usable in training
     assert not weights.is_inference()
     torch.testing.assert_close(weights @ x @ weights.T, nn.AdaptiveAvgPool2d(grid)(x))
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_the_map_of_explanations_has_places(name):
+    encoder = build_encoder(Model(encoder=name, embedding=8), 2)
+    seen = []
+    encoder.get_submodule(ENCODERS[name].map).register_forward_hook(lambda *args: seen.append(args[2]))
+    with torch.no_grad():
+        encoder(torch.rand(3, 2, 64, 64))
+    (found,) = seen
+    assert found.ndim == 4
+    assert found.shape[0] == 3
+    assert found.shape[2] == found.shape[3] > 1

@@ -7,9 +7,11 @@ import pytest
 import torch
 from safetensors.torch import save
 from torch import nn
-from torchvision.models import efficientnet_b0, resnet18
+from torchvision.models import densenet121, efficientnet_b0, resnet18
 
 from common.errors import ConfigError
+from common.models import vit
+from common.models.adapters import adapters_of
 from common.models.encoders import ENCODERS, build_encoder
 from common.models.pretrained import convert_norm, load_encoder, starting_model
 from common.plan import Model
@@ -51,7 +53,14 @@ def trained(build):
     return net.eval()
 
 
-@pytest.mark.parametrize(("name", "build"), [("resnet18", resnet18), ("efficientnet_b0", efficientnet_b0)])
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("resnet18", resnet18),
+        ("efficientnet_b0", efficientnet_b0),
+        pytest.param("densenet121", densenet121, marks=pytest.mark.slow),
+    ],
+)
 def test_a_pretrained_encoder_is_nearer_to_the_original_than_one_with_copied_norms(name, build):
     net = trained(build)
     tensors = net.state_dict()
@@ -62,13 +71,13 @@ def test_a_pretrained_encoder_is_nearer_to_the_original_than_one_with_copied_nor
 
     def features(encoder):
         with torch.no_grad():
-            return encoder.avgpool(_before_pooling(encoder, framed)).flatten(1)
+            return _before_pooling(encoder, framed).mean((2, 3))
 
     converted, copied = build_encoder(model, 2), build_encoder(model, 2)
     load_encoder(converted, name, tensors, "file")
     load_encoder(copied, name, {k: v for k, v in tensors.items() if "running" not in k}, "file")
     with torch.no_grad():
-        original = net.avgpool(_before_pooling(net, x.repeat(1, 3, 1, 1))).flatten(1)
+        original = _before_pooling(net, x.repeat(1, 3, 1, 1)).mean((2, 3))
     near, far = (
         torch.nn.functional.cosine_similarity(features(e), original).mean() for e in (converted, copied)
     )
@@ -79,8 +88,8 @@ def test_a_pretrained_encoder_is_nearer_to_the_original_than_one_with_copied_nor
 
 
 def _before_pooling(net, x):
-    if hasattr(net, "features"):
-        return net.features(x)
+    if hasattr(net, "features"):  # DenseNet's end with a norm
+        return net.features(x).relu() if hasattr(net.features, "norm5") else net.features(x)
     for part in (net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4):
         x = part(x)
     return x
@@ -108,6 +117,23 @@ def test_a_run_starts_from_the_file_and_only_its_head_from_the_seed(file):
     torch.testing.assert_close(model.encoder.conv1.weight[:, 0], tensors["conv1.weight"].sum(1))
     assert model.encoder.conv1.weight[:, 1].abs().sum() == 0
     assert torch.equal(model.encoder.fc.weight, starting_model(plan_with(None), None).encoder.fc.weight)
+
+
+def test_weights_of_chest_models_fit_for_one_grey_channel_of_any_scale():
+    """torchxrayvision's DenseNet: torchvision's names, one channel, grey values of -1024 to 1024. A norm
+    behind the first convolution makes what it gives the same for frames of variance 1."""
+    torch.manual_seed(0)
+    tensors = densenet121(num_classes=18).state_dict() | {"op_threshs": torch.full((18,), torch.nan)}
+    grey = torch.randn(64, 1, 7, 7)
+    tensors |= {"features.norm0.running_var": torch.rand(64) * 1e6 + 1e5}
+    x, found = torch.randn(2, 2, 32, 32), []
+    for factor in (1.0, 600.0):
+        encoder = build_encoder(Model(encoder="densenet121", embedding=8), 2)
+        load_encoder(encoder, "densenet121", {**tensors, "features.conv0.weight": grey * factor}, "file")
+        assert torch.equal(encoder.features.conv0.weight[:, :1], grey * factor)
+        with torch.no_grad():
+            found.append(encoder.features(x))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -167,3 +193,38 @@ def test_a_model_of_another_plan_is_refused_by_tensor(tmp_path):
         plan, _ = whole(tmp_path, **{name: wrong})
         with pytest.raises(ConfigError, match=f"tensor {re.escape(name)}: .*is it a model of this plan"):
             starting_model(plan, tmp_path)
+
+
+def test_a_published_vision_transformer_fits_by_timm_s_names(file, monkeypatch):
+    monkeypatch.setattr(vit, "DEPTH", 2)
+    torch.manual_seed(0)
+    model = Model(encoder="vit_tiny", embedding=8)
+    theirs = build_encoder(model, 3)  # of colours, and a head of its own
+    encoder = build_encoder(model, 2)
+    load_encoder(encoder, "vit_tiny", {**theirs.state_dict(), "head.weight": torch.zeros(1000, 192)}, "file")
+    theirs.head = encoder.head
+    x = torch.randn(2, 1, 32, 32)
+    framed = torch.cat([x, torch.randn(2, 1, 32, 32)], 1)
+    torch.testing.assert_close(encoder(framed), theirs(x.repeat(1, 3, 1, 1)))
+    distilled = {**theirs.state_dict(), "pos_embed": torch.zeros(1, 198, 192)}
+    with pytest.raises(
+        ConfigError, match=r"pos_embed: found shape \(1, 198, 192\), expected \(1, 197, 192\)"
+    ):
+        load_encoder(encoder, "vit_tiny", distilled, "file")
+
+
+def test_a_model_with_adapters_starts_as_the_one_without_and_only_they_and_the_rest_train(tmp_path):
+    plan, tensors = whole(tmp_path)
+    adapted = plan.model_copy(update={"model": Model(**{**plan.model.model_dump(), "adapters": 2})})
+    before, after = starting_model(plan, tmp_path), starting_model(adapted, tmp_path)
+    inputs = torch.rand(2, 3, 16, 16), torch.rand(2, 3), torch.tensor([3, 2])
+    assert torch.equal(before(*inputs), after(*inputs))
+    adapters = adapters_of(after)
+    assert after.state_dict().keys() - adapters == tensors.keys()
+    stays = {n for n, p in after.named_parameters() if not p.requires_grad}
+    assert stays == {n for n in tensors if n.startswith("encoder.features.")}
+    # gone on with, adapters and all
+    (tmp_path / "model.safetensors").write_bytes(data := save(after.state_dict()))
+    again = Model(**{**adapted.model.model_dump(), "pretrained": hashlib.sha256(data).hexdigest()})
+    found = starting_model(plan.model_copy(update={"model": again}), tmp_path).state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in after.state_dict().items())

@@ -3,12 +3,12 @@ import torch
 
 from common.models import build_model
 from common.models.whole import WholeSequences
-from common.plan import Model
+from common.plan import Input, Model
 from tests.helpers.plans import small_plan
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoder", ["cnn3", "resnet18", "efficientnet_b0"])
+@pytest.mark.parametrize("encoder", ["cnn3", "resnet18", "efficientnet_b0", "densenet121", "vit_tiny"])
 @pytest.mark.parametrize(
     "values",
     [
@@ -21,9 +21,12 @@ def test_the_model_without_padding_is_the_model(encoder, values):
     if encoder != "cnn3" and values not in ({}, {"recurrent": False}):
         pytest.skip("the rest of the model is the same for all encoders")
     model = build_model(
-        small_plan(model=Model(**{"encoder": encoder, "width": 4, "embedding": 8, "hidden": 8, **values}))
+        small_plan(
+            input=Input(size=32),
+            model=Model(**{"encoder": encoder, "width": 4, "embedding": 8, "hidden": 8, **values}),
+        )
     ).eval()
-    for side in (32, 50):
+    for side in (32, 48):
         whole = WholeSequences(model, side).eval()
         for n, t in ((1, 1), (2, 5)):
             frames, gaps = torch.rand(n, t, side, side), torch.rand(n, t) * 9

@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from client.prediction.explain.where import (
     OfFrames,
     blurred,
     explain_where,
+    grad_cam,
     integrated_gradients,
-    last_convolution,
     occlusion,
 )
 from client.prediction.sequence import Seen
 from common.models import build_model
-from common.plan import Model
+from common.models.encoders import ENCODERS
+from common.plan import Input, Model
 from tests.helpers.known_model import SIDE, Bright, sequence, spot
 from tests.helpers.plans import small_plan
 
@@ -69,10 +69,11 @@ def test_occlusion_is_the_fall_of_the_score_by_hand():
 
 @pytest.mark.slow
 def test_every_encoder_can_be_explained():
-    for name in ("cnn3", "resnet18", "efficientnet_b0"):
-        model = build_model(small_plan(model=Model(encoder=name, width=8, embedding=8, hidden=8))).eval()
-        maps = explain_where(model, Seen(torch.rand(2, 32, 32), torch.tensor([0.0, 2.0])), 0)
-        assert isinstance(last_convolution(model.encoder), nn.Conv2d)
-        for heat in (maps.grad_cam, maps.integrated):
+    for name in ENCODERS:
+        for more in ({}, {"pretrained": "0" * 64, "adapters": 2}):
+            values = Model(encoder=name, width=8, embedding=8, hidden=8, **more)
+            model = build_model(small_plan(input=Input(size=32), model=values)).eval()
+            seen = Seen(torch.rand(2, 32, 32), torch.tensor([0.0, 2.0]))
+            heat = grad_cam(model, OfFrames(model, seen, 0), seen)
             assert heat.shape == (2, 32, 32)
             assert torch.isfinite(heat).all()

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
+from common.models import vit
 from common.models.cnn_lstm import CNNLSTM
 from common.plan import Model
 from tests.helpers.private import compare, make_batch
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoder", ["resnet18", "efficientnet_b0"])
+@pytest.mark.parametrize("encoder", ["resnet18", "efficientnet_b0", "densenet121", "vit_tiny"])
 @pytest.mark.parametrize("chunk", [2, 4])
 def test_the_large_encoders_are_exact_too(encoder, chunk):
     torch.manual_seed(0)
@@ -25,3 +26,19 @@ def test_layers_with_many_weights_and_few_pixels_take_the_gram_way():
     spots = 2 * 2 * 2
     assert 2 * spots**2 < model.encoder.features[6].weight.numel()
     compare(model, batch, names, 3)
+
+
+def test_adapters_are_exact_beside_weights_that_stay():
+    torch.manual_seed(0)
+    model = CNNLSTM(Model(width=4, embedding=8, hidden=8, pretrained="0" * 64, adapters=2), 2)
+    batch, names = make_batch(5, 4, 3, 16, 1)
+    compare(model, batch, names, 2)
+
+
+@pytest.mark.parametrize("more", [{}, {"frozen_stages": 2}, {"pretrained": "0" * 64, "adapters": 2}], ids=str)
+def test_tokens_of_a_transformer_are_exact_too(more, monkeypatch):
+    monkeypatch.setattr(vit, "DEPTH", 2)
+    torch.manual_seed(0)
+    model = CNNLSTM(Model(encoder="vit_tiny", patch=8, embedding=8, hidden=8, **more), 2)
+    batch, names = make_batch(4, 3, 2, 16, 1)
+    compare(model, batch, names, 2)
