@@ -1,9 +1,12 @@
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from common.results.form import parse
+from common.results.rounds import Evaluation
 from common.scores import (
     Predictions,
     calibrated,
@@ -59,7 +62,7 @@ def test_confusion_and_calibration_count_every_known_patient():
     found = predictions(3)
     found.labels[5] = np.nan
     table = confusion(found, 0.4)
-    assert sum(v for k, v in vars(table).items() if k not in ("threshold", "chosen")) == 79
+    assert sum(v for k, v in vars(table).items() if k not in ("threshold", "threshold_ci", "chosen")) == 79
     called = found.probabilities[:, 0] >= 0.4
     assert table.true_positive == (called & (found.labels[:, 0] == 1)).sum()
     bins = reliability(found)
@@ -139,15 +142,20 @@ def test_together_and_apart_are_the_same_patients():
     assert np.array_equal(again.attributes["sex"], found.attributes["sex"])
 
 
+def at(temperature):
+    nothing = {"loss": 0.0, "auroc": 0.5, "brier": 0.2, "auroc-se": 0.0, "sites": {}, "failed": {}}
+    return parse(Evaluation, json.dumps({**nothing, "temperature": temperature}), "here", "nothing")
+
+
 def test_calibration_changes_brier_and_no_ranking():
     plan, found = small_plan(), predictions(1, skill=3.0)
-    assert calibrated(found, plan, 1.0).brier == pytest.approx(
+    assert calibrated(found, plan, at(1.0)).brier == pytest.approx(
         judge(found, plan, (0.5,) * len(plan.findings)).brier
     )
-    assert calibrated(found, plan, float("nan")).brier == pytest.approx(
+    assert calibrated(found, plan, None).brier == pytest.approx(
         judge(found, plan, (0.5,) * len(plan.findings)).brier
     )
-    assert calibrated(found, plan, 500.0).brier == pytest.approx(0.25, abs=0.01)
+    assert calibrated(found, plan, at(500.0)).brier == pytest.approx(0.25, abs=0.01)
 
 
 def test_counts_and_accuracy_are_at_the_same_threshold():
