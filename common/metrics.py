@@ -173,11 +173,6 @@ class Estimate(Result):
         low, high = np.quantile(draws, [0.025, 0.975])
         return cls(value, float(low), float(high), float(draws.std(ddof=1)))
 
-    @classmethod
-    def unsure(cls, value: float) -> "Estimate":
-        """Without an interval."""
-        return cls(value, math.nan, math.nan, math.nan)
-
     @property
     def interval(self) -> Interval:
         return self.low, self.high

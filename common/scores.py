@@ -151,11 +151,16 @@ def choose_threshold(validation: Predictions, plan: Plan, finding: int = 0) -> f
 def thresholds_with_intervals(
     validation: Predictions, plan: Plan, private: PrivateScores | None
 ) -> tuple[metrics.Estimate, ...]:
-    """Of each finding: `private`, where the sites told noisy counts, whatever the validation patients of a
-    simulation would have said without noise."""
+    """Of each finding, with the interval of the plan's resamples of validation patients; or `private`, where
+    the sites told noisy counts, whatever the patients of a simulation would have said without noise."""
     if private is not None:
         return tuple(private.thresholds[finding] for finding in plan.findings)
-    return tuple(metrics.Estimate.unsure(value) for value in choose_thresholds(validation, plan))
+    weights, rule = resamples(validation, plan), threshold_rule(plan)
+    columns = [slice(k, k + 1) for k in range(len(plan.findings))]
+    return tuple(
+        metrics.macro_estimate(rule, validation.probabilities[:, k], validation.labels[:, k], weights)
+        for k in columns
+    )
 
 
 def choose_thresholds(validation: Predictions, plan: Plan) -> tuple[float, ...]:

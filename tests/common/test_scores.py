@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from common import metrics
 from common.results.form import parse
 from common.results.rounds import Evaluation
 from common.scores import (
@@ -16,7 +17,9 @@ from common.scores import (
     gain,
     judge,
     reliability,
+    resamples,
     subgroups,
+    thresholds_with_intervals,
 )
 from tests.helpers.plans import small_plan
 
@@ -178,3 +181,34 @@ def test_a_subgroup_s_patients_are_those_of_whom_the_finding_is_known():
         assert group.n_patients == len(set(found.patients[known & (found.attributes["sex"] == sex)]))
     found.labels[20:] = np.nan
     assert subgroups(found, plan) == {}  # five patients of each are known
+
+
+def test_a_threshold_s_interval_is_that_of_thresholds_chosen_on_resamples_of_patients():
+    plan = small_plan(evaluation={"bootstrap": 200})
+    found = predictions(4)
+    found.labels[:9] = np.nan
+    (estimate,) = thresholds_with_intervals(found, plan, None)
+    assert estimate.value == choose_threshold(found, plan)
+    known = ~np.isnan(found.labels[:, 0])
+    draws = []
+    for row in resamples(found, plan).astype(int):
+        p, y = (np.repeat(values[known, 0], row[known]) for values in (found.probabilities, found.labels))
+        if 0 < y.sum() < len(y):
+            draws.append((p, y))
+    for (p, y), cut in zip(draws[:40], _draws(found, plan), strict=False):
+        best = max(
+            metrics.evaluate(metrics.rate_at(t, 1), p, y) + metrics.evaluate(metrics.rate_at(t, 0), p, y)
+            for t in p
+        )
+        at = metrics.evaluate(metrics.rate_at(cut, 1), p, y) + metrics.evaluate(metrics.rate_at(cut, 0), p, y)
+        assert at == pytest.approx(best)
+    assert estimate.low <= estimate.value <= estimate.high
+    (none,) = thresholds_with_intervals(found.where(found.labels[:, 0] == 1), plan, None)
+    assert none.known_interval is None
+
+
+def _draws(found, plan):
+    _, draws = metrics.macro_draws(
+        metrics.youden_threshold, found.probabilities, found.labels, resamples(found, plan)
+    )
+    return draws
