@@ -4,13 +4,17 @@ and `.other`, under the one plan that the site approved.
 What it knows of its site is a `SiteConfig`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from client.alone import Alone
@@ -29,7 +33,8 @@ from client.secure import Party, SecureRound, SecureRounds
 from client.site_config import SiteConfig
 from client.training.evaluate import numbers_for, predict_logits, predictions
 from client.training.local import Trained
-from common import wire
+from client.training.private.counts import noisy_counts
+from common import soft_counts, wire
 from common.codec import Coder
 from common.config import load_yaml
 from common.credentials import read_key
@@ -38,7 +43,7 @@ from common.handover import MODEL
 from common.methods import Stays
 from common.models import CNNLSTM, build_model
 from common.models.pretrained import starting_weights
-from common.plan import Plan, canonical_json
+from common.plan import Plan, canonical_json, evaluates
 from common.results.final import answer_text
 from common.results.form import Result
 from common.scores import Predictions
@@ -257,22 +262,26 @@ def _train_privately(site: Site, content: RecordDict, start: wire.Weights) -> Tr
         train_private_round,
     )  # Opacus takes seconds: only where it is needed
 
-    plan, cohort, number = site.plan, site.cohort, wire.get_round(content)
+    plan, number = site.plan, wire.get_round(content)
+    indices = site.cohort.split(plan.split)["train"]
+    cost = RoundCost.of(plan, site.cohort.count_patients(indices))
+    with _paid(site, content, indices, cost):
+        wire.set_weights(site.model, start)
+        return train_private_round(site.model, site.cohort, indices, plan, cost, number, device=site.device)
+
+
+@contextmanager
+def _paid(site: Site, content: RecordDict, indices: NDArray[np.intp], cost: RoundCost) -> Iterator[None]:
+    """What is done with the patients of these sequences, in the ledger: reserved before, and settled if it
+    ended."""
     if site.config.ledger is None:
         raise DataError("the plan has privacy, and the node configuration names no ledger")
-    indices = cohort.split(plan.split)["train"]
-    patients = sorted(set(cohort.patients[indices].tolist()))
-    cost = RoundCost.of(plan, len(patients))
-    ledger, purpose = (
-        Ledger(site.config.ledger),
-        Purpose(plan.sha256, wire.get_text(content, wire.RUN), number),
-    )
-    steps = (cost.noise, cost.sample_rate, cost.steps)
-    reservation = ledger.reserve(patients, purpose, steps, site.config.budget)
-    wire.set_weights(site.model, start)
-    done = train_private_round(site.model, cohort, indices, plan, cost, number, device=site.device)
-    ledger.settle(reservation, done.steps)
-    return done
+    ledger = Ledger(site.config.ledger)
+    patients = sorted(set(site.cohort.patients[indices].tolist()))
+    purpose = Purpose(site.plan.sha256, wire.get_text(content, wire.RUN), wire.get_round(content))
+    reservation = ledger.reserve(patients, purpose, cost.history, site.config.budget)
+    yield
+    ledger.settle(reservation, cost.steps)
 
 
 @app.train("keys")
@@ -316,21 +325,34 @@ def _told(message: Message, key: str, value: Result | str) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Judge the global weights on the site's validation patients; the reply holds EVALUATE_NUMBERS."""
     site = Site.of(context)
-    start = site.weights_in(message.content)
-    if site.plan.privacy is not None:
+    start, number = site.weights_in(message.content), wire.get_round(message.content)
+    if site.plan.privacy is not None and not evaluates(site.plan, number):
         raise RefusedError(
             "scores are computed without noise: under a plan with privacy this site keeps them"
         )
-    _as_used(site, message.content, start, wire.get_round(message.content))
+    _as_used(site, message.content, start, number)
     indices = site.cohort.split(site.plan.split)["validation"]
     if len(indices) == 0:
         raise DataError(f"{site.config.site}: no validation patients to evaluate on")
-    logits = predict_logits(site.model, site.cohort, indices, site.device)
-    numbers = numbers_for(site.cohort, indices, logits, site.plan)
-    n_examples = site.cohort.count_patients(indices)
+    if site.plan.privacy is not None:
+        numbers, n_examples = _judge_privately(site, message.content, indices), wire.PRIVATE_WEIGHT
+    else:
+        logits = predict_logits(site.model, site.cohort, indices, site.device)
+        numbers = numbers_for(site.cohort, indices, logits, site.plan)
+        n_examples = site.cohort.count_patients(indices)
     return Message(
         RecordDict({wire.METRICS: MetricRecord({wire.N_EXAMPLES: n_examples, **numbers})}), reply_to=message
     )
+
+
+def _judge_privately(site: Site, content: RecordDict, indices: NDArray[np.intp]) -> dict[str, float]:
+    """The noisy counts of the patients of these sequences, by the weights that are loaded."""
+    plan = site.plan
+    cost = RoundCost.of_scores(plan, site.cohort.count_patients(indices))
+    with _paid(site, content, indices, cost):
+        judged = predictions(site.model, site.cohort, indices, site.device)
+        exact = soft_counts.count(judged.probabilities, judged.labels, judged.patients)
+        return noisy_counts(exact, plan.findings, cost.noise)
 
 
 def _as_used(site: Site, content: RecordDict, weights: wire.Weights, number: int) -> None:

@@ -179,6 +179,10 @@ def _show(dir_: Path, sha256: str) -> None:
             typer.echo(f"    {printable(change, SHOWN)}")
     for objection in SiteFolder(dir_).settings().policy.objections(plan):
         typer.echo(f"  Against this site's policy: {printable(objection, SHOWN)}")
+    if plan.privacy is not None and plan.privacy.threshold:
+        typer.echo(
+            "  Privacy: after the last round noisy counts of validation patients leave (privacy.threshold)."
+        )
     try:
         if expected := forecast(SiteFolder(dir_), plan):
             typer.echo(f"  Privacy: a run {expected}")
@@ -398,7 +402,7 @@ def ledger(dir_: Dir = HERE, as_json: Annotated[bool, typer.Option("--json")] = 
         typer.echo(json.dumps(asdict(account), indent=2))
         return
     typer.echo(
-        f"A patient who was in everything: epsilon {account.epsilon_spent:.3f} spent or reserved, "
+        f"The patient for whom it is most: epsilon {account.epsilon_spent:.3f} spent or reserved, "
         f"{account.epsilon_left:.3f} left of {policy.epsilon:g}"
     )
     typer.echo(f"(at delta {policy.delta:g}; {account.entries} entries, the chain is whole)")

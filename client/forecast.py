@@ -1,9 +1,11 @@
 """What a run of a plan with privacy would cost this site's patients: told before somebody approves it, not in
 round 1."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from client.governance.accounting import RoundCost, epsilon
+from client.governance.ledger import Steps
 from client.governance.witness import known_ledger
 from client.imaging.cohort import Cohort
 from client.settings import SiteFolder
@@ -13,7 +15,7 @@ from common.plan import Plan
 
 @dataclass(frozen=True)
 class Forecast:
-    """Epsilons at the policy's delta, of a patient who is in everything."""
+    """Epsilons at the policy's delta, of the patient for whom it is most."""
 
     cost: float  # of the runs alone
     after: float  # with all that was spent or is reserved
@@ -47,7 +49,20 @@ def forecast(folder: SiteFolder, plan: Plan, runs: int = 1) -> Forecast | None:
     except DataError:
         return None
     policy = folder.settings().policy
-    cost = RoundCost.of(plan, cohort.count_patients(cohort.split(plan.split)["train"]))
-    steps = (cost.noise, cost.sample_rate, plan.rounds * cost.steps * runs)
-    spent = ledger.history() if ledger else []
-    return Forecast(epsilon([steps], policy.delta), epsilon([*spent, steps], policy.delta), policy.epsilon)
+    costs, totals = [], []
+    for part, (noise, rate, steps) in _parts(plan, cohort):
+        patients = cohort.patients[cohort.split(plan.split)[part]].tolist()
+        spent = ledger.history_of(patients) if ledger else []
+        costs.append(epsilon([(noise, rate, steps * runs)], policy.delta))
+        totals.append(epsilon([*spent, (noise, rate, steps * runs)], policy.delta))
+    return Forecast(max(costs), max(totals), policy.epsilon)
+
+
+def _parts(plan: Plan, cohort: Cohort) -> Iterator[tuple[str, Steps]]:
+    """Whose budget a run takes, and for what: no patient is in two parts."""
+    assert plan.privacy is not None
+    n = {part: cohort.count_patients(indices) for part, indices in cohort.split(plan.split).items()}
+    cost = RoundCost.of(plan, n["train"])
+    yield "train", (cost.noise, cost.sample_rate, plan.rounds * cost.steps)
+    if plan.privacy.threshold:
+        yield "validation", RoundCost.of_scores(plan, n["validation"]).history

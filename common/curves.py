@@ -2,32 +2,36 @@
 calibration, and who is called."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.metrics import Estimate
 from common.plan import Plan
 from common.results.run import FindingDetail, Point
-from common.scores import Predictions, choose_threshold, confusion, reliability
+from common.scores import Predictions, confusion, reliability
 
 MAX_POINTS = 200
 """Of a curve: what a picture can show."""
 
 
-def details(test: Predictions, validation: Predictions, plan: Plan) -> Mapping[str, FindingDetail]:
-    """Of each finding, by its own threshold, which is chosen on the validation patients."""
-    return {finding: _detail(test, validation, plan, k) for k, finding in enumerate(plan.findings)}
+def details(test: Predictions, thresholds: Sequence[Estimate], plan: Plan) -> Mapping[str, FindingDetail]:
+    """Of each finding, by its own threshold."""
+    return {
+        finding: _detail(test, threshold, plan, k)
+        for k, (finding, threshold) in enumerate(zip(plan.findings, thresholds, strict=True))
+    }
 
 
-def _detail(test: Predictions, validation: Predictions, plan: Plan, finding: int) -> FindingDetail:
+def _detail(test: Predictions, threshold: Estimate, plan: Plan, finding: int) -> FindingDetail:
     one = known_of(test, finding)
     points = curve_of(one, most=None)
     enough = [point for point in points if point.specificity >= plan.evaluation.specificity - 1e-12]
     return FindingDetail(
         n_positive=int((one.labels[:, 0] == 1).sum()),
         n_negative=int((one.labels[:, 0] == 0).sum()),
-        confusion=confusion(test, choose_threshold(validation, plan, finding), finding),
+        confusion=confusion(test, threshold.value, finding, threshold.known_interval),
         calibration=reliability(test, finding),
         curve=_thinned(points, MAX_POINTS),
         at_specificity=max(enough, key=lambda point: point.sensitivity, default=None),

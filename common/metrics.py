@@ -177,6 +177,11 @@ class Estimate(Result):
     def interval(self) -> Interval:
         return self.low, self.high
 
+    @property
+    def known_interval(self) -> Interval | None:
+        """None where there is none."""
+        return self.interval if math.isfinite(self.low) else None
+
 
 def macro_draws(metric: Metric, scores: Reals, labels: Reals, weights: Floats) -> tuple[float, Floats]:
     """The mean over findings of `metric`, plain and on each resample.
@@ -199,44 +204,51 @@ def macro_estimate(metric: Metric, scores: Reals, labels: Reals, weights: Floats
     return Estimate.of(*macro_draws(metric, scores, labels, weights[:0] if metric is ece else weights))
 
 
-def youden_threshold(scores: Reals, labels: Reals) -> float:
+def youden_threshold(ranked: Ranked, weights: Floats) -> Floats:
     """The threshold with the largest sensitivity + specificity (Youden, 1950), halfway to the next lower
     score.
 
     NaN where only one class is present. To be chosen on validation patients, never on the ones it is judged
     on.
     """
-    ranked = Ranked.of(scores, labels)
-    if not 0 < ranked.labels.sum() < len(ranked.labels):
-        return float("nan")
-    positive, negative = (sums[0] for sums in ranked.group_sums(np.ones((1, len(ranked.scores)))))
-    missed = np.r_[0.0, np.cumsum(positive)] / positive.sum()
-    specificity = np.r_[0.0, np.cumsum(negative)] / negative.sum()
-    best = int(np.argmax(specificity - missed))
-    return _threshold_below(ranked, best)
+    sensitivity, specificity = _rates(ranked, weights)
+    return _threshold_below(ranked, np.argmax(specificity + (sensitivity - 1.0), axis=1), sensitivity)
 
 
-def _threshold_below(ranked: Ranked, group: int) -> float:
-    """Between a group of equal scores and the next lower one; above all of them for the group behind the
-    last."""
-    values = np.r_[0.0, ranked.scores[ranked.starts], 1.0 if ranked.scores[-1] < 1.0 else 1.0 + 1e-9]
-    return float((values[group] + values[group + 1]) / 2)
-
-
-def accuracy_threshold(scores: Reals, labels: Reals) -> float:
+def accuracy_threshold(ranked: Ranked, weights: Floats) -> Floats:
     """The threshold with the fewest errors, halfway to the next lower score; NaN where only one class is
     present.
 
     Of several that are as good the middle one, which depends least on single patients. For validation
     patients, as the above.
     """
-    ranked = Ranked.of(scores, labels)
-    if not 0 < ranked.labels.sum() < len(ranked.labels):
-        return float("nan")
-    positive, negative = (sums[0] for sums in ranked.group_sums(np.ones((1, len(ranked.scores)))))
-    right = np.r_[0.0, np.cumsum(negative)] + positive.sum() - np.r_[0.0, np.cumsum(positive)]
-    best = np.flatnonzero(right == right.max())
-    return _threshold_below(ranked, int(best[len(best) // 2]))
+    positive, negative = ranked.group_sums(weights)
+    zero = np.zeros((len(weights), 1))
+    missed, right = (np.c_[zero, np.cumsum(sums, axis=1)] for sums in (positive, negative))
+    right = right + positive.sum(1, keepdims=True) - missed
+    best = [np.flatnonzero(row == row.max()) for row in right]
+    middle = np.array([places[len(places) // 2] for places in best], np.intp)
+    return _threshold_below(ranked, middle, _rates(ranked, weights)[0])
+
+
+def _rates(ranked: Ranked, weights: Floats) -> tuple[Floats, Floats]:
+    """(R, G + 1) sensitivity and specificity where groups k, k+1, … are called; for the last nobody is. NaN
+    throughout where only one class is there."""
+    zero = np.zeros((len(weights), 1))
+    rates = []
+    for sums in ranked.group_sums(weights):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rates.append(np.c_[zero, np.cumsum(sums, axis=1)] / sums.sum(1, keepdims=True))
+    missed, specificity = rates
+    both = np.where(np.isnan(missed[:, :1]) | np.isnan(specificity[:, :1]), np.nan, 0.0)
+    return 1.0 - missed + both, specificity + both
+
+
+def _threshold_below(ranked: Ranked, groups: NDArray[np.intp], rates: Floats) -> Floats:
+    """(R,) between a group of equal scores and the next lower one; above all of them for the group behind the
+    last. NaN where the `rates` are."""
+    values = np.r_[0.0, ranked.scores[ranked.starts], 1.0 if ranked.scores[-1] < 1.0 else 1.0 + 1e-9]
+    return np.where(np.isnan(rates[:, 0]), np.nan, (values[groups] + values[groups + 1]) / 2)
 
 
 @dataclass(frozen=True)

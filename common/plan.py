@@ -184,6 +184,11 @@ class Privacy(Settings):
     chunk: int | None = Field(
         default=None, ge=1, description="patients in one pass: less memory, the same result"
     )
+    threshold: bool = Field(
+        default=False,
+        description="at the end sites tell noisy counts of their validation patients' scores, each paying "
+        "this epsilon once: for a threshold and a temperature",
+    )
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> "Privacy":
@@ -427,6 +432,8 @@ class Plan(Settings):
                 raise ValueError(
                     "training.class_weighting counts patients without noise; leave it out with privacy"
                 )
+            if self.privacy.threshold and self.split.validation == 0.0:
+                raise ValueError("privacy.threshold needs validation patients, found split.validation 0")
         return self
 
     @model_validator(mode="after")
@@ -536,11 +543,13 @@ def _without_later(
 
 
 def evaluates(plan: Plan, number: int) -> bool:
-    """Whether the sites judge the global model after round `number`: never under privacy, as scores are
-    computed without noise."""
+    """Whether the sites judge the global model after round `number`: under privacy, where a patient pays for
+    each time, after the last one alone, and if the plan says so (common/soft_counts.py)."""
+    if plan.privacy is not None:
+        return plan.privacy.threshold and number == plan.rounds
     every = plan.evaluation.every
     due = every > 0 and (number % every == 0 or number == plan.rounds)
-    return due and number > 0 and plan.split.validation > 0 and plan.privacy is None
+    return due and number > 0 and plan.split.validation > 0
 
 
 def canonical_json(tree: object) -> str:

@@ -13,6 +13,7 @@ from common.advice import advice
 from common.arrays import Reals
 from common.plan import Plan
 from common.results.form import Interval
+from common.results.rounds import Evaluation, PrivateScores
 from common.results.run import Bin, Calibrated, Confusion, Gain, Group, Scores, Verdict
 from common.seeds import numpy_generator
 from common.together import told_apart
@@ -135,11 +136,31 @@ def _delong_p(federated: Predictions, local: Predictions) -> float:
     ).p
 
 
+def threshold_rule(plan: Plan) -> metrics.Metric:
+    """The plan's threshold; NaN without both classes."""
+    return metrics.youden_threshold if plan.evaluation.threshold == "youden" else metrics.accuracy_threshold
+
+
 def choose_threshold(validation: Predictions, plan: Plan, finding: int = 0) -> float:
-    """What the plan makes largest on the validation patients, for one finding; NaN without both classes."""
+    """The plan's on the validation patients, for one finding; NaN without both classes."""
     known = ~np.isnan(validation.labels[:, finding])
-    rule = metrics.youden_threshold if plan.evaluation.threshold == "youden" else metrics.accuracy_threshold
-    return rule(validation.probabilities[known, finding], validation.labels[known, finding])
+    some = validation.probabilities[known, finding], validation.labels[known, finding]
+    return metrics.evaluate(threshold_rule(plan), *some)
+
+
+def thresholds_with_intervals(
+    validation: Predictions, plan: Plan, private: PrivateScores | None
+) -> tuple[metrics.Estimate, ...]:
+    """Of each finding, with the interval of the plan's resamples of validation patients; or `private`, where
+    the sites told noisy counts, whatever the patients of a simulation would have said without noise."""
+    if private is not None:
+        return tuple(private.thresholds[finding] for finding in plan.findings)
+    weights, rule = resamples(validation, plan), threshold_rule(plan)
+    columns = [slice(k, k + 1) for k in range(len(plan.findings))]
+    return tuple(
+        metrics.macro_estimate(rule, validation.probabilities[:, k], validation.labels[:, k], weights)
+        for k in columns
+    )
 
 
 def choose_thresholds(validation: Predictions, plan: Plan) -> tuple[float, ...]:
@@ -188,9 +209,11 @@ def _group(part: Predictions, plan: Plan) -> Group | None:
     return Group(n_patients=n_patients, auroc=estimate.value, auroc_ci=estimate.interval)
 
 
-def calibrated(predictions: Predictions, plan: Plan, temperature: float) -> Calibrated:
-    """Brier score and calibration error after temperature scaling (common/calibration.py); it changes no
-    ranking."""
+def calibrated(predictions: Predictions, plan: Plan, evaluation: Evaluation | None) -> Calibrated:
+    """Brier score and calibration error after scaling by the temperature of an evaluation
+    (common/calibration.py); it changes no ranking."""
+    temperature = evaluation.temperature if evaluation else math.nan
+    private = evaluation.private if evaluation else None
     scaled = calibration.calibrate(predictions.probabilities, temperature)
     weights = resamples(predictions, plan)
     brier, ece = (
@@ -198,6 +221,7 @@ def calibrated(predictions: Predictions, plan: Plan, temperature: float) -> Cali
     )
     return Calibrated(
         temperature=temperature,
+        temperature_ci=private.temperature.known_interval if private else None,
         brier=brier.value,
         brier_ci=brier.interval,
         ece=ece.value,
@@ -205,15 +229,18 @@ def calibrated(predictions: Predictions, plan: Plan, temperature: float) -> Cali
     )
 
 
-def confusion(predictions: Predictions, threshold: float, finding: int = 0) -> Confusion:
-    """Counts of one finding at a threshold (NaN: nobody chose one; at 0.5); a probability equal to it counts
-    as positive."""
+def confusion(
+    predictions: Predictions, threshold: float, finding: int = 0, interval: Interval | None = None
+) -> Confusion:
+    """Counts of one finding at a threshold (NaN: nobody chose one; at 0.5), which has this interval; a
+    probability equal to it counts as positive."""
     known = ~np.isnan(predictions.labels[:, finding])
     cut = _or_half(threshold)
     called = metrics.called(predictions.probabilities[known, finding], cut)
     true = predictions.labels[known, finding] == 1
     return Confusion(
         threshold=cut,
+        threshold_ci=interval,
         chosen=False if math.isnan(threshold) else None,
         true_positive=int((called & true).sum()),
         false_positive=int((called & ~true).sum()),

@@ -37,7 +37,7 @@ def verdicts_of(history: History) -> Verdicts:
         report.round: {
             site: Verdict(numbers[wire.LOSS], numbers[wire.N_EXAMPLES])
             for site, numbers in report.evaluation.sites.items()
-            if math.isfinite(numbers[wire.LOSS])
+            if math.isfinite(numbers.get(wire.LOSS, math.nan))  # under privacy no site tells it
         }
         for report in history
         if report.evaluation

@@ -13,7 +13,7 @@ server -> site, `query`:                 CONFIG   PLAN_SHA256, RUN, PLAN (for so
 site -> server, `train`:                 ARRAYS   the update: local - global, one float32 tensor a weight;
                                                   of what stays, zeros; with a codec, coded
                                          METRICS  N_EXAMPLES and TRAIN_NUMBERS
-site -> server, `evaluate`:              METRICS  N_EXAMPLES and EVALUATE_NUMBERS
+site -> server, `evaluate`:              METRICS  N_EXAMPLES and evaluate_numbers(the plan)
 site -> server, `evaluate.final`:        CONFIG   FINAL: JSON, common/results/final.py
 site -> server, `evaluate.own`:          ARRAYS   the model that it trained alone
                                          METRICS  N_EXAMPLES
@@ -32,7 +32,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from common import calibration
+from common import calibration, soft_counts
 from common.arrays import BLOCK, Reals, blocks
 from common.errors import WireError
 from common.plan import Plan
@@ -281,12 +281,13 @@ def check_numbers(content: RecordDict, names: tuple[str, ...]) -> Numbers:
     if not (isinstance(n, int) and 0 < n <= MAX_EXAMPLES):
         raise WireError(f"found {N_EXAMPLES} = {n}, expected a whole number from 1 to {MAX_EXAMPLES}")
     for name in names:
-        low, high = RANGES.get(name, (0.0, MAX_EXAMPLES))
+        noisy = soft_counts.NOISE in names
+        low, high = (-MAX_EXAMPLES, MAX_EXAMPLES) if noisy else RANGES.get(name, (0.0, MAX_EXAMPLES))
         if name == LOSS and AUROC in names:
             high = MAX_JUDGED_LOSS
         if not (low <= numbers[name] <= high or math.isnan(numbers[name])):
             raise WireError(f"found {name} = {numbers[name]:.4g}, expected {low:g} to {high:g}")
-        if name not in RANGES and numbers[name] % 1 > 0:
+        if name not in RANGES and not noisy and numbers[name] % 1 > 0:
             raise WireError(f"found {name} = {numbers[name]:.4g}, expected a whole number")
     return {name: float(value) for name, value in numbers.items()}
 
@@ -296,6 +297,13 @@ def _metrics(content: RecordDict) -> MetricRecord:
     if not isinstance(record, MetricRecord):
         raise WireError(f"the record {METRICS!r} is missing")
     return record
+
+
+def evaluate_numbers(plan: Plan) -> tuple[str, ...]:
+    """What the answer to an evaluation holds: under privacy noisy counts, and the noise's deviation."""
+    if plan.privacy is None:
+        return EVALUATE_NUMBERS
+    return (*soft_counts.names(plan.findings), soft_counts.NOISE)
 
 
 def query_numbers(findings: tuple[str, ...]) -> tuple[str, ...]:

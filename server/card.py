@@ -14,9 +14,17 @@ from common.methods import Stays
 from common.plan import Plan
 from common.results.card import Card, DeployedSite, OnTest, OnValidation, Privacy, TestedSite
 from common.results.form import Interval
-from common.results.rounds import Evaluation, History, read_history, trained
+from common.results.rounds import Evaluation, History, PrivateScores, read_history, trained
 from common.results.run import FILE as RESULT
-from common.results.run import Bin, Group, RunResult, calibration_of, read_result, thresholds_of
+from common.results.run import (
+    Bin,
+    Group,
+    RunResult,
+    calibration_of,
+    read_result,
+    threshold_intervals_of,
+    thresholds_of,
+)
 from common.results.status import FILE as RECORD
 from common.results.status import read_record
 from common.results.survey import FILE as SURVEY
@@ -28,15 +36,22 @@ INTENDED_USE = (
 )
 
 
-class Known(TypedDict):
+class Chosen(TypedDict):
+    """Thresholds, and how sure they and the temperature are."""
+
+    threshold: float
+    thresholds: Mapping[str, float] | None
+    thresholds_ci: Mapping[str, Interval] | None
+    temperature_ci: Interval | None
+
+
+class Known(Chosen):
     """The part of a card that hangs on how the run was made."""
 
     sites: Mapping[str, TestedSite | DeployedSite]
     metrics: OnTest | OnValidation
     subgroups: Mapping[str, Mapping[str, Group]]
     told_subgroups: Mapping[str, Sequence[str]] | None
-    threshold: float
-    thresholds: Mapping[str, float] | None
     temperature: float
     chosen: int | None
     calibration: Mapping[str, Sequence[Bin]] | None
@@ -111,6 +126,11 @@ def _limits(plan: Plan, simulated: bool) -> list[str]:
         )
     if plan.privacy is not None and not simulated:
         limits.append("No hospital told test scores: under a plan with privacy they stay there.")
+    if plan.privacy is not None and plan.privacy.threshold:
+        limits.append(
+            "Threshold and temperature are from noisy counts of validation patients; where the noise drowned "
+            "them there is none, and 0.5 is taken."
+        )
     if plan.privacy is None:
         limits.append(
             "Trained without differential privacy: it may tell something of its training patients "
@@ -148,7 +168,9 @@ def of_result(result: RunResult, history: History, survey: Survey | None) -> Kno
         "told_subgroups": result.told_subgroups,
         "threshold": result.confusion.chosen_threshold,
         "thresholds": thresholds_of(result) if len(result.findings) > 1 else None,
+        "thresholds_ci": threshold_intervals_of(result),
         "temperature": result.temperature,
+        "temperature_ci": calibrated.temperature_ci if (calibrated := federated.calibrated) else None,
         "chosen": result.chosen,
         "calibration": calibration_of(result),
         "cohorts": result.cohorts,
@@ -160,8 +182,8 @@ def _of_own_models(known: Known) -> Known:
     on = f"{known['metrics'].on}, by each hospital's own model"
     metrics = replace(known["metrics"], on=on)
     return {
-        **known, "metrics": metrics, "threshold": math.nan, "thresholds": None, "temperature": math.nan,
-        "calibration": None,
+        **known, "metrics": metrics, "threshold": math.nan, "thresholds": None, "thresholds_ci": None,
+        "temperature": math.nan, "temperature_ci": None, "calibration": None,
     }  # fmt: skip
 
 
@@ -181,12 +203,25 @@ def of_deployment(plan: Plan, history: History, survey: Survey | None) -> Known:
         ),
         "subgroups": {},
         "told_subgroups": None,
-        "threshold": math.nan,
-        "thresholds": None,
+        **_chosen_privately(plan, last.private if last else None),
         "temperature": last.temperature if last else math.nan,
         "chosen": number if best else None,
         "calibration": None,
         "cohorts": None,
+    }
+
+
+def _chosen_privately(plan: Plan, private: PrivateScores | None) -> Chosen:
+    """Thresholds of a run whose sites told noisy counts of their validation patients; none of others."""
+    if private is None:
+        return {"threshold": math.nan, "thresholds": None, "thresholds_ci": None, "temperature_ci": None}
+    found = private.thresholds
+    known = {f: estimate.interval for f, estimate in found.items() if estimate.known_interval}
+    return {
+        "threshold": found[plan.findings[0]].value,
+        "thresholds": {f: estimate.value for f, estimate in found.items()} if len(found) > 1 else None,
+        "thresholds_ci": known or None,
+        "temperature_ci": private.temperature.known_interval,
     }
 
 

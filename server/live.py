@@ -1,5 +1,6 @@
 """A run's rounds on the boards that people look at (common/boards.py)."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from common import wire
@@ -40,7 +41,7 @@ def numbers_of(report: RoundReport) -> Mapping[str, float]:
         }
         for site, told in evaluation.sites.items():
             numbers |= {
-                f"validation/auroc/{site}": told[wire.AUROC],
-                f"validation/loss/{site}": told[wire.LOSS],
+                f"validation/auroc/{site}": told.get(wire.AUROC, math.nan),
+                f"validation/loss/{site}": told.get(wire.LOSS, math.nan),
             }
     return numbers

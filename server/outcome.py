@@ -12,18 +12,19 @@ from common.arms import FEDERATED, local_arm
 from common.curves import details
 from common.plan import Plan
 from common.results.final import Crossed, FinalAnswer, FinalReport
+from common.results.rounds import Evaluation
 from common.results.run import Alone, Arms, Group, Mean, RunResult, SiteResult, Timing, Traffic, Verdict
 from common.results.survey import Survey
 from common.scores import (
     Predictions,
     calibrated,
-    choose_thresholds,
     confusion,
     judge,
     macro_auroc,
     mean_auroc,
     reliability,
     subgroups,
+    thresholds_with_intervals,
 )
 from common.spread import Spread
 from common.versions import versions
@@ -38,14 +39,14 @@ def outcome(plan: Plan, final: FinalReport, run: Checkpoint, survey: Survey | No
     """What metrics.json of a deployed run holds. There must be an answer."""
     agreed, history = plan.sha256, run.history
     answers, chosen = final.sites, run.chosen(plan)
-    temperature = chosen.evaluation.temperature if chosen.evaluation else math.nan
     test = {name: _rebuilt(name, answer.test, plan) for name, answer in answers.items()}
     pooled = Predictions.together(list(test.values()))
     plan = _affordable(plan, len(pooled.patients))
     validation = Predictions.together(
         [_rebuilt(name, answer.validation, plan) for name, answer in answers.items()]
     )
-    thresholds = choose_thresholds(validation, plan)
+    estimates = thresholds_with_intervals(validation, plan, None)
+    thresholds = [estimate.value for estimate in estimates]
     known = _own_pairs(plan, test, answers)
     sites = {
         name: _site(plan, name, answer, test[name], thresholds, survey) for name, answer in answers.items()
@@ -57,10 +58,10 @@ def outcome(plan: Plan, final: FinalReport, run: Checkpoint, survey: Survey | No
         chosen=chosen.round if plan.evaluation.select == "best" else None,
         plan_sha256=agreed,
         findings=plan.findings,
-        test=_arms(plan, pooled, sites, thresholds, temperature, known),
-        confusion=confusion(pooled, thresholds[0]),
+        test=_arms(plan, pooled, sites, thresholds, chosen.evaluation, known),
+        confusion=confusion(pooled, thresholds[0], interval=estimates[0].known_interval),
         calibration=reliability(pooled),
-        details=details(pooled, validation, plan),
+        details=details(pooled, estimates, plan),
         subgroups=(groups := _subgroups(plan, answers)),
         told_subgroups=_told_subgroups(groups, final),
         matrix=_matrix(answers, final.crossed),
@@ -162,7 +163,7 @@ def _arms(
     pooled: Predictions,
     sites: Mapping[str, SiteResult],
     thresholds: Sequence[float],
-    temperature: float,
+    evaluation: Evaluation | None,
     known: float,
 ) -> Arms:
     """`known` is added to the pooled AUROC and its interval."""
@@ -177,7 +178,7 @@ def _arms(
             n_patients=sum(site.federated.n_patients for site in sites.values()),
             n_sequences=sum(site.federated.n_sequences for site in sites.values()),
             mean=Mean(auroc=mean_auroc(site.federated for site in sites.values())),
-            calibrated=calibrated(pooled, plan, temperature),
+            calibrated=calibrated(pooled, plan, evaluation),
         ),
         local_only=Alone(mean=Mean(auroc=mean_auroc(alone))) if alone else None,
     )

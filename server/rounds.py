@@ -25,6 +25,7 @@ from server.broadcast import Broadcast
 from server.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from server.observer import Observer
 from server.pooling import pool_numbers
+from server.private_scores import checked, pool_privately
 from server.replies import Replies
 from server.roster import NO_ANSWER, POLL_S, Deployment, Members, Roster, collect, objection
 from server.secure import Exchange, SecureReplies
@@ -297,7 +298,9 @@ class RoundLoop:
             try:
                 if reply.has_error():
                     raise WireError(reply.error.reason)
-                numbers = wire.check_numbers(reply.content, wire.EVALUATE_NUMBERS)
+                numbers = wire.check_numbers(reply.content, wire.evaluate_numbers(self.plan))
+                if self.plan.privacy is not None:
+                    numbers = checked(numbers, self.plan)
                 sites[site] = {**numbers, wire.N_EXAMPLES: scale.weigh(site, numbers[wire.N_EXAMPLES])}
             except Exception as e:
                 failed[site] = objection(site, e)  # it may keep its scores, and go on from what it holds
@@ -305,7 +308,10 @@ class RoundLoop:
                 self.broadcast.took(site)
             self.observer.replied(site, "evaluate")
         failed |= {self.roster.name(node): NO_ANSWER for node in asked}
-        return pool_numbers(dict(sorted(sites.items())), failed), bytes_down
+        told = dict(sorted(sites.items()))
+        if self.plan.privacy is not None:
+            return pool_privately(told, failed, self.plan), bytes_down
+        return pool_numbers(told, failed), bytes_down
 
 
 def _listed(failed: dict[str, str]) -> str:

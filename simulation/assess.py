@@ -1,7 +1,6 @@
 """All models of a run on the test patients: pooled, by hospital, by subgroup, and every model at every
 hospital."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +18,14 @@ from client.training.evaluate import predictions
 from common import wire
 from common.arms import CENTRALISED, FEDERATED, local_arm
 from common.curves import details
+from common.metrics import Estimate
 from common.models import build_model
 from common.plan import Plan
+from common.results.rounds import Evaluation
 from common.results.run import Alone, Arms, Lengths, Mean, RunResult, SiteResult, Traffic
 from common.scores import (
     Predictions,
     calibrated,
-    choose_thresholds,
     confusion,
     gain,
     judge,
@@ -33,6 +33,7 @@ from common.scores import (
     mean_auroc,
     reliability,
     subgroups,
+    thresholds_with_intervals,
 )
 from common.versions import versions
 from server.checkpoint import Checkpoint
@@ -42,7 +43,7 @@ from simulation.arms import ledger_of, memory_folder
 from simulation.scenario import Scenario
 from simulation.sites import SiteData
 
-Thresholds = dict[str, tuple[float, ...]]
+Thresholds = dict[str, tuple[Estimate, ...]]
 """Arm -> one a finding."""
 
 
@@ -69,14 +70,21 @@ class _Judge:
         return tested
 
     def thresholds(self) -> Thresholds:
-        """Of each model that was trained beside the federated one, from the validation patients that it may
-        look at."""
-        found = {}
-        for arm in [arm for arm in self.results if arm != FEDERATED]:
-            at = [n for n in self.cohorts if arm in (CENTRALISED, local_arm(n))]
-            validation = _together({n: self._predict(arm, n, "validation") for n in at})
-            found[arm] = choose_thresholds(validation, self.plan)
+        """Of each arm's model, from the validation patients that it may look at, or from what its sites told
+        of them."""
+        found: Thresholds = {}
+        for arm, result in self.results.items():
+            evaluation = result.chosen(self.plan).evaluation
+            validation = self._validation(arm)
+            private = evaluation.private if evaluation else None
+            found[arm] = thresholds_with_intervals(validation, self.plan, private)
         return found
+
+    def _validation(self, arm: str) -> Predictions:
+        if arm == FEDERATED:
+            return _together(self.federated("validation"))
+        at = [n for n in self.cohorts if arm in (CENTRALISED, local_arm(n))]
+        return _together({n: self._predict(arm, n, "validation") for n in at})
 
     def _tried_at(self, arm: str) -> list[str]:
         everywhere = arm == CENTRALISED or len(self.cohorts) <= MANY_SITES
@@ -103,13 +111,11 @@ def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpo
     """All models on the test patients, each at the thresholds that its own validation scores choose; the time
     that it took is for the caller to add. The temperature is the federated model's."""
     plan, judge_ = scenario.plan, _Judge(scenario, sites, results, out)
-    validation = _together(judge_.federated("validation"))
-    own = {FEDERATED: choose_thresholds(validation, plan), **judge_.thresholds()}
+    own = judge_.thresholds()
     tested, history = judge_.tested(), results[FEDERATED].history
     test = _together(tested[FEDERATED])
     by_site = {n: _assess_site(plan, cohort, tested, n, own) for n, cohort in judge_.cohorts.items()}
     chosen = results[FEDERATED].chosen(plan)
-    temperature = chosen.evaluation.temperature if chosen.evaluation else math.nan
     tally = sum((cohort.tally for cohort in judge_.cohorts.values()), Tally())
     return RunResult(
         name=plan.name,
@@ -118,10 +124,10 @@ def assess(scenario: Scenario, sites: list[SiteData], results: dict[str, Checkpo
         chosen=chosen.round if plan.evaluation.select == "best" else None,
         plan_sha256=plan.sha256,
         findings=plan.findings,
-        test=_arms(plan, tested, by_site, own, temperature),
-        confusion=confusion(test, own[FEDERATED][0]),
+        test=_arms(plan, tested, by_site, own, chosen.evaluation),
+        confusion=confusion(test, own[FEDERATED][0].value, interval=own[FEDERATED][0].known_interval),
         calibration=reliability(test),
-        details=details(test, validation, plan),
+        details=details(test, own[FEDERATED], plan),
         subgroups=subgroups(test, plan),
         matrix=matrix(tested) if len(sites) <= MANY_SITES else {},
         sites=by_site,
@@ -141,7 +147,7 @@ def _spent(plan: Plan, out: Path, sites: list[str]) -> float | None:
     """ε of the run, at the hospital where it is most; None without privacy."""
     if plan.privacy is None:
         return None
-    histories = {tuple(Ledger(ledger_of(out, FEDERATED, site)).history()) for site in sites}
+    histories = {tuple(h) for site in sites for h in Ledger(ledger_of(out, FEDERATED, site)).histories()}
     return max(epsilon(list(history), plan.privacy.delta) for history in histories)
 
 
@@ -153,6 +159,10 @@ def _told_of(scenario: Scenario, out: Path) -> dict[str, JsonValue]:
     return told | {"sha256": begun.tables} if begun and begun.tables else told
 
 
+def _values(thresholds: tuple[Estimate, ...]) -> list[float]:
+    return [estimate.value for estimate in thresholds]
+
+
 def _together(by_site: dict[str, Predictions]) -> Predictions:
     return Predictions.together(list(by_site.values()))
 
@@ -162,17 +172,17 @@ def _arms(
     tested: dict[str, dict[str, Predictions]],
     by_site: dict[str, SiteResult],
     own: Thresholds,
-    temperature: float,
+    evaluation: Evaluation | None,
 ) -> Arms:
     test = _together(tested[FEDERATED])
     mean = Mean(auroc=mean_auroc(site.federated for site in by_site.values()))
-    federated = judge(test, plan, own[FEDERATED])
+    federated = judge(test, plan, _values(own[FEDERATED]))
     centralised = _together(tested[CENTRALISED]) if CENTRALISED in tested else None
     alone = [site.local_only for site in by_site.values() if site.local_only]
     return Arms(
-        federated=replace(federated, mean=mean, calibrated=calibrated(test, plan, temperature)),
+        federated=replace(federated, mean=mean, calibrated=calibrated(test, plan, evaluation)),
         local_only=Alone(mean=Mean(auroc=mean_auroc(alone))) if alone else None,
-        centralised=judge(centralised, plan, own[CENTRALISED]) if centralised else None,
+        centralised=judge(centralised, plan, _values(own[CENTRALISED])) if centralised else None,
     )
 
 
@@ -197,7 +207,7 @@ def _assess_site(
         prevalence={f: float(np.nanmean(cohort.labels[:, k])) for k, f in enumerate(plan.findings)},
         scanners=sorted(set(cohort.scanners)),
         skipped=cohort.tally.left_out(),
-        federated=judge(federated, plan, own[FEDERATED]),
-        local_only=judge(local, plan, own[local_arm(site)]) if local else None,
+        federated=judge(federated, plan, _values(own[FEDERATED])),
+        local_only=judge(local, plan, _values(own[local_arm(site)])) if local else None,
         gain=gain(federated, local, plan) if local else None,
     )

@@ -1,5 +1,7 @@
 """What the terminal shows while a simulation runs."""
 
+import math
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -28,7 +30,7 @@ class ArmProgress:
 
     def finished_round(self, report: RoundReport) -> None:
         note = f"{len(report.sites)} sites answered"
-        if report.evaluation:
+        if report.evaluation and math.isfinite(report.evaluation.auroc):
             note = f"validation AUROC {report.evaluation.auroc:.3f}"
         missing = f", missing {', '.join(sorted(report.failed))}" if report.failed else ""
         self._progress.update(self._task, completed=report.round)

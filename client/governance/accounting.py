@@ -171,11 +171,27 @@ class RoundCost:
                 count as private.
             ConfigError: no noise gives the plan's ε.
         """
-        privacy = plan.privacy
-        assert privacy is not None
-        if n_patients < 1:
-            raise RefusedError("this site has no training patients for this plan")
-        if privacy.delta * n_patients >= 1.0:
-            raise RefusedError("privacy.delta is not below one over this site's number of training patients")
+        privacy = _bounding(plan, n_patients, "training")
         rate = min(1.0, plan.training.batch_size / n_patients)
         return cls(rate, solve_noise(privacy, rate, plan.rounds * privacy.steps), privacy.steps)
+
+    @classmethod
+    def of_scores(cls, plan: Plan, n_patients: int) -> "RoundCost":
+        """The cost of the plan's threshold at a site of `n_patients` validation patients: all of them, once.
+        Raises as `of`."""
+        return cls(1.0, solve_noise(_bounding(plan, n_patients, "validation"), 1.0, 1), 1)
+
+    @property
+    def history(self) -> tuple[float, float, int]:
+        """As the ledger has it."""
+        return self.noise, self.sample_rate, self.steps
+
+
+def _bounding(plan: Plan, n_patients: int, part: str) -> Privacy:
+    """The plan's privacy, where it is one for so many patients."""
+    assert plan.privacy is not None
+    if n_patients < 1:
+        raise RefusedError(f"this site has no {part} patients for this plan")
+    if plan.privacy.delta * n_patients >= 1.0:
+        raise RefusedError(f"privacy.delta is not below one over this site's number of {part} patients")
+    return plan.privacy

@@ -55,13 +55,13 @@ def check_reply(
         return _crossing(kind, content, schema, policy)
     if kind in secure.STAGES:
         return _stage(kind, content, policy, plan)
-    names = wire.TRAIN_NUMBERS if kind == MessageType.TRAIN else wire.EVALUATE_NUMBERS
+    names = wire.TRAIN_NUMBERS if kind == MessageType.TRAIN else wire.evaluate_numbers(plan)
     numbers = wire.check_numbers(content, names)
     if any(math.isinf(value) for value in numbers.values()):
         raise WireError("found infinity among the numbers")
     n_patients = int(numbers[wire.N_EXAMPLES])
     if plan.privacy is not None:
-        _require_silence(kind, numbers)
+        _require_silence(kind, numbers, plan)
     elif n_patients < policy.min_patients:
         raise RefusedError(
             f"fewer than {policy.min_patients} patients are behind this answer, the policy's minimum"
@@ -111,13 +111,18 @@ def _arrays(arrays: ArrayRecord, schema: wire.Schema, plan: Plan) -> ArrayRecord
     return wire.pack(schema.unpack(arrays))
 
 
-def _require_silence(kind: str, numbers: dict[str, float]) -> None:
+def _require_silence(kind: str, numbers: dict[str, float], plan: Plan) -> None:
+    """But for the noisy counts of a plan that has them told."""
+    assert plan.privacy is not None
+    noisy = kind == MessageType.EVALUATE and plan.privacy.threshold
+    free = wire.evaluate_numbers(plan) if noisy else (wire.STEPS,)
     told = [
         name
         for name, value in numbers.items()
-        if name not in (wire.N_EXAMPLES, wire.STEPS) and not math.isnan(value)
+        if name not in (wire.N_EXAMPLES, *free) and not math.isnan(value)
     ]
-    if kind == MessageType.EVALUATE or told or numbers[wire.N_EXAMPLES] != wire.PRIVATE_WEIGHT:
+    unasked = kind == MessageType.EVALUATE and not noisy
+    if unasked or told or numbers[wire.N_EXAMPLES] != wire.PRIVATE_WEIGHT:
         raise WireError(f"found numbers about patients ({', '.join(told) or kind}) under a plan with privacy")
 
 
@@ -126,7 +131,7 @@ def _query(content: RecordDict, policy: Policy, plan: Plan) -> RecordDict:
     numbers = wire.check_numbers(content, wire.query_numbers(plan.findings))
     n_patients = int(numbers[wire.N_EXAMPLES])
     if plan.privacy is not None:
-        _require_silence(MessageType.QUERY, numbers)
+        _require_silence(MessageType.QUERY, numbers, plan)
     elif n_patients < policy.min_patients:
         raise RefusedError(
             f"fewer than {policy.min_patients} patients are at this site, its policy's minimum"

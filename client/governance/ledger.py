@@ -108,7 +108,7 @@ class Summary:
     epsilon_budget: float
     delta: float
     epsilon_spent: float
-    """Of the patient who is in everything."""
+    """Of the patient for whom it is most."""
     epsilon_left: float
     entries: int
     runs: list[RunCost]
@@ -192,11 +192,30 @@ class Ledger:
         with self._open() as connection:
             return _history(connection, None)
 
+    def histories(self, run: tuple[str, str] | None = None) -> list[History]:
+        """Of each cohort the steps of all that share a patient with it; no patient has taken more than one of
+        these. Of one run alone, by its plan and name, if it is given."""
+        condition, values = ("AND r.plan = ? AND r.run = ?", run) if run else ("", ())
+        with self._open() as connection:
+            cohorts = connection.execute(
+                f"SELECT DISTINCT r.cohort FROM entries r WHERE r.kind = 'reserved' {condition}",  # noqa: S608
+                values,
+            ).fetchall()
+            return [_steps(connection, _SHARED + condition, (cohort, *values)) for (cohort,) in cohorts]
+
+    def history_of(self, patients: Iterable[str]) -> History:
+        """The steps of all cohorts that have one of these patients."""
+        asked = set(patients)
+        with self._open() as connection:
+            members = connection.execute("SELECT cohort, patient FROM members").fetchall()
+            cohorts = sorted({cohort for cohort, patient in members if patient in asked})
+            return [step for c in cohorts for step in _steps(connection, "AND r.cohort = ?", (c,))]
+
     def runs(self) -> list[RunSteps]:
         """Per run: plan, rounds, steps settled, steps reserved and not settled."""
         with self._open() as connection:
             rows = connection.execute(
-                """SELECT r.plan, r.run, COUNT(*), SUM(COALESCE(s.steps, 0)),
+                """SELECT r.plan, r.run, COUNT(DISTINCT r.round), SUM(COALESCE(s.steps, 0)),
                        SUM(CASE WHEN s.n IS NULL THEN r.steps ELSE 0 END)
                    FROM entries r LEFT JOIN entries s ON s.settles = r.n WHERE r.kind = 'reserved'
                    GROUP BY r.plan, r.run ORDER BY MIN(r.n)"""
@@ -215,11 +234,6 @@ class Ledger:
                 "SELECT MAX(round) FROM entries WHERE plan = ? AND run = ?", (plan, run)
             ).fetchone()
         return int(last or 0)
-
-    def run_history(self, plan: str, run: str) -> History:
-        """The steps of one run."""
-        with self._open() as connection:
-            return _steps(connection, "AND r.plan = ? AND r.run = ?", (plan, run))
 
     def history_with(self, plan: str, run: str) -> History:
         """The steps of all cohorts that share a patient with the one that a run was trained on last."""
@@ -279,9 +293,11 @@ def _history(connection: sqlite3.Connection, cohort: str | None) -> History:
     """Steps of every cohort that shares a patient with `cohort`; of all cohorts if it is None."""
     if cohort is None:
         return _steps(connection, "", ())
-    shared = """AND r.cohort IN (
-        SELECT DISTINCT b.cohort FROM members a JOIN members b ON a.patient = b.patient WHERE a.cohort = ?)"""
-    return _steps(connection, shared, (cohort,))
+    return _steps(connection, _SHARED, (cohort,))
+
+
+_SHARED = """AND r.cohort IN (
+    SELECT DISTINCT b.cohort FROM members a JOIN members b ON a.patient = b.patient WHERE a.cohort = ?) """
 
 
 _SPENT = """SELECT r.noise, r.sample_rate, COALESCE(s.steps, r.steps)
@@ -294,13 +310,17 @@ def _steps(connection: sqlite3.Connection, condition: str, values: tuple[str, ..
     return [(noise, rate, int(n)) for noise, rate, n in rows]
 
 
+def _most(histories: Iterable[History], delta: float) -> float:
+    return max((epsilon(list(one), delta) for one in {tuple(h) for h in histories}), default=0.0)
+
+
 def summary(ledger: Ledger | None, budget: Budget) -> Summary:
     """ε spent and left for the patient who is in everything, and ε of each run; None: nothing was spent."""
     if ledger is None:
         return Summary(budget.epsilon, budget.delta, 0.0, budget.epsilon, 0, [])
-    spent = epsilon(ledger.history(), budget.delta)
+    spent = _most(ledger.histories(), budget.delta)
     runs = [
-        RunCost(**asdict(run), epsilon=epsilon(ledger.run_history(run.plan, run.run), budget.delta))
+        RunCost(**asdict(run), epsilon=_most(ledger.histories((run.plan, run.run)), budget.delta))
         for run in ledger.runs()
     ]
     left = max(0.0, budget.epsilon - spent)

@@ -106,8 +106,11 @@ class Card(Result):
     """On the first finding's probability before calibration; NaN if nobody could choose one."""
     thresholds: Annotated[Mapping[str, Number] | None, IF_KNOWN] = None
     """Of each finding, likewise, where there are several; a card of before knows the first one's alone."""
+    thresholds_ci: Annotated[Mapping[str, Interval] | None, IF_KNOWN] = None
+    """Finding -> the threshold's interval, of those that have one."""
     temperature: Number
     """Of common/calibration.py; NaN if it was not fitted."""
+    temperature_ci: Annotated[Interval | None, IF_KNOWN] = None
     calibration: Annotated[Mapping[str, Sequence[Bin]] | None, IF_KNOWN] = None
     """Of each finding on test patients, before the temperature; of a run whose hospitals told no final scores
     it is not known."""

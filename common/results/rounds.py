@@ -9,7 +9,8 @@ from typing import Annotated
 from pydantic import Field
 
 from common import wire
-from common.results.form import Number, Result, parse, read, to_tree, write
+from common.metrics import Estimate
+from common.results.form import IF_KNOWN, Number, Result, parse, read, to_tree, write
 
 UPDATE_NORM = "update_norm"
 Numbers = Mapping[str, Number]
@@ -17,6 +18,15 @@ Numbers = Mapping[str, Number]
 
 
 IF_ANY = Field(exclude_if=lambda noted: not noted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivateScores(Result):
+    """What a private run's noisy counts (common/soft_counts.py) come to; NaN where noise drowns them. The
+    intervals cover the noise and who the patients are."""
+
+    thresholds: Mapping[str, Estimate]  # finding -> on the probability before the temperature
+    temperature: Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +38,9 @@ class Evaluation(Result):
     brier: Number
     temperature: Number  # common/calibration.py
     auroc_se: Annotated[Number, Field(alias=wire.AUROC_SE)]
-    sites: Mapping[str, Numbers]  # EVALUATE_NUMBERS of each that gave them
+    sites: Mapping[str, Numbers]  # what each told: wire.evaluate_numbers
     failed: Mapping[str, str]  # site -> why it gave none
+    private: Annotated[PrivateScores | None, IF_KNOWN] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,7 @@ class Calibrated(Result):
     """After temperature scaling (common/calibration.py)."""
 
     temperature: Number
+    temperature_ci: Annotated[Interval | None, IF_KNOWN] = None
     brier: Number
     brier_ci: Interval
     ece: Number
@@ -87,6 +88,7 @@ class Confusion(Result):
     """The plan's first finding, called from a probability of `threshold` on."""
 
     threshold: Number
+    threshold_ci: Annotated[Interval | None, IF_KNOWN] = None
     chosen: Annotated[bool | None, IF_KNOWN] = None
     """False: it is 0.5, as there were no validation patients of both classes."""
     true_positive: int
@@ -253,6 +255,16 @@ def thresholds_of(result: RunResult) -> Mapping[str, float]:
     if result.details is None:
         return {result.findings[0]: result.confusion.chosen_threshold}
     return {finding: detail.confusion.chosen_threshold for finding, detail in result.details.items()}
+
+
+def threshold_intervals_of(result: RunResult) -> Mapping[str, Interval] | None:
+    """Of each finding whose threshold has one; None if none has."""
+    known = {
+        finding: detail.confusion.threshold_ci
+        for finding, detail in (result.details or {}).items()
+        if detail.confusion.threshold_ci is not None
+    }
+    return known or None
 
 
 def read_result(folder: Path) -> RunResult:

@@ -120,3 +120,30 @@ def test_an_answer_that_is_sent_again_holds_what_the_policy_of_now_lets_out(site
     allow(site, min_patients=25)
     again = site.gate.reconsider(admitted, answer, site.policy)
     assert math.isnan(again.content[wire.METRICS]["positive:pneumonia"])
+
+
+def test_noisy_counts_leave_after_the_last_round_alone_and_the_first_ones_again(tmp_path):
+    """Two draws of the noise about the same patients would be better than one."""
+    privacy = {"epsilon": 4.0, "delta": 1e-5, "steps": 2, "threshold": True}
+    site = Site(tmp_path, small_plan(rounds=2, privacy=privacy))
+    with pytest.raises(RefusedError, match="no evaluation after round 1"):
+        site.admit("evaluate", 1)
+    noisy = dict.fromkeys(wire.evaluate_numbers(site.plan), 7.25)
+    admitted = site.admit("evaluate", 2)
+    assert site.release(admitted, **{wire.N_EXAMPLES: wire.PRIVATE_WEIGHT, wire.LOSS: 0.5}).has_error()
+    answers = [
+        site.release(
+            admitted,
+            only=(wire.N_EXAMPLES, *noisy),
+            **{**{name: value + k for name, value in noisy.items()}, wire.N_EXAMPLES: wire.PRIVATE_WEIGHT},
+        )
+        for k in (0, 1)
+    ]
+    assert [answer.content[wire.METRICS]["low-positive:pneumonia"] for answer in answers] == [7.25, 7.25]
+    with pytest.raises(RefusedError, match="with other weights"):
+        site.admit("evaluate", 2, k=1)
+    closed = site.admit("evaluate", 2)
+    allow(site, metrics=False)
+    assert site.release(
+        closed, only=(wire.N_EXAMPLES, *noisy), **{**noisy, wire.N_EXAMPLES: wire.PRIVATE_WEIGHT}
+    ).has_error()

@@ -3,7 +3,7 @@
 import pytest
 
 from client.forecast import forecast
-from client.governance.accounting import RoundCost
+from client.governance.accounting import RoundCost, epsilon
 from client.governance.approval import Approvals
 from client.governance.ledger import Budget, Ledger, Purpose, summary
 from client.imaging.cohort import Cohort
@@ -67,3 +67,19 @@ def test_a_plan_over_the_budget_is_not_approved(here, site):
     done = here(*words, "--until", "2100-01-31")
     assert done.returncode == 0, done.stderr
     assert "for 1 run in all, until 2100-01-31" in done.stdout
+
+
+@pytest.mark.slow
+def test_validation_patients_pay_for_a_threshold_and_nobody_for_both(site):
+    told = small_plan(rounds=3, privacy=Privacy(epsilon=3.0, delta=1e-5, steps=4, threshold=True))
+    make_cohort(site.cohort(told), 60)
+    expected = forecast(site, told)
+    assert expected is not None
+    assert 2.9 < expected.cost == expected.after < 3.05
+    assert forecast(site, told, 2).cost > expected.cost + 0.5
+    dear = told.privacy.model_copy(update={"epsilon": None, "noise_multiplier": 1.0})
+    one = RoundCost.of_scores(told.model_copy(update={"privacy": dear}), 9)
+    assert one.history == (1.0, 1.0, 1)
+    least = forecast(site, told.model_copy(update={"privacy": dear}))
+    assert least is not None
+    assert least.cost >= epsilon([one.history], 1e-5)

@@ -12,7 +12,7 @@ from client.governance.egress import check_reply
 from client.governance.ledger import Ledger
 from client.governance.policy import Policy
 from client.worker import answer, make_context
-from common import wire
+from common import soft_counts, wire
 from common.errors import WireError
 from common.models import build_model
 from common.plan import Codec, Privacy, Training
@@ -35,20 +35,20 @@ def site(federation, tmp_path):
     return context, Ledger(ledger)
 
 
-def ask(context, kind, number=1):
+def ask(context, kind, number=1, plan=PLAN):
     config = ConfigRecord(
-        {wire.PLAN_SHA256: PLAN.sha256, wire.RUN: "r1", **({} if kind == "query" else {wire.ROUND: number})}
+        {wire.PLAN_SHA256: plan.sha256, wire.RUN: "r1", **({} if kind == "query" else {wire.ROUND: number})}
     )
     content = RecordDict({wire.CONFIG: config})
     if kind != "query":
-        content[wire.ARRAYS] = wire.pack(wire.get_weights(build_model(PLAN)))
+        content[wire.ARRAYS] = wire.pack(wire.get_weights(build_model(plan)))
     message = Message(content, 1, kind)
     message.metadata.__dict__["_message_id"] = "m"
     return answer(app, message, context)
 
 
-def passes(kind, reply):
-    return check_reply(kind, reply.content, wire.Schema.of(build_model(PLAN)), Policy(), PLAN)
+def passes(kind, reply, plan=PLAN):
+    return check_reply(kind, reply.content, wire.Schema.of(build_model(plan)), Policy(), plan)
 
 
 def test_a_round_is_in_the_ledger_and_tells_nothing_about_the_patients(site):
@@ -67,6 +67,34 @@ def test_a_round_is_in_the_ledger_and_tells_nothing_about_the_patients(site):
     refused = ask(context(), "evaluate")
     assert refused.error.code == wire.SITE_REFUSES
     assert "without noise" in refused.error.reason
+
+
+def test_the_noisy_counts_of_the_last_model_are_paid_for_and_pass_alone(federation, tmp_path):
+    plan = small_plan(rounds=4, privacy={**PLAN.privacy.model_dump(), "threshold": True})
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    (node,) = federation(plan, 1, 40)
+    tight = {"budget-epsilon": 0.01, "budget-delta": 1e-3}
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    context, poor = (
+        make_context(1, {**node, "ledger": str(tmp_path / "ledger.sqlite"), **m}) for m in ({}, tight)
+    )
+    assert "without noise" in ask(context, "evaluate", 3, plan).error.reason
+    assert "privacy budget" in ask(poor, "evaluate", 4, plan).error.reason
+    assert not ledger.history()
+    reply = ask(context, "evaluate", 4, plan)
+    numbers = wire.check_numbers(passes("evaluate", reply, plan), wire.evaluate_numbers(plan))
+    assert numbers[wire.N_EXAMPLES] == wire.PRIVATE_WEIGHT
+    assert numbers[soft_counts.NOISE] == 1.0
+    assert ledger.history() == [(1.0, 1.0, 1)]
+    assert ledger.runs()[0].settled_steps == 1
+    again = ask(context, "evaluate", 4, plan)
+    assert (
+        again.content.object_id != reply.content.object_id
+    )  # what was told first leaves: the gate sees to it
+    assert len(ledger.history()) == 2
+    reply.content.metric_records[wire.METRICS][wire.LOSS] = 0.5
+    with pytest.raises(WireError, match="found the numbers"):
+        passes("evaluate", reply, plan)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import precision_score, recall_score, roc_curve
 
 from common.curves import MAX_POINTS, curve_of, details
-from common.scores import Predictions, choose_threshold
+from common.scores import Predictions, choose_threshold, thresholds_with_intervals
 from tests.helpers.plans import small_plan
 
 
@@ -42,7 +42,7 @@ def test_each_finding_has_its_own_threshold_counts_and_curve():
     plan = small_plan(findings=("pneumonia", "effusion"), evaluation={"specificity": 0.8})
     test, validation = made(findings=2), made(seed=2, findings=2)
     test.labels[:7, 1] = np.nan
-    told = details(test, validation, plan)
+    told = details(test, thresholds_with_intervals(validation, plan, None), plan)
     assert list(told) == ["pneumonia", "effusion"]
     for k, (finding, one) in enumerate(told.items()):
         known = ~np.isnan(test.labels[:, k])
@@ -67,9 +67,10 @@ def test_each_finding_has_its_own_threshold_counts_and_curve():
 
 def test_a_curve_in_a_report_is_short_and_one_class_leaves_it_empty():
     plan = small_plan()
-    (one,) = details(made(n=3000), made(), plan).values()
+    chosen = thresholds_with_intervals(made(), plan, None)
+    (one,) = details(made(n=3000), chosen, plan).values()
     assert len(one.curve) <= MAX_POINTS
     single = made()
-    (none,) = details(single.where(single.labels[:, 0] == 1), made(), plan).values()
+    (none,) = details(single.where(single.labels[:, 0] == 1), chosen, plan).values()
     assert none.curve == []
     assert none.at_specificity is None

@@ -116,7 +116,7 @@ def test_youden_s_threshold_is_the_best_of_all(rows):
         called = scores >= t
         return called[labels == 1].mean() + (~called)[labels == 0].mean()
 
-    best = metrics.youden_threshold(scores, labels)
+    best = metrics.evaluate(metrics.youden_threshold, scores, labels)
     assert youden(best) == pytest.approx(max(youden(t) for t in np.r_[scores, 2.0]))
 
 
@@ -169,8 +169,8 @@ def test_the_accuracy_threshold_makes_the_fewest_errors(seed, n):
     rng = np.random.default_rng(seed)
     labels = np.r_[1.0, 0.0, rng.integers(0, 2, n)]
     scores = np.round(rng.random(len(labels)), 1)
-    threshold = metrics.accuracy_threshold(scores, labels)
+    threshold = metrics.evaluate(metrics.accuracy_threshold, scores, labels)
     errors = {t: int(((scores >= t) != (labels == 1)).sum()) for t in [*np.unique(scores), 1.1]}
     assert ((scores >= threshold) != (labels == 1)).sum() == min(errors.values())
-    assert np.isnan(metrics.accuracy_threshold(scores, np.ones(len(scores))))
-    assert np.isnan(metrics.youden_threshold(scores, np.zeros(len(scores))))
+    assert np.isnan(metrics.evaluate(metrics.accuracy_threshold, scores, np.ones(len(scores))))
+    assert np.isnan(metrics.evaluate(metrics.youden_threshold, scores, np.zeros(len(scores))))

@@ -108,6 +108,10 @@ def test_a_key_that_says_its_default_is_as_good_as_none():
         ({"evaluation": {"final": True}, "split": {"validation": 0.0}}, "needs validation patients"),
         ({"evaluation": {"final": True}, "privacy": {"epsilon": 1.0, "delta": 1e-3}}, "without noise"),
         (
+            {"privacy": {"epsilon": 1.0, "delta": 1e-3, "threshold": True}, "split": {"validation": 0.0}},
+            "privacy.threshold needs",
+        ),
+        (
             {"evaluation": {"final": True, "alone": True}, "model": {"pretrained": "0" * 64}},
             "do not have the pretrained weights",
         ),
@@ -147,3 +151,13 @@ def test_labels_of_visits_are_another_plan_and_those_of_patients_the_same():
 def test_an_encoder_that_could_not_train_as_it_is_asked_to_is_refused(changes, said):
     with pytest.raises(ValidationError, match=said):
         Plan(name="a", **changes)
+
+
+def test_under_privacy_the_last_round_alone_is_judged_if_the_plan_says_so():
+    privacy = {"epsilon": 1.0, "delta": 1e-3}
+    told = Plan(name="p", rounds=3, privacy={**privacy, "threshold": True}, evaluation={"every": 0})
+    assert {number for number in range(5) if evaluates(told, number)} == {3}
+    silent = Plan(name="p", rounds=3, privacy={**privacy, "threshold": False})
+    assert not any(evaluates(silent, number) for number in range(5))
+    assert silent.sha256 == Plan(name="p", rounds=3, privacy=privacy).sha256
+    assert "threshold" not in silent.model_dump()["privacy"]

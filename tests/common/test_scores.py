@@ -1,9 +1,13 @@
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from common import metrics
+from common.results.form import parse
+from common.results.rounds import Evaluation
 from common.scores import (
     Predictions,
     calibrated,
@@ -13,7 +17,9 @@ from common.scores import (
     gain,
     judge,
     reliability,
+    resamples,
     subgroups,
+    thresholds_with_intervals,
 )
 from tests.helpers.plans import small_plan
 
@@ -59,7 +65,7 @@ def test_confusion_and_calibration_count_every_known_patient():
     found = predictions(3)
     found.labels[5] = np.nan
     table = confusion(found, 0.4)
-    assert sum(v for k, v in vars(table).items() if k not in ("threshold", "chosen")) == 79
+    assert sum(v for k, v in vars(table).items() if k not in ("threshold", "threshold_ci", "chosen")) == 79
     called = found.probabilities[:, 0] >= 0.4
     assert table.true_positive == (called & (found.labels[:, 0] == 1)).sum()
     bins = reliability(found)
@@ -139,15 +145,20 @@ def test_together_and_apart_are_the_same_patients():
     assert np.array_equal(again.attributes["sex"], found.attributes["sex"])
 
 
+def at(temperature):
+    nothing = {"loss": 0.0, "auroc": 0.5, "brier": 0.2, "auroc-se": 0.0, "sites": {}, "failed": {}}
+    return parse(Evaluation, json.dumps({**nothing, "temperature": temperature}), "here", "nothing")
+
+
 def test_calibration_changes_brier_and_no_ranking():
     plan, found = small_plan(), predictions(1, skill=3.0)
-    assert calibrated(found, plan, 1.0).brier == pytest.approx(
+    assert calibrated(found, plan, at(1.0)).brier == pytest.approx(
         judge(found, plan, (0.5,) * len(plan.findings)).brier
     )
-    assert calibrated(found, plan, float("nan")).brier == pytest.approx(
+    assert calibrated(found, plan, None).brier == pytest.approx(
         judge(found, plan, (0.5,) * len(plan.findings)).brier
     )
-    assert calibrated(found, plan, 500.0).brier == pytest.approx(0.25, abs=0.01)
+    assert calibrated(found, plan, at(500.0)).brier == pytest.approx(0.25, abs=0.01)
 
 
 def test_counts_and_accuracy_are_at_the_same_threshold():
@@ -170,3 +181,34 @@ def test_a_subgroup_s_patients_are_those_of_whom_the_finding_is_known():
         assert group.n_patients == len(set(found.patients[known & (found.attributes["sex"] == sex)]))
     found.labels[20:] = np.nan
     assert subgroups(found, plan) == {}  # five patients of each are known
+
+
+def test_a_threshold_s_interval_is_that_of_thresholds_chosen_on_resamples_of_patients():
+    plan = small_plan(evaluation={"bootstrap": 200})
+    found = predictions(4)
+    found.labels[:9] = np.nan
+    (estimate,) = thresholds_with_intervals(found, plan, None)
+    assert estimate.value == choose_threshold(found, plan)
+    known = ~np.isnan(found.labels[:, 0])
+    draws = []
+    for row in resamples(found, plan).astype(int):
+        p, y = (np.repeat(values[known, 0], row[known]) for values in (found.probabilities, found.labels))
+        if 0 < y.sum() < len(y):
+            draws.append((p, y))
+    for (p, y), cut in zip(draws[:40], _draws(found, plan), strict=False):
+        best = max(
+            metrics.evaluate(metrics.rate_at(t, 1), p, y) + metrics.evaluate(metrics.rate_at(t, 0), p, y)
+            for t in p
+        )
+        at = metrics.evaluate(metrics.rate_at(cut, 1), p, y) + metrics.evaluate(metrics.rate_at(cut, 0), p, y)
+        assert at == pytest.approx(best)
+    assert estimate.low <= estimate.value <= estimate.high
+    (none,) = thresholds_with_intervals(found.where(found.labels[:, 0] == 1), plan, None)
+    assert none.known_interval is None
+
+
+def _draws(found, plan):
+    _, draws = metrics.macro_draws(
+        metrics.youden_threshold, found.probabilities, found.labels, resamples(found, plan)
+    )
+    return draws

@@ -80,8 +80,9 @@ def _honest(kind, changes):
             }
         )
     if kind == "evaluate":
-        numbers = {wire.N_EXAMPLES: 50, **dict.fromkeys(wire.EVALUATE_NUMBERS, 0.25)}
-        return RecordDict({wire.METRICS: MetricRecord(numbers | changes)})
+        only = changes.pop("only", (wire.N_EXAMPLES, *wire.EVALUATE_NUMBERS))
+        numbers = {**dict.fromkeys(only, 0.25), wire.N_EXAMPLES: 50} | changes
+        return RecordDict({wire.METRICS: MetricRecord(numbers)})
     if kind == wire.EVALUATE_OWN:
         numbers = MetricRecord({wire.N_EXAMPLES: 50} | changes)
         return RecordDict({wire.ARRAYS: wire.pack(WEIGHTS), wire.METRICS: numbers})

@@ -72,7 +72,7 @@ def youden(predictions: Predictions, finding: int) -> Threshold:
     """The one with the largest sensitivity + specificity on these validation patients."""
     one = known_of(predictions, finding)
     n = len(set(one.patients))
-    chosen = metrics.youden_threshold(one.probabilities[:, 0], one.labels[:, 0])
+    chosen = metrics.evaluate(metrics.youden_threshold, one.probabilities[:, 0], one.labels[:, 0])
     if math.isnan(chosen):
         return NOBODYS
     return Threshold(chosen, f"{n} validation patients of this hospital (Youden)")

@@ -170,3 +170,20 @@ def test_a_ledger_killed_at_100_random_points_never_shows_less_than_was_spent(tm
         assert spent >= log.stat().st_size
     assert Ledger(path).verify() > 25
     assert spent <= log.stat().st_size + 10 * 25  # over-counted by one reservation a kill, at most
+
+
+def test_patients_who_share_no_step_do_not_pay_for_each_other(tmp_path):
+    """Training patients pay for the rounds, validation patients for the threshold: the most is what one paid."""
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    for patients, steps in ((["a", "b"], STEPS), (["c", "d"], (2.0, 1.0, 1))):
+        ledger.reserve(patients, Purpose("p", "r1", 1), steps, None)
+    assert sorted(map(list, ledger.histories())) == sorted([[STEPS], [(2.0, 1.0, 1)]])
+    assert list(ledger.history_of(["d", "e"])) == [(2.0, 1.0, 1)]
+    apart = summary(ledger, Budget(8.0, 1e-5))
+    assert apart.epsilon_spent == pytest.approx(max(epsilon([STEPS], 1e-5), epsilon([(2.0, 1.0, 1)], 1e-5)))
+    assert apart.runs[0].epsilon == apart.epsilon_spent
+    assert apart.runs[0].rounds == 1
+    ledger.reserve(["b", "c"], Purpose("q", "r2", 1), STEPS, None)
+    both = summary(ledger, Budget(8.0, 1e-5))
+    assert both.epsilon_spent == pytest.approx(epsilon([STEPS, STEPS, (2.0, 1.0, 1)], 1e-5))
+    assert [len(one) for one in ledger.histories(("p", "r1"))] == [1, 1]
