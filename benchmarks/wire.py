@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=BESIDE, metavar="FILE", help="PneumoniaMNIST, .npz")
     parser.add_argument("--codec", default="int4")
     parser.add_argument("--top", type=float, default=1.0, help="share of an update's numbers that is sent")
+    parser.add_argument("--secure", type=int, metavar="THRESHOLD", help="sum the coded updates under masks")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="as in pneumofed simulate"
@@ -45,6 +46,8 @@ def main() -> int:
     set_up_process()
     changes = [f"data.path={asked.data}", "simulation.arms=[]", *asked.set]
     coded = [f"codec.name={asked.codec}", f"codec.top={asked.top}"]
+    if asked.secure:
+        coded += ["aggregation.secure=true", f"aggregation.threshold={asked.secure}"]
     plain_runs = [run([*changes, f"seed={seed}"]) for seed in asked.seeds]
     coded_runs = [run([*changes, *coded, f"seed={seed}"]) for seed in asked.seeds]
     ratios = [

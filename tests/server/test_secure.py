@@ -24,6 +24,7 @@ from common.secure.keys import (
     identity_of,
     not_from,
 )
+from common.secure.ring import FULL
 from server.observer import Silent
 from server.rounds import RoundLoop
 from simulation.grid import SequentialGrid
@@ -131,7 +132,7 @@ def test_what_is_no_update_is_noticed_in_the_sum(federation, tmp_path):
         if request.metadata.message_type == "train" and request.metadata.dst_node_id == 1:
             (array,) = wire.get_arrays(reply.content).values()
             noise = np.random.default_rng(0).integers(0, 2**64, len(array.data) // 8, np.uint64)
-            reply.content[wire.ARRAYS] = secure.pack_masked(noise)
+            reply.content[wire.ARRAYS] = secure.pack_masked(noise, FULL)
 
     plan = secure_plan(rounds=1)
     nodes = with_identities(federation(plan), tmp_path / "ids")
@@ -157,7 +158,7 @@ def test_an_update_of_another_length_is_refused(federation, tmp_path):
     def shorten(request, reply):
         if request.metadata.message_type == "train" and request.metadata.dst_node_id == 1:
             (array,) = wire.get_arrays(reply.content).values()
-            reply.content[wire.ARRAYS] = secure.pack_masked(np.frombuffer(array.data[8:], np.uint64))
+            reply.content[wire.ARRAYS] = secure.pack_masked(np.frombuffer(array.data[8:], np.uint64), FULL)
 
     plan = secure_plan(rounds=1, federation=HALF)
     nodes = with_identities(federation(plan), tmp_path / "ids")
