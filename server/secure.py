@@ -27,9 +27,9 @@ from common.secure.keys import (
     require_signed,
     require_usable,
 )
-from common.secure.levels import Bounds, Levels, bounds_after
+from common.secure.levels import Bounds, Levels, n_integers
 from common.secure.masks import Ring, add_mask, subtract_mask
-from common.secure.ring import FULL, from_ring, length
+from common.secure.ring import FULL, from_ring
 from common.secure.shamir import recover
 from server.replies import Replies
 from server.roster import collect, objection
@@ -77,7 +77,7 @@ class SecureReplies(Replies):
         self._survivors: list[str] = []
         self._roster = secure.Roster(adverts=(), weights={})
         self._levels: Levels | None = None
-        self._sum: Ring = np.zeros(length(schema.shapes), np.uint64)
+        self._sum: Ring = np.zeros(n_integers(plan, schema.shapes), np.uint64)
 
     def begin(self, requests: list[Message]) -> list[Message]:
         """Introduce the sites to each other; each request to train gets the shares that are sealed for its
@@ -193,7 +193,7 @@ class SecureReplies(Replies):
         mean, most = levels.decode(self._sum, share), self.plan.federation.max_update_norm
         self._require_sound(mean, levels.slack(share))
         self.mean.add(clipped(mean, most), weight)
-        self.bounds = bounds_after(mean, most)
+        self.bounds = levels.next_bounds(self._sum, mean, most)
 
     @property
     def _bits(self) -> int:

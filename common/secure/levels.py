@@ -2,10 +2,16 @@
 `aggregation.secure`.
 
 A sum of integers means something if all sites count in one unit, so that a site cannot take its own (as
-common/codec.py does). For each tensor the server names a bound, from what the last round's mean was; the
-roster holds it, and with it the sites' word for the survivors. A number x of a site that counts as the share
-p of all becomes the integer floor(p x / step + u), u uniform in [0, 1), which is right on average; x beyond
-the bound is cut off. What is lost of an update either way is put on the site's next one (client/coded.py).
+common/codec.py does). The server names a bound for each tensor; it is in the roster, and so in the sites'
+word for the survivors. A number x of a site that counts as the share p of all becomes the integer
+floor(p x / step + u), u uniform in [0, 1), which is right on average. A tensor with a number beyond its
+bound is made smaller as a whole: were numbers cut off, a server that names tiny bounds would see their signs,
+and with different shares whose they are. What is lost of an update in these ways is put on the site's next
+one (client/coded.py).
+
+Behind the numbers comes an integer for each tensor: 1 if it was beyond its bound. Of their sum the next
+bounds are made (after Andrew et al., 2021): GROWS times as large where any site's was, else SHRINKS. A mean
+cannot tell: large updates of sites that disagree have a small one.
 
 No sum wraps. Let there be n sites of shares p_i with sum(p_i) = 1 and integers of b bits, which hold -H to H,
 H = 2**(b-1) - 1. A tensor with the bound M has the step M / (H - n), so that |p_i x / step| <= p_i (H - n),
@@ -13,8 +19,8 @@ and the integer, rounded up or down, is at most 1 + floor(p_i (H - n)) in size: 
 them together are at most n + (H - n) = H; and so is the sum of those that stay to the end.
 
 Of the plan, H >= max(the codec's largest integer, 2 n), where n < 2 threshold: at least half of what the ring
-holds is left for the numbers themselves. Of the first round there is no mean before it, nor after one that is
-zero: each bound is then the largest norm of an update, in a ring of WIDE bits, where steps are tiny.
+holds is left for the numbers themselves. In the first round nobody knows how large updates are: each bound is
+the largest norm of an update, in a ring of WIDE bits, where steps are tiny; and again after one of zeros.
 """
 
 from collections.abc import Mapping
@@ -34,8 +40,8 @@ from common.wire import Weights
 WIDE = 32
 """Bits, where nobody knows yet how large updates are."""
 ABOVE = 2.0
-"""A bound over the largest number of the mean before: single updates are larger than their mean, and may
-grow."""
+"""A bound over the largest number of the first mean: single updates are larger than it."""
+GROWS, SHRINKS = 4.0, 0.8
 LEAST = 2.0**-16
 """A bound over the largest of all: what was zero can become something."""
 TINY = 1e-30
@@ -47,6 +53,11 @@ def narrow_bits(plan: Plan) -> int:
     """Of an integer in the rounds after the first."""
     n_most = 2 * (plan.aggregation.threshold or 0) - 1
     return max(plan.codec.levels, 2 * n_most).bit_length() + 1
+
+
+def n_integers(plan: Plan, shapes: Shapes) -> int:
+    """How many a masked update has."""
+    return length(shapes) + (0 if plan.codec.name == "none" else len(shapes))
 
 
 def widths(plan: Plan) -> tuple[int, ...]:
@@ -86,16 +97,17 @@ class Levels:
         return (1 << (self.bits - 1)) - 1 - self.n_sites
 
     def encode(self, values: Weights, share: Fraction, rng: np.random.Generator) -> tuple[Ring, Weights]:
-        """The integers (length,) of a site that counts as `share` of all, tensors in the order of their
-        names; and the values that they stand for."""
-        most, vector, told, start = 1 + int(share * self.room), np.empty(length(self.shapes), np.int64), {}, 0
+        """The integers of a site that counts as `share` of all, tensors in the order of their names, then
+        which are beyond their bounds; and the values that they stand for."""
+        most, told, parts, beyond = 1 + int(share * self.room), {}, [], []
         for name in sorted(values):
-            numbers, factor = values[name].reshape(-1), float(share) / self._step(name)
-            integers = vector[start : start + len(numbers)]
-            for block in blocks(len(numbers)):
-                integers[block] = _rounded(numbers[block] * np.float64(factor), most, rng)
-            told[name] = (integers / np.float64(factor)).astype(np.float32).reshape(values[name].shape)
-            start += len(numbers)
+            largest = float(np.abs(values[name]).max(initial=0.0))
+            beyond.append(largest > self.bounds[name])
+            factor = float(share) / self._step(name)
+            shrunk = min(1.0, self.bounds[name] / largest) if largest > 0 else 1.0
+            parts.append(_rounded(values[name].reshape(-1), factor * shrunk, most, rng))
+            told[name] = (parts[-1] / np.float64(factor)).astype(np.float32).reshape(values[name].shape)
+        vector = np.concatenate([*parts, np.array(beyond, np.int64)])
         return vector.view(np.uint64), {name: told[name] for name in values}
 
     def decode(self, total: Ring, share: float) -> Weights:
@@ -106,6 +118,19 @@ class Levels:
             for name, shape in self.shapes.items()
         }
 
+    def next_bounds(self, total: Ring, mean: Weights, max_norm: float) -> dict[str, float]:
+        """For the round after the one of this sum and mean; empty after zeros."""
+        if self.bits == WIDE:
+            bounds = {name: ABOVE * float(np.abs(value).max(initial=0.0)) for name, value in mean.items()}
+        else:
+            beyond = from_ring(total[-len(self.shapes) :], {"": (len(self.shapes),)}, self.bits)[""]
+            changes = np.where(beyond > 0, GROWS, SHRINKS).tolist()
+            bounds = {
+                name: self.bounds[name] * by for name, by in zip(sorted(self.shapes), changes, strict=True)
+            }
+        least = LEAST * max(bounds.values())
+        return {} if least < TINY else {n: min(max(bound, least), max_norm) for n, bound in bounds.items()}
+
     def slack(self, share: float) -> float:
         """By how much rounding can make the mean's norm larger, at most."""
         squares = sum(np.prod(shape) * self._step(name) ** 2 for name, shape in self.shapes.items())
@@ -115,16 +140,13 @@ class Levels:
         return self.bounds[name] / self.room
 
 
-def _rounded(numbers: NDArray[np.float64], most: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """At random, up or down, and at most `most` in size."""
-    numbers += rng.random(len(numbers), np.float32)
-    return np.clip(np.floor(numbers, out=numbers), -most, most, out=numbers)
-
-
-def bounds_after(mean: Weights, max_norm: float) -> dict[str, float]:
-    """Each tensor's bound for the round after the one of this mean; empty if that is zero."""
-    largest = {name: ABOVE * float(np.abs(value).max(initial=0.0)) for name, value in mean.items()}
-    least = LEAST * max(largest.values(), default=0.0)
-    if least < TINY:
-        return {}
-    return {name: min(max(bound, least), max_norm) for name, bound in largest.items()}
+def _rounded(
+    numbers: NDArray[np.float32], factor: float, most: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Times a factor, at random up or down, and at most `most` in size."""
+    integers = np.empty(len(numbers), np.int64)
+    for block in blocks(len(numbers)):
+        shifted = numbers[block] * np.float64(factor)
+        shifted += rng.random(len(shifted), np.float32)
+        integers[block] = np.clip(np.floor(shifted, out=shifted), -most, most, out=shifted)
+    return integers

@@ -250,6 +250,19 @@ def test_a_server_that_shows_sites_different_models_gets_nothing(house):
         house.open["east"].reveal(words)
 
 
+def test_a_server_that_names_sites_different_bounds_gets_nothing(house):
+    """With bounds under which the others' integers are zeros, the sum would be one site's."""
+    sealed = {}
+    for name in NAMES:
+        bounds = {"w": 1.0 if name == "east" else 1e6}
+        sealed[name] = house.open[name].share(replace(house.roster, bounds=bounds), 20)
+    for name in NAMES:
+        house.mask_at(name, Sealed(shares={n: s.shares[name] for n, s in sealed.items() if n != name}))
+    words = house.signed(NAMES)
+    with pytest.raises(WireError, match="is said to have signed"):
+        house.open["east"].reveal(words)
+
+
 def test_a_share_that_was_exchanged_is_noticed(house):
     came = house.shared()["north"].shares
     with pytest.raises(WireError, match="the share that came in the name of east is not from it"):

@@ -257,7 +257,7 @@ def test_under_masks_nothing_but_a_masked_update_of_its_length_leaves():
 
 @pytest.mark.parametrize("bits", widths(CODED))
 def test_masked_integers_of_few_bits_leave_and_nothing_beside_them(bits):
-    n = sum(w.size for w in WEIGHTS.values())
+    n = sum(w.size for w in WEIGHTS.values()) + len(WEIGHTS)
     masked = secure.pack_masked(np.arange(n, dtype=np.uint64), bits)
     answer = check_reply("train", reply(request(), masked).content, SHAPE, POLICY, CODED)
     np.testing.assert_array_equal(

@@ -8,12 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import WireError
-from common.secure.levels import ABOVE, LEAST, WIDE, Levels, bounds_after, narrow_bits, widths
+from common.secure.levels import (
+    ABOVE,
+    GROWS,
+    LEAST,
+    SHRINKS,
+    WIDE,
+    Levels,
+    n_integers,
+    narrow_bits,
+    widths,
+)
 from common.secure.masks import add_mask, subtract_mask
-from common.secure.ring import length
 from tests.helpers.plans import small_plan
 
 SHAPES = {"b": (2, 3), "a": (50,)}
+N = 58
+"""Numbers, and tensors."""
 BOUNDS = {"a": 0.5, "b": 0.01}
 weights = st.lists(st.floats(0.1, 2.0**24), min_size=2, max_size=60)
 
@@ -43,7 +54,7 @@ def test_at_the_bounds_no_sum_wraps(some, codec, sign, is_first):
     """All sites send, in each number, more than the bound, in one direction."""
     levels = Levels.of(plan_of(codec, len(some)), SHAPES, len(some), None if is_first else BOUNDS)
     beyond = {name: np.full(shape, sign * 1e6, np.float32) for name, shape in SHAPES.items()}
-    total, exact = np.zeros(length(SHAPES), np.uint64), 0
+    total, exact = np.zeros(N, np.uint64), 0
     for seed, share in enumerate(shares_of(some)):
         integers, _ = levels.encode(beyond, share, np.random.default_rng(seed))
         total += integers
@@ -53,7 +64,8 @@ def test_at_the_bounds_no_sum_wraps(some, codec, sign, is_first):
     steps = np.concatenate(
         [np.full(np.prod(SHAPES[n]), levels.bounds[n] / levels.room) for n in sorted(SHAPES)]
     )
-    np.testing.assert_allclose(mean, exact.astype(float) * steps, rtol=1e-6)
+    np.testing.assert_allclose(mean, exact[:-2].astype(float) * steps, rtol=1e-6)
+    assert list(exact[-2:]) == [len(some)] * 2
 
 
 @settings(max_examples=30)
@@ -63,7 +75,7 @@ def test_masks_change_no_bit_of_a_sum(some, codec, data):
     levels = Levels.of(plan_of(codec, len(some)), SHAPES, len(some), BOUNDS)
     stay = data.draw(st.lists(st.sampled_from(range(len(some))), min_size=1, unique=True))
     shares = shares_of(some)
-    plain, masked = np.zeros(length(SHAPES), np.uint64), np.zeros(length(SHAPES), np.uint64)
+    plain, masked = np.zeros(N, np.uint64), np.zeros(N, np.uint64)
     for site in stay:
         integers, _ = levels.encode(drawn(site), shares[site], np.random.default_rng(site))
         plain += integers
@@ -125,22 +137,50 @@ def test_bounds_of_other_tensors_are_refused():
         Levels.of(plan_of(), SHAPES, 3, {"a": 1.0})
 
 
-def test_the_next_bounds_follow_the_mean_and_never_close():
+def test_of_the_first_mean_come_the_first_bounds():
+    levels, total = Levels.of(plan_of(), SHAPES, 3, None), np.zeros(N, np.uint64)
+    assert levels.bounds == dict.fromkeys(SHAPES, 100.0)
     mean = {"a": np.array([0.5, -1.0], np.float32), "b": np.zeros(3, np.float32)}
-    assert bounds_after(mean, 100.0) == {"a": ABOVE, "b": ABOVE * LEAST}
-    assert bounds_after(mean, 1.5)["a"] == 1.5
-    assert bounds_after({"a": np.zeros(2, np.float32)}, 100.0) == {}
-    assert Levels.of(plan_of(), SHAPES, 3, None).bounds == dict.fromkeys(SHAPES, 100.0)
+    assert levels.next_bounds(total, mean, 100.0) == {"a": ABOVE, "b": ABOVE * LEAST}
+    assert levels.next_bounds(total, mean, 1.5)["a"] == 1.5
+    assert levels.next_bounds(total, {name: value * 0 for name, value in mean.items()}, 100.0) == {}
+
+
+def test_a_bound_grows_where_any_site_is_beyond_it_and_else_shrinks():
+    """Also where the sites cancel each other."""
+    levels, total = Levels.of(plan_of(), SHAPES, 3, BOUNDS), np.zeros(N, np.uint64)
+    for site, sign in enumerate((1.0, -1.0)):
+        update = {"a": np.full(50, 3 * sign, np.float32), "b": np.full((2, 3), 0.01, np.float32)}
+        total += levels.encode(update, Fraction(1, 3), np.random.default_rng(site))[0]
+    bounds = levels.next_bounds(total, levels.decode(total, 1.0), 100.0)
+    assert bounds == {"a": GROWS * BOUNDS["a"], "b": pytest.approx(SHRINKS * BOUNDS["b"])}
+
+
+def test_a_server_that_names_tiny_bounds_sees_no_signs():
+    """Cut off, all integers of a site would be as large as any, and different sites' of different sizes."""
+    levels = Levels.of(plan_of(), SHAPES, 3, dict.fromkeys(SHAPES, 1e-12))
+    update = {
+        name: np.random.default_rng(0).normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()
+    }
+    integers, _ = levels.encode(update, Fraction(1, 3), np.random.default_rng(1))
+    sizes = np.abs(integers.view(np.int64)[:50])
+    assert np.mean(sizes >= sizes.max() - 1) < 0.1
+    assert len(set(sizes.tolist())) > 15
+
+
+def test_the_ring_holds_the_numbers_and_a_word_for_each_tensor():
+    assert n_integers(plan_of(), SHAPES) == N
+    assert n_integers(small_plan(), SHAPES) == 56
 
 
 def test_what_outgrows_its_bound_is_caught_up_with():
-    """A tensor that was zero becomes large; what the bound cuts off is sent later."""
+    """A tensor that was zero becomes large; what is too much at first is sent later."""
     plan, shares, bounds = plan_of(), shares_of([1, 1, 1]), {"a": 1.0, "b": ABOVE * LEAST}
     wanted = {"a": np.full(50, 0.3, np.float32), "b": np.full((2, 3), 0.2, np.float32)}
     owed = [{name: np.zeros_like(value) for name, value in wanted.items()} for _ in shares]
     arrived = {name: np.zeros_like(value) for name, value in wanted.items()}
     for number in range(40):
-        levels, total = Levels.of(plan, SHAPES, 3, bounds), np.zeros(length(SHAPES), np.uint64)
+        levels, total = Levels.of(plan, SHAPES, 3, bounds), np.zeros(N, np.uint64)
         for site, share in enumerate(shares):
             whole = {name: value + owed[site][name] for name, value in wanted.items()}
             integers, told = levels.encode(whole, share, np.random.default_rng([number, site]))
@@ -148,6 +188,6 @@ def test_what_outgrows_its_bound_is_caught_up_with():
             total += integers
         mean = levels.decode(total, 1.0)
         arrived = {name: arrived[name] + mean[name] for name in mean}
-        bounds = bounds_after(mean, 100.0)
+        bounds = levels.next_bounds(total, mean, 100.0)
     for name, value in wanted.items():
         np.testing.assert_allclose(arrived[name], 40 * value, rtol=0.05)
