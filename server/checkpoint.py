@@ -67,8 +67,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, plan_sha256: str) -> N
         "plan_sha256": plan_sha256,
         "round": str(checkpoint.round),
         "history": history_text(checkpoint.history),
-        "bounds": json.dumps(dict(checkpoint.bounds)),
     }
+    if checkpoint.bounds:
+        metadata["bounds"] = json.dumps(dict(checkpoint.bounds))
     write_atomically(folder / NAME, save(tensors, metadata=metadata))
 
 
