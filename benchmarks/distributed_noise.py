@@ -1,12 +1,12 @@
 """What distributed noise would give under aggregation.secure, were it built (docs/secure-aggregation.md).
 
-`python benchmarks/distributed_noise.py --json` -> {"local": {"10": std, "1": std}, "distributed": {"3": {"all":
-std, "most": std, "strict_epsilon": ε}, "10": …, "50": …}, …}. Standard deviations are of the noise in one
-site's, or the mean's, gradient of a step, over the clip: local noise with so many steps a round at each site,
-times 1 / sqrt(sites) in the mean; distributed noise with one step a round, of which any `honest` sites (all of
-them, or most) together add what ε asks for. strict_epsilon: what the same run costs where all other sites are
-in league with the server, if `all` count as honest. By this program's accountant; that of the continuous
-Gaussian: a discrete one in the ring costs a little more.
+`python benchmarks/distributed_noise.py --json` -> {"local": {"10": std, "1": std}, "distributed": {"3":
+{"all": std, "most": std, "strict_epsilon": ε}, "10": …, "50": …}}. Standard deviations are of the noise in a
+step's mean gradient, over the clip. Local: of one site, with so many steps a round; in the mean of n sites
+divided by sqrt(n). Distributed: of the mean, with one step a round, where all sites, or most, have to be
+honest for the sum to have the noise that ε asks for. strict_epsilon: what the same run costs where all the
+others are in league with the server, and each counted on all. By this program's accountant, which is that of
+the continuous Gaussian: a discrete one in the ring costs a little more.
 """
 
 import argparse
