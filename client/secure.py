@@ -17,6 +17,7 @@ from common import wire
 from common.codec import identity
 from common.errors import RefusedError, WireError
 from common.files import write_atomically
+from common.plan import canonical_json
 from common.results.form import to_text
 from common.secure.keys import (
     Advert,
@@ -183,10 +184,10 @@ class SecureRound:
             raise WireError("the list of survivors is not one of sites whose shares came, with this one")
         self._require_enough(len(names), "sites sent their updates")
         self._require_confirmed(names)
-        if self._revealed_before() not in (None, names):
+        if self._revealed_before() not in (None, self._summed(names)):
             raise RefusedError(
-                f"round {self.moment.round} was summed before, over other sites: the difference would be a "
-                "single site's update"
+                f"round {self.moment.round} was summed before, over other sites or bounds: the difference "
+                "would be a single site's update"
             )
         self._survivors, self._stage = names, 4
         return sign_survivors(self.party.key, self.moment, self._seen, names)
@@ -218,6 +219,14 @@ class SecureRound:
         if n < self.party.threshold:
             raise RefusedError(f"{n} {who}, the plan's threshold is {self.party.threshold}")
 
+    def _summed(self, names: list[str]) -> list[str]:
+        """What a sum is of: these sites, under these bounds. A little smaller, they make the largest update
+        alone smaller."""
+        bounds = self.roster.bounds
+        if bounds is None:
+            return names
+        return [*names, hashlib.sha256(canonical_json(dict(bounds)).encode()).hexdigest()]
+
     @property
     def _file(self) -> Path:
         return self.party.folder / REVEALED
@@ -229,7 +238,7 @@ class SecureRound:
             raise RefusedError("this site's record of the sums that it helped with cannot be read") from None
 
     def _note_revealed(self) -> None:
-        sums = {**_sums(self._file), str(self.moment.round): self._survivors}
+        sums = {**_sums(self._file), str(self.moment.round): self._summed(self._survivors)}
         write_atomically(self._file, (json.dumps(sums) + "\n").encode())
 
 

@@ -307,11 +307,30 @@ def test_a_round_is_summed_again_over_the_same_sites_alone(house):
     house.open["north"].reveal(house.signed(NAMES))
     house.begin()
     house.masked()
-    with pytest.raises(RefusedError, match="was summed before, over other sites"):
+    with pytest.raises(RefusedError, match="was summed before, over other sites or bounds"):
         house.open["north"].agree(Survivors(sites=("east", "north", "south")))
     house.begin()
     house.masked()
     house.open["north"].reveal(house.signed(NAMES))
+
+
+def test_a_round_is_summed_again_under_the_same_bounds_alone(house):
+    """Bounds a little smaller make the largest update alone smaller: the difference would show it."""
+
+    def signed(bound):
+        house.begin()
+        roster = replace(house.roster, bounds={"w": bound})
+        sealed = {name: house.open[name].share(roster, 20) for name in NAMES}
+        for name in NAMES:
+            came = Sealed(shares={n: s.shares[name] for n, s in sealed.items() if n != name})
+            house.mask_at(name, came)
+        return house.signed(NAMES)
+
+    for _ in range(2):
+        words = signed(1.0)
+        house.open["north"].reveal(words)
+    with pytest.raises(RefusedError, match="was summed before, over other sites or bounds"):
+        signed(0.99)
 
 
 def test_a_record_that_cannot_be_read_helps_with_nothing(house):
