@@ -29,6 +29,7 @@ from common.credentials import read_key
 from common.plan import Aggregation, Evaluation, Model, Plan
 from common.secure import messages as secure
 from common.secure.keys import Moment
+from common.secure.ring import FULL, to_ring
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # for tests.helpers, which starts the processes
 
@@ -65,7 +66,8 @@ def train(message: Message, context: Context) -> Message:
         sealed = secure.take(message.content, secure.SEALED, secure.Sealed)
         begun = _rounds.current(str(context.node_config["site"]), moment_of(message))
         begun.open(sealed)
-        arrays = secure.pack_masked(begun.mask(update, weights, 100.0))
+        vector = to_ring(update, begun.roster.weights[str(context.node_config["site"])], 100.0)
+        arrays = secure.pack_masked(begun.mask(vector, weights, FULL), FULL)
     return Message(RecordDict({wire.ARRAYS: arrays, wire.METRICS: numbers}), reply_to=message)
 
 

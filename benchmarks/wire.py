@@ -31,22 +31,27 @@ def main() -> int:
     """Each seed with and without, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=BESIDE, metavar="FILE", help="PneumoniaMNIST, .npz")
+    parser.add_argument("--plan", type=Path, default=PLAN, metavar="FILE", help="of another, without --data")
     parser.add_argument("--codec", default="int4")
     parser.add_argument("--top", type=float, default=1.0, help="share of an update's numbers that is sent")
+    parser.add_argument("--secure", type=int, metavar="THRESHOLD", help="sum the coded updates under masks")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="as in pneumofed simulate"
     )
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    if not asked.data.is_file():
+    is_own = asked.plan == PLAN
+    if is_own and not asked.data.is_file():
         print(f"{asked.data}: no such file; name PneumoniaMNIST's .npz with --data", file=sys.stderr)
         return 2
     set_up_process()
-    changes = [f"data.path={asked.data}", "simulation.arms=[]", *asked.set]
+    changes = [*([f"data.path={asked.data}"] if is_own else []), "simulation.arms=[]", *asked.set]
     coded = [f"codec.name={asked.codec}", f"codec.top={asked.top}"]
-    plain_runs = [run([*changes, f"seed={seed}"]) for seed in asked.seeds]
-    coded_runs = [run([*changes, *coded, f"seed={seed}"]) for seed in asked.seeds]
+    if asked.secure:
+        coded += ["aggregation.secure=true", f"aggregation.threshold={asked.secure}"]
+    plain_runs = [run(asked.plan, [*changes, f"seed={seed}"]) for seed in asked.seeds]
+    coded_runs = [run(asked.plan, [*changes, *coded, f"seed={seed}"]) for seed in asked.seeds]
     ratios = [
         (ours.bytes.down + ours.bytes.up) / (2 * plain.bytes.up)
         for plain, ours in zip(plain_runs, coded_runs, strict=True)
@@ -63,10 +68,10 @@ def main() -> int:
     return 0
 
 
-def run(changes: list[str]) -> RunResult:
+def run(plan: Path, changes: list[str]) -> RunResult:
     """One simulation in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory() as out:
-        scenario = load_yaml(PLAN, Scenario, changes)
+        scenario = load_yaml(plan, Scenario, changes)
         runs.start(Path(out), scenario)
         return simulate(scenario, Path(out), lambda arm: Silent())
 

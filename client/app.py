@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from client.alone import Alone
-from client.coded import CodedRun
+from client.coded import CodedRun, Sending
 from client.compute.device import choose_device, describe
 from client.final import answer_finally, auroc_told
 from client.governance.accounting import RoundCost
@@ -35,6 +35,7 @@ from client.training.evaluate import numbers_for, predict_logits, predictions
 from client.training.local import Trained
 from client.training.private.counts import noisy_counts
 from common import soft_counts, wire
+from common.aggregate import clipped
 from common.codec import Coder
 from common.config import load_yaml
 from common.credentials import read_key
@@ -49,6 +50,8 @@ from common.results.form import Result
 from common.scores import Predictions
 from common.secure import messages as secure
 from common.secure.keys import Moment
+from common.secure.levels import Levels
+from common.secure.ring import FULL, to_ring
 
 app = ClientApp()
 _secure = SecureRounds()
@@ -103,6 +106,16 @@ class Site:
         if self.plan.model.pretrained is not None and given is None:
             return {}
         return starting_weights(self.plan, given)
+
+    def sending(self, content: RecordDict) -> Sending:
+        """What a coded update of this site is an answer to."""
+        number = wire.get_round(content)
+        return Sending(self.config.site, self.plan.seed, number, wire.get_answered(content, number - 1))
+
+    def levels(self, roster: secure.Roster) -> Levels | None:
+        """The integers of a masked update, under a plan with a codec. Raises WireError if the roster's bounds
+        are none for this plan."""
+        return Levels.of(self.plan, self.schema.shapes, len(roster.adverts), roster.bounds)
 
     def secure_round(self, content: RecordDict) -> SecureRound:
         """This site's part in the round of secure aggregation that a request is about. Raises WireError."""
@@ -246,13 +259,25 @@ def _require_newest(memory: SiteMemory, answered: int) -> None:
 def _packed(site: Site, content: RecordDict, start: wire.Weights, update: wire.Weights) -> ArrayRecord:
     """The update as the plan has it sent: as it is, coded, or under masks."""
     if site.plan.aggregation.secure:
-        most = site.plan.federation.max_update_norm
-        return secure.pack_masked(site.secure_round(content).mask(update, start, most))
+        return _masked(site, content, start, update)
     if (run := site.coded_run(content)) is not None:
-        number = wire.get_round(content)
-        answered = wire.get_answered(content, number - 1)
-        return run.sent(update, site.config.site, site.plan.seed, number, answered)
+        return run.coder.pack(run.sent(update, site.sending(content), run.coder.encode))
     return wire.pack(update)
+
+
+def _masked(site: Site, content: RecordDict, start: wire.Weights, update: wire.Weights) -> ArrayRecord:
+    """The update under masks, of at most the plan's norm: the server cannot see it, and its sum must not
+    wrap."""
+    begun, name, most = site.secure_round(content), site.config.site, site.plan.federation.max_update_norm
+    levels, run, bits = site.levels(begun.roster), site.coded_run(content), FULL
+    if levels is None or run is None:
+        vector = to_ring(clipped(update, most), begun.roster.weights[name], most)
+    else:
+        share, bits = begun.roster.share([name]), levels.bits
+        vector = run.sent(
+            update, site.sending(content), lambda whole, rng: levels.encode(clipped(whole, most), share, rng)
+        )
+    return secure.pack_masked(begun.mask(vector, start, bits), bits)
 
 
 def _train_privately(site: Site, content: RecordDict, start: wire.Weights) -> Trained:
@@ -298,6 +323,7 @@ def show_keys(message: Message, context: Context) -> Message:
 def share_secrets(message: Message, context: Context) -> Message:
     """To each peer a share of the site's secrets, encrypted."""
     site, roster = Site.of(context), secure.take(message.content, secure.ROSTER, secure.Roster)
+    site.levels(roster)  # before it trains, and under privacy pays for it
     return _told(message, secure.SEALED, site.secure_round(message.content).share(roster, site.n_examples))
 
 

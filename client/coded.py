@@ -8,8 +8,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from flwr.app import ArrayRecord, RecordDict
+import numpy as np
+from flwr.app import RecordDict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -23,6 +25,21 @@ from common.seeds import numpy_generator
 
 HELD, OWED = "held.safetensors", "owed"
 Weights = wire.Weights
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Sending:
+    """What a coded update is an answer to."""
+
+    site: str
+    seed: int
+    """The plan's."""
+    round: int
+    answered: int
+    """The last round of which the server has this site's update."""
 
 
 @dataclass(frozen=True)
@@ -81,22 +98,27 @@ class CodedRun:
         except (SafetensorError, OSError, ValueError):
             return {}
 
-    def sent(self, update: Weights, site: str, seed: int, round: int, answered: int) -> ArrayRecord:
-        """The update with what is owed from the rounds before, coded; what coding loses of it is owed next.
+    def sent(
+        self,
+        update: Weights,
+        to: Sending,
+        encode: "Callable[[Weights, np.random.Generator], tuple[T, Weights]]",
+    ) -> T:
+        """The update with what is owed from the rounds before, as `encode` codes it; what that loses of it
+        is owed next.
 
-        Asked for the same round again, it is the same. Of an update that the server does not have (it has
-        those up to round `answered`), which may have been kept back here, nothing is owed: it would leave
-        with a later one. Nor where the cohort is another one now: a patient who was forgotten is in no update
-        that leaves later.
+        Asked for the same round again, it is the same. Of an update that the server does not have, which may
+        have been kept back here, nothing is owed: it would leave with a later one. Nor where the cohort is
+        another one now: a patient who was forgotten is in no update that leaves later.
         """
         kept = self.folder / OWED / self.cohort[:16]
         for other in set((self.folder / OWED).glob("*")) - {kept}:
             shutil.rmtree(other)
         memory = SiteMemory(kept)
-        memory.drop_after(answered)
+        memory.drop_after(to.answered)
         # An older rest, of a copy that was put back, is in what the server has already.
-        owed = memory.before(round) if memory.last() == answered else {}
+        owed = memory.before(to.round) if memory.last() == to.answered else {}
         whole = {name: value + owed[name] for name, value in update.items()} if owed else update
-        payload, told = self.coder.encode(whole, numpy_generator(seed, "codec", site, round))
-        memory.keep(round, {name: value - told[name] for name, value in whole.items()})
-        return self.coder.pack(payload)
+        coded, told = encode(whole, numpy_generator(to.seed, "codec", to.site, to.round))
+        memory.keep(to.round, {name: value - told[name] for name, value in whole.items()})
+        return coded

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from client.governance.peers import Peers
@@ -18,6 +17,7 @@ from common import wire
 from common.codec import identity
 from common.errors import RefusedError, WireError
 from common.files import write_atomically
+from common.plan import canonical_json
 from common.results.form import to_text
 from common.secure.keys import (
     Advert,
@@ -33,7 +33,6 @@ from common.secure.keys import (
 )
 from common.secure.masks import Ring, add_mask, subtract_mask
 from common.secure.messages import KEYS, Objection, Revealed, Roster, Sealed, Signatures, Survivors
-from common.secure.ring import to_ring
 from common.secure.shamir import SHARE_BYTES, split
 
 REVEALED = "revealed.json"
@@ -61,7 +60,7 @@ class SecureRound:
     moment: Moment
     _stage: int = 0
     _adverts: dict[str, Advert] = field(default_factory=dict)
-    _weights: Mapping[str, float] = field(default_factory=dict)
+    _roster: Roster | None = None
     _seen: tuple[str, str] = ("", "")
     """Hashes of the roster and of the model's weights: a site that was shown others counts as none."""
     _held: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
@@ -80,7 +79,8 @@ class SecureRound:
             return Sealed(shares={}, refused=refused)
         if len({advert.identity for advert in self._adverts.values()}) < len(self._adverts):
             raise RefusedError("two sites have one identity: a site's folder was copied")
-        self._weights = self._weighed(roster.weights, n_patients)
+        self._require_fair(roster.weights, n_patients)
+        self._roster = roster
         self._seen = (hashlib.sha256(to_text(roster).encode()).hexdigest(), "")
         names, site = sorted(self._adverts), self.party.site
         parts = [
@@ -122,9 +122,9 @@ class SecureRound:
                 found.setdefault(advert.site, why)
         return found
 
-    def _weighed(self, weights: Mapping[str, float], n_patients: int) -> Mapping[str, float]:
-        """What each site counts as: the patients that it has, or the most that any does. Else a server could
-        let one count alone, and see its update."""
+    def _require_fair(self, weights: Mapping[str, float], n_patients: int) -> None:
+        """Each site counts as the patients that it has, or the most that any does. Else a server could let
+        one count alone, and see its update."""
         own = weights.get(self.party.site, 0.0)
         if weights.keys() != self._adverts.keys() or not (
             own == n_patients or (own < n_patients and own == max(weights.values()))
@@ -133,7 +133,13 @@ class SecureRound:
                 f"the server counts this site as {own:g} patients; expected {n_patients}, or the most that "
                 "any site counts as"
             )
-        return weights
+
+    @property
+    def roster(self) -> Roster:
+        """Who takes part. Raises WireError before this site has shared its secrets with them."""
+        if self._roster is None:
+            raise WireError("an update came at another stage of the round than this site is at")
+        return self._roster
 
     def open(self, sealed: Sealed) -> None:
         """Take the shares that the peers sealed for this site. Before it trains, and under privacy pays for
@@ -149,19 +155,18 @@ class SecureRound:
         self._held |= held
         self._stage = 2
 
-    def mask(self, update: wire.Weights, start: wire.Weights, max_norm: float) -> Ring:
-        """The update from the global weights `start`, clipped to `max_norm`, times what the site counts as,
-        under the masks of all whose shares came."""
+    def mask(self, vector: Ring, start: wire.Weights, bits: int) -> Ring:
+        """The update from the global weights `start`, as the integers that are summed, under the masks of all
+        whose shares came: in place, its lowest `bits`."""
         self._require_stage(2, "an update")
         self._require_confirmed(self._held)
         self._seen = (self._seen[0], identity(start))
         site, own = self.party.site, self._own
-        vector = to_ring(clipped(update, max_norm), self._weights[site], max_norm)
-        add_mask(vector, own.seed)
+        add_mask(vector, own.seed, bits)
         for peer in self._held:
             if peer != site:
                 key = pair_key(own.mask, self._adverts[peer].mask, self.moment, site, peer)
-                (add_mask if site < peer else subtract_mask)(vector, key)
+                (add_mask if site < peer else subtract_mask)(vector, key, bits)
         self._stage = 3
         return vector
 
@@ -179,10 +184,10 @@ class SecureRound:
             raise WireError("the list of survivors is not one of sites whose shares came, with this one")
         self._require_enough(len(names), "sites sent their updates")
         self._require_confirmed(names)
-        if self._revealed_before() not in (None, names):
+        if self._revealed_before() not in (None, self._summed(names)):
             raise RefusedError(
-                f"round {self.moment.round} was summed before, over other sites: the difference would be a "
-                "single site's update"
+                f"round {self.moment.round} was summed before, over other sites or bounds: the difference "
+                "would be a single site's update"
             )
         self._survivors, self._stage = names, 4
         return sign_survivors(self.party.key, self.moment, self._seen, names)
@@ -214,6 +219,14 @@ class SecureRound:
         if n < self.party.threshold:
             raise RefusedError(f"{n} {who}, the plan's threshold is {self.party.threshold}")
 
+    def _summed(self, names: list[str]) -> list[str]:
+        """What a sum is of: these sites, under these bounds. A little smaller, they make the largest update
+        alone smaller."""
+        bounds = self.roster.bounds
+        if bounds is None:
+            return names
+        return [*names, hashlib.sha256(canonical_json(dict(bounds)).encode()).hexdigest()]
+
     @property
     def _file(self) -> Path:
         return self.party.folder / REVEALED
@@ -225,21 +238,12 @@ class SecureRound:
             raise RefusedError("this site's record of the sums that it helped with cannot be read") from None
 
     def _note_revealed(self) -> None:
-        sums = {**_sums(self._file), str(self.moment.round): self._survivors}
+        sums = {**_sums(self._file), str(self.moment.round): self._summed(self._survivors)}
         write_atomically(self._file, (json.dumps(sums) + "\n").encode())
 
 
 def _sums(file: Path) -> dict[str, list[str]]:
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
-
-
-def clipped(update: wire.Weights, max_norm: float) -> wire.Weights:
-    """An update of at most this norm: the server cannot see it, and its sum must not wrap."""
-    norm = wire.l2_norm(update)
-    if not np.isfinite(norm):
-        raise WireError("the update holds NaN or infinity")
-    factor = np.float32(min(1.0, max_norm / norm) if norm > 0 else 1.0)
-    return update if factor == 1.0 else {name: value * factor for name, value in update.items()}
 
 
 class SecureRounds:

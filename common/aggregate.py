@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from common.arrays import BLOCK, Reals, blocks
 from common.errors import WireError
-from common.wire import Weights
+from common.wire import Weights, l2_norm
 
 WEIGHT_BITS = 26
 """All weights together stay below 2**26: more patients than any federation has."""
@@ -82,6 +82,15 @@ class WeightedMean:
         update."""
         scale = 1.0 / (self._units * self.weight)
         return {name: _added(w, self._sums[name], scale) for name, w in weights.items()}
+
+
+def clipped(update: Weights, max_norm: float) -> Weights:
+    """An update, or a mean of some, of at most this norm. Raises WireError if it is not finite."""
+    norm = l2_norm(update)
+    if not np.isfinite(norm):
+        raise WireError("the update holds NaN or infinity")
+    factor = np.float32(min(1.0, max_norm / norm) if norm > 0 else 1.0)
+    return update if factor == 1.0 else {name: value * factor for name, value in update.items()}
 
 
 def apply_update(weights: Weights, update: Mapping[str, Reals]) -> Weights:

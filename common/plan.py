@@ -496,10 +496,10 @@ class Plan(Settings):
                 f"strategy {self.strategy.name} looks at single updates, which aggregation.secure hides; "
                 "leave one of them out"
             )
-        if self.aggregation.secure and self.codec.name != "none":
+        if self.aggregation.secure and self.codec.top < 1.0:
             raise ValueError(
-                f"codec {self.codec.name} makes updates short, under aggregation.secure all are random bits; "
-                "leave one of them out"
+                "codec.top leaves out most numbers, under aggregation.secure all are sent; leave one of them "
+                "out"
             )
         if self.aggregation.secure and self.evaluation.cross:
             raise ValueError(

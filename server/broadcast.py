@@ -12,7 +12,8 @@ from common import wire
 from common.aggregate import apply_update
 from common.codec import Coder, identity
 from common.plan import Plan
-from common.secure.ring import length
+from common.secure.levels import n_integers, widths
+from common.secure.ring import ring_bytes
 from common.seeds import numpy_generator
 from common.wire import Weights
 
@@ -84,6 +85,6 @@ def answer_bytes(plan: Plan, schema: wire.Schema) -> int:
     """The most that the tensors of an update may have, as the plan has it sent: under masks, coded, or as
     they are. What the request held says nothing of it: with a codec that may be nothing."""
     if plan.aggregation.secure:
-        return 8 * length(schema.shapes)
+        return ring_bytes(n_integers(plan, schema.shapes), max(widths(plan)))
     coder = Coder.of(plan, schema)
     return schema.packed_bytes if coder is None else coder.most_bytes

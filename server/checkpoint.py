@@ -1,6 +1,7 @@
 """One file a round, whole or not there: weights, the strategy's state and the history. What `--resume`
 continues from."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from common.errors import RunError
 from common.files import write_atomically
 from common.plan import Plan
 from common.results.rounds import Evaluation, History, history_text, parse_history
+from common.secure.levels import Bounds
 from common.selection import chosen_round, evaluation_of, verdicts_of
 from common.wire import Weights
 from server.strategies.state import State
@@ -35,6 +37,8 @@ class Checkpoint:
     """Those of the round that the plan's selection chose; empty where that is the last one."""
     owed: Weights = field(default_factory=dict)
     """What rounding lost of the last step, under a plan with a codec (server/broadcast.py)."""
+    bounds: Bounds = field(default_factory=dict)
+    """How large the next round's numbers are taken to be, where they are masked (secure/levels.py)."""
 
     def chosen(self, plan: Plan) -> "Chosen":
         """What the run hands over, as it stands."""
@@ -64,6 +68,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, plan_sha256: str) -> N
         "round": str(checkpoint.round),
         "history": history_text(checkpoint.history),
     }
+    if checkpoint.bounds:
+        metadata["bounds"] = json.dumps(dict(checkpoint.bounds))
     write_atomically(folder / NAME, save(tensors, metadata=metadata))
 
 
@@ -96,6 +102,7 @@ def load_checkpoint(folder: Path, plan_sha256: str) -> Checkpoint | None:
                 parse_history(metadata["history"], str(path)),
                 _under("best/", tensors),
                 _under("owed/", tensors),
+                json.loads(metadata.get("bounds", "{}")),
             )
     except (SafetensorError, OSError, KeyError, ValueError) as e:
         raise RunError(

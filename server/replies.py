@@ -10,6 +10,7 @@ from common.codec import Coder
 from common.errors import RunError, WireError
 from common.plan import Plan
 from common.results.rounds import UPDATE_NORM
+from common.secure.levels import Bounds
 from server.strategies import is_linear, is_mean, to_flower
 from server.weighing import Scale
 
@@ -32,6 +33,8 @@ class Replies:
         self.noted: dict[str, str] = {}
         self.mean = WeightedMean(schema.shapes, plan.federation.max_update_norm)
         self.kept: dict[str, Message] = {}
+        self.bounds: Bounds = {}
+        """Of the next round's integers, where updates are masked and coded (common/secure/levels.py)."""
 
     def begin(self, requests: list[Message]) -> list[Message]:
         """What is to be sent of the round's requests, after what goes before them."""

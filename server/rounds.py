@@ -19,6 +19,7 @@ from common.plan import Plan, evaluates
 from common.results.rounds import UPDATE_NORM, Evaluation, RoundReport
 from common.results.survey import Survey, add_to_survey
 from common.secure.keys import Moment
+from common.secure.levels import Bounds
 from common.seeds import derive_seed
 from common.selection import chosen_round, goes_on, verdicts_of
 from server.broadcast import Broadcast
@@ -138,20 +139,20 @@ class RoundLoop:
         quorum = max(1, math.ceil(self.plan.federation.quorum * needed))
         least = quorum if self._is_alone() else max(quorum, least_sites(self.plan))
         self._gather(least, min(self.deployment.wait_s, self.plan.federation.deadline_s))
-        aggregated, trained = self._train(number, before)
+        aggregated, trained, bounds = self._train(number, before)
         weights, owed = self.broadcast.stepped(before.weights, aggregated, before.owed, number)
         self._lost = set(trained.failed)
         due = evaluates(self.plan, number)
         evaluation, bytes_down = self._evaluate(number, weights) if due else (None, 0)
         report = trained.judged(evaluation, bytes_down, time.perf_counter() - started)
         history = [*before.history, report]
-        after = Checkpoint(number, weights, snapshot_state(self.strategy), history, owed=owed)
+        after = Checkpoint(number, weights, snapshot_state(self.strategy), history, owed=owed, bounds=bounds)
         is_best = chosen_round(self.plan, verdicts_of(after.history), number) == number
         return after if is_best else replace(after, best=before.best or before.weights)
 
-    def _train(self, number: int, before: Checkpoint) -> tuple[wire.Weights, RoundReport]:
-        """The weights after a round. It begins anew without a site that spoils it for the others."""
-        requests, replies = self._requests(number, before), self._replies(number, before.weights)
+    def _train(self, number: int, before: Checkpoint) -> tuple[wire.Weights, RoundReport, Bounds]:
+        """The weights after a round, the next one's bounds. It begins anew without a site that spoils it."""
+        requests, replies = self._requests(number, before), self._replies(number, before)
         n_asked = max(len(requests), asked_of(self.plan, len(self.members) + len(self._absent())))
         requests = [m for m in requests if self.roster.name(m.metadata.dst_node_id) not in self._outcast]
         asked, admitted, failed = requests, self._admitted(requests), replies.failed
@@ -175,7 +176,7 @@ class RoundLoop:
             failed=failed,
             noted={**unlike(norms), **replies.scale.capped, **replies.noted},
         )
-        return replies.aggregate(number, self.strategy), report
+        return replies.aggregate(number, self.strategy), report, replies.bounds
 
     def _take(self, requests: list[Message], replies: Replies) -> tuple[dict[str, wire.Numbers], int, int]:
         """Site -> the numbers of each update that counts (why another does not is in `replies.failed`); how
@@ -213,18 +214,18 @@ class RoundLoop:
     def _tell_asked(self, nodes: Iterable[int], what: str) -> None:
         self.observer.asked(sorted(map(self.roster.name, nodes)), what)
 
-    def _replies(self, number: int, weights: wire.Weights) -> Replies:
+    def _replies(self, number: int, before: Checkpoint) -> Replies:
         """Where the round's updates go."""
         here = self._declared(wire.N_TRAIN)
         known = self._survey.sites if self._survey else {}
         away = {s: float(n[wire.N_TRAIN]) for s, n in known.items() if s not in here}
         scale = Scale(self.plan, here, away)
-        work = (self.plan, self.schema, weights, len(self.members), scale)
+        work = (self.plan, self.schema, before.weights, len(self.members), scale)
         if not self.plan.aggregation.secure:
             return Replies(*work)
         moment = Moment(self.plan.sha256, self.deployment.run, number)
         deadline_s = self.deployment.deadline_s(self.plan)
-        return SecureReplies(*work, Exchange(self.grid, moment, self.roster.name, deadline_s))
+        return SecureReplies(*work, Exchange(self.grid, moment, self.roster.name, deadline_s, before.bounds))
 
     def _declared(self, what: str) -> dict[str, float]:
         """Site -> its patients (N_TRAIN, N_VALIDATION), as it said when it was greeted."""

@@ -2,7 +2,7 @@
 cannot read, and takes the masks off the sum (common/secure/messages.py has the stages)."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from common import wire
+from common.aggregate import clipped
 from common.errors import RunError, WireError
 from common.plan import Plan
 from common.results.form import Result, to_text
@@ -26,8 +27,9 @@ from common.secure.keys import (
     require_signed,
     require_usable,
 )
+from common.secure.levels import Bounds, Levels, n_integers
 from common.secure.masks import Ring, add_mask, subtract_mask
-from common.secure.ring import from_ring, length
+from common.secure.ring import FULL, from_ring
 from common.secure.shamir import recover
 from server.replies import Replies
 from server.roster import collect, objection
@@ -45,6 +47,8 @@ class Exchange:
     name_of: Callable[[int], str]
     deadline_s: float
     """Of each stage."""
+    bounds: Bounds = field(default_factory=dict)
+    """Of this round's integers, under a plan with a codec; empty where nobody knows any."""
 
 
 class SecureReplies(Replies):
@@ -62,6 +66,7 @@ class SecureReplies(Replies):
         super().__init__(plan, schema, weights, n_members, scale)
         self._grid, self._moment, self._name_of = exchange.grid, exchange.moment, exchange.name_of
         self._deadline_s = exchange.deadline_s
+        self._bounds = exchange.bounds or None
         self._threshold = plan.aggregation.threshold or 0
         self._adverts: dict[str, Advert] = {}
         self._weights: dict[str, float] = {}
@@ -70,7 +75,9 @@ class SecureReplies(Replies):
         self._refused: dict[str, Mapping[str, str]] = {}  # site -> with whom it shares nothing, and why
         self._accused: dict[str, set[str]] = {}  # site -> whose shares from it do not open
         self._survivors: list[str] = []
-        self._sum: Ring = np.zeros(length(schema.shapes), np.uint64)
+        self._roster = secure.Roster(adverts=(), weights={})
+        self._levels: Levels | None = None
+        self._sum: Ring = np.zeros(n_integers(plan, schema.shapes), np.uint64)
 
     def begin(self, requests: list[Message]) -> list[Message]:
         """Introduce the sites to each other; each request to train gets the shares that are sealed for its
@@ -91,7 +98,10 @@ class SecureReplies(Replies):
         self._require(len(self._adverts), "have shown their keys")
         self._points = {site: x for x, site in enumerate(self._adverts, start=1)}
         weights = {site: self._weights[site] for site in self._adverts}
-        roster = secure.Roster(adverts=tuple(self._adverts.values()), weights=weights)
+        self._roster = roster = secure.Roster(
+            adverts=tuple(self._adverts.values()), weights=weights, bounds=self._bounds
+        )
+        self._levels = Levels.of(self.plan, self.schema.shapes, len(self._adverts), self._bounds)
         silent: dict[str, str] = {}
         shared = self._ask(secure.SHARES, self._adverts, {secure.ROSTER: roster}, self._sealed, silent)
         if outcast := self._outcast(len(shared) + len(self._refused)):
@@ -141,7 +151,7 @@ class SecureReplies(Replies):
                     self._accused.setdefault(giver, set()).add(site)
             raise WireError(reply.error.reason)
         numbers = wire.check_numbers(reply.content, wire.TRAIN_NUMBERS)
-        self._sum += secure.unpack_masked(wire.get_arrays(reply.content), len(self._sum))
+        self._sum += secure.unpack_masked(wire.get_arrays(reply.content), len(self._sum), self._bits)
         reply.content = RecordDict()
         self.kept = {site: reply}
         self._survivors.append(site)
@@ -172,8 +182,22 @@ class SecureReplies(Replies):
         self._require(len(revealed), "helped to take the masks off")
         self._unmask(survivors, revealed)
         weight = sum(self._weights[site] for site in survivors)
-        self.mean.add_sum(from_ring(self._sum, self.schema.shapes), weight)
-        self._require_sound()
+        if self._levels is None:
+            self.mean.add_sum(from_ring(self._sum, self.schema.shapes), weight)
+            zeros = {name: np.zeros(shape, np.float32) for name, shape in self.schema.shapes.items()}
+            self._require_sound(self.mean.updated(zeros))
+        else:
+            self._add_coded(self._levels, float(self._roster.share(survivors)), weight)
+
+    def _add_coded(self, levels: Levels, share: float, weight: float) -> None:
+        mean, most = levels.decode(self._sum, share), self.plan.federation.max_update_norm
+        self._require_sound(mean, levels.slack(share))
+        self.mean.add(clipped(mean, most), weight)
+        self.bounds = levels.next_bounds(self._sum, mean, most)
+
+    @property
+    def _bits(self) -> int:
+        return FULL if self._levels is None else self._levels.bits
 
     def _revealed(self, site: str, content: RecordDict) -> Mapping[str, str]:
         shares = secure.take(content, secure.REVEALED, secure.Revealed).shares
@@ -185,12 +209,12 @@ class SecureReplies(Replies):
         for site, advert in self._adverts.items():
             shares = {self._points[giver]: bytes.fromhex(told[site]) for giver, told in revealed.items()}
             if site in survivors:
-                subtract_mask(self._sum, self._recovered(site, shares, partial(_is_seed, advert)))
+                subtract_mask(self._sum, self._recovered(site, shares, partial(_is_seed, advert)), self._bits)
                 continue
             secret = self._recovered(site, shares, partial(_is_mask_key, advert))
             for other in survivors:  # what they put on for a site that went away
                 key = pair_key(secret, self._adverts[other].mask, self._moment, site, other)
-                (subtract_mask if other < site else add_mask)(self._sum, key)
+                (subtract_mask if other < site else add_mask)(self._sum, key, self._bits)
 
     def _recovered(self, site: str, shares: dict[int, bytes], is_right: Callable[[bytes], bool]) -> bytes:
         """A secret of `site`, from what the others revealed; who revealed what is wrong is noted."""
@@ -205,11 +229,11 @@ class SecureReplies(Replies):
                 self.noted[giver] = "revealed a share that is wrong"
         return secret
 
-    def _require_sound(self) -> None:
-        """The mean of updates of at most this norm has at most this norm."""
-        zeros = {name: np.zeros(shape, np.float32) for name, shape in self.schema.shapes.items()}
-        norm, most = wire.l2_norm(self.mean.updated(zeros)), self.plan.federation.max_update_norm
-        if not norm <= most * 1.001:
+    def _require_sound(self, mean: wire.Weights, slack: float = 0.0) -> None:
+        """The mean of updates of at most this norm has at most this norm, but for `slack` of their
+        rounding."""
+        norm, most = wire.l2_norm(mean), self.plan.federation.max_update_norm
+        if not norm <= most * 1.001 + slack:
             raise RunError(
                 f"round {self._moment.round}: the sum has a mean of norm {norm:.3g}, the plan allows "
                 f"{most:g}: a site sent what is no update; under aggregation.secure nobody can see which"

@@ -15,7 +15,7 @@ from common.errors import RefusedError, WireError
 from common.plan import Plan
 from common.results.final import answer_text, read_answer
 from common.secure import messages as secure
-from common.secure.ring import length
+from common.secure.levels import n_integers, widths
 
 ALLOWED = {
     MessageType.QUERY: {wire.CONFIG, wire.METRICS},
@@ -105,7 +105,7 @@ def _stage(kind: str, content: RecordDict, policy: Policy, plan: Plan) -> Record
 def _arrays(arrays: ArrayRecord, schema: wire.Schema, plan: Plan) -> ArrayRecord:
     """The update, packed anew; its size is bounded by what the plan's model needs."""
     if plan.aggregation.secure:
-        return secure.pack_masked(secure.unpack_masked(arrays, length(schema.shapes)))
+        return secure.repacked(arrays, n_integers(plan, schema.shapes), widths(plan))
     if (coder := Coder.of(plan, schema)) is not None:
         return coder.pack(coder.rebuilt(coder.payload_of(arrays)))
     return wire.pack(schema.unpack(arrays))

@@ -3,8 +3,9 @@ against a server that lies).
 
 server -> site                                   site -> server
 KEYS    PLAN_SHA256, RUN, ROUND                  ADVERT: its keys of the round; METRICS N_EXAMPLES
-SHARES  the same, ROSTER: all sites' adverts     SEALED: to each peer a share of its secrets, encrypted; or
-        and how much each counts                 with whom it shares none: the server begins anew without
+SHARES  the same, ROSTER: all sites' adverts,    SEALED: to each peer a share of its secrets, encrypted; or
+        how much each counts, with a codec the   with whom it shares none: the server begins anew without
+        tensors' bounds
 train   the weights, SEALED: the shares that     ARRAYS: MASKED, its update times its weight under all masks
         peers sealed for it                      METRICS as without
 AGREE   SURVIVORS: whose updates are there       SIGNATURE: its word for that list, given once
@@ -12,9 +13,10 @@ UNMASK  SIGNATURES: everybody's word             REVEALED: of each survivor the 
                                                  other the share of its mask key, never both
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 from typing import Annotated, TypeVar
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -24,8 +26,9 @@ from common import wire
 from common.errors import RunError, WireError
 from common.results.form import IF_KNOWN, Result, parse, to_text
 from common.secure.keys import SEALED_BYTES, Advert
+from common.secure.levels import TINY
 from common.secure.masks import Ring
-from common.secure.ring import read_ring
+from common.secure.ring import read_ring, ring_bytes, write_ring
 from common.secure.shamir import SHARE_BYTES
 
 KEYS, SHARES, AGREE, UNMASK = "train.keys", "train.shares", "train.agree", "train.unmask"
@@ -47,10 +50,17 @@ def _hex_of(n_bytes: int) -> object:
 
 @dataclass(frozen=True, kw_only=True)
 class Roster(Result):
-    """Who takes part in a round: the keys of all sites, by name, and how many patients each counts as."""
+    """Who takes part in a round: the keys of all sites, by name, and how many patients each counts as; under
+    a plan with a codec how large each tensor's numbers are taken to be (common/secure/levels.py)."""
 
     adverts: tuple[Advert, ...]
     weights: Mapping[Site, Annotated[float, Field(gt=0.0, le=wire.MAX_EXAMPLES)]]
+    bounds: Annotated[Mapping[Site, Annotated[float, Field(ge=TINY, le=1e6)]] | None, IF_KNOWN] = None
+
+    def share(self, sites: Iterable[str]) -> Fraction:
+        """What these sites count as, of all in the round."""
+        of_all = sum(map(Fraction, self.weights.values()), Fraction(0))
+        return sum((Fraction(self.weights[site]) for site in sites), Fraction(0)) / of_all
 
 
 class Objection(StrEnum):
@@ -123,14 +133,25 @@ def take_signature(content: RecordDict) -> str:
     return text
 
 
-def pack_masked(vector: Ring) -> ArrayRecord:
-    """For a message."""
-    data = vector.astype("<u8", copy=False).tobytes()
+def pack_masked(vector: Ring, bits: int) -> ArrayRecord:
+    """For a message: of each integer the lowest `bits`."""
+    data = write_ring(vector, bits)
     return ArrayRecord({MASKED: Array("uint8", (len(data),), MASKED, data)})
 
 
-def unpack_masked(record: ArrayRecord, n: int) -> Ring:
-    """Of a message. Raises WireError if it holds anything else than `n` integers."""
+def unpack_masked(record: ArrayRecord, n: int, bits: int) -> Ring:
+    """Of a message. Raises WireError if it holds anything else than `n` integers of so many bits."""
+    return read_ring(_data(record), n, bits)
+
+
+def repacked(record: ArrayRecord, n: int, widths: tuple[int, ...]) -> ArrayRecord:
+    """Packed anew, in that of the widths which it has. Raises WireError if it has none."""
+    found = len(_data(record))
+    bits = next((bits for bits in widths if found == ring_bytes(n, bits)), widths[0])
+    return pack_masked(unpack_masked(record, n, bits), bits)
+
+
+def _data(record: ArrayRecord) -> bytes:
     if set(record) != {MASKED} or record[MASKED].stype != MASKED:
         raise WireError(f"found the arrays {sorted(record)[:5]}, expected {MASKED} alone")
-    return read_ring(record[MASKED].data, n)
+    return record[MASKED].data

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.aggregate import Rounding, units_of
-from common.arrays import blocks
+from common.arrays import BLOCK, blocks
 from common.errors import WireError
-from common.secure.masks import Ring
+from common.secure.masks import Ring, holding
 from common.wire import Weights
 
 Shapes = Mapping[str, tuple[int, ...]]
+FULL = 64
+"""Bits of an integer where the plan has no codec."""
 
 
 def length(shapes: Shapes) -> int:
@@ -37,9 +39,10 @@ def to_ring(update: Weights, weight: float, max_norm: float) -> Ring:
     return vector.view(np.uint64)
 
 
-def from_ring(vector: Ring, shapes: Shapes) -> dict[str, NDArray[np.int64]]:
-    """The sums by tensor. They share the vector's memory."""
-    integers, start, sums = vector.view(np.int64), 0, {}
+def from_ring(vector: Ring, shapes: Shapes, bits: int = FULL) -> dict[str, NDArray[np.int64]]:
+    """The sums by tensor, of integers whose lowest `bits` count."""
+    above = np.int64(FULL - bits)
+    integers, start, sums = (vector.view(np.int64) << above) >> above, 0, {}
     for name in sorted(shapes):
         size = math.prod(shapes[name])
         sums[name] = integers[start : start + size].reshape(shapes[name])
@@ -47,11 +50,43 @@ def from_ring(vector: Ring, shapes: Shapes) -> dict[str, NDArray[np.int64]]:
     return sums
 
 
-def read_ring(data: bytes | bytearray, n: int) -> Ring:
-    """From the wire, little-endian. Raises WireError for another length."""
-    if len(data) != 8 * n:
-        raise WireError(f"found {len(data)} bytes of a masked update, expected {8 * n}")
-    return np.frombuffer(data, "<u8")
+def ring_bytes(n: int, bits: int) -> int:
+    """Of `n` integers on the wire."""
+    return -(-n * bits // 8)
+
+
+def write_ring(vector: Ring, bits: int) -> bytes:
+    """The lowest `bits` of each integer, one after the other, the lowest first."""
+    kind = holding(bits)
+    if bits == 8 * kind.itemsize:
+        return vector.astype(kind).tobytes()
+    return b"".join(_dense(vector[block].astype(kind), bits) for block in blocks(len(vector)))
+
+
+def _dense(integers: NDArray[np.uint64], bits: int) -> bytes:
+    """BLOCK integers of any width end with a whole byte."""
+    each = np.unpackbits(integers.view(np.uint8).reshape(len(integers), -1), axis=1, bitorder="little")
+    return np.packbits(each[:, :bits], bitorder="little").tobytes()
+
+
+def read_ring(data: bytes | bytearray, n: int, bits: int = FULL) -> Ring:
+    """From the wire. Raises WireError for another length."""
+    if len(data) != ring_bytes(n, bits):
+        raise WireError(f"found {len(data)} bytes of a masked update, expected {ring_bytes(n, bits)}")
+    kind = holding(bits)
+    if bits == 8 * kind.itemsize:
+        return np.frombuffer(data, kind).astype(np.uint64, copy=False)
+    vector, size = np.empty(n, np.uint64), ring_bytes(BLOCK, bits)
+    for number, block in enumerate(blocks(n)):
+        packed = np.frombuffer(data, np.uint8)[number * size : (number + 1) * size]
+        vector[block] = _spread(packed, len(vector[block]), bits)
+    return vector
+
+
+def _spread(packed: NDArray[np.uint8], n: int, bits: int) -> NDArray[np.uint64]:
+    each = np.zeros((n, 8 * holding(bits).itemsize), np.uint8)
+    each[:, :bits] = np.unpackbits(packed, count=n * bits, bitorder="little").reshape(n, bits)
+    return np.packbits(each, axis=1, bitorder="little").view(holding(bits)).reshape(-1).astype(np.uint64)
 
 
 def _size(update: Weights) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from client.coded import HELD, CodedRun
+from client.coded import HELD, CodedRun, Sending
 from common import wire
 from common.aggregate import apply_update
 from common.codec import Coder, identity
@@ -24,6 +24,15 @@ COHORT = "c" * 64
 def drawn(seed):
     rng = np.random.default_rng(seed)
     return {name: rng.normal(0, 0.1, w.shape).astype(np.float32) for name, w in START.items()}
+
+
+def to(round, answered):
+    return Sending("here", 5, round, answered)
+
+
+def coded(whole, rng):
+    payload, told = CODER.encode(whole, rng)
+    return CODER.pack(payload), told
 
 
 def request(weights, arrays=None, base="", named=None):
@@ -107,18 +116,18 @@ def test_a_server_that_lies_about_weights_is_refused_and_changes_nothing(here, l
 
 
 def test_asked_for_a_round_again_it_sends_the_same(here, tmp_path):
-    sent = [here.sent(drawn(k), "here", 5, k, k - 1) for k in (1, 2, 3)]
-    again = CodedRun(CODER, tmp_path / "run", lambda: START, COHORT).sent(drawn(3), "here", 5, 3, 2)
+    sent = [here.sent(drawn(k), to(k, k - 1), coded) for k in (1, 2, 3)]
+    again = CodedRun(CODER, tmp_path / "run", lambda: START, COHORT).sent(drawn(3), to(3, 2), coded)
     assert CODER.payload_of(again) == CODER.payload_of(sent[2])
-    fresh = CodedRun(CODER, tmp_path / "other", lambda: START, COHORT).sent(drawn(3), "here", 5, 3, 2)
+    fresh = CodedRun(CODER, tmp_path / "other", lambda: START, COHORT).sent(drawn(3), to(3, 2), coded)
     assert CODER.payload_of(fresh) != CODER.payload_of(sent[2])  # that one owes nothing
 
 
 def test_of_a_cohort_that_was_changed_nothing_is_owed_any_more(here, tmp_path):
     """Somebody was forgotten: what training on them left to be told does not leave with the next update."""
-    here.sent(drawn(1), "here", 5, 1, 0)
-    changed = CodedRun(CODER, tmp_path / "run", lambda: START, "d" * 64).sent(drawn(2), "here", 5, 2, 1)
-    fresh = CodedRun(CODER, tmp_path / "fresh", lambda: START, "d" * 64).sent(drawn(2), "here", 5, 2, 1)
+    here.sent(drawn(1), to(1, 0), coded)
+    changed = CodedRun(CODER, tmp_path / "run", lambda: START, "d" * 64).sent(drawn(2), to(2, 1), coded)
+    fresh = CodedRun(CODER, tmp_path / "fresh", lambda: START, "d" * 64).sent(drawn(2), to(2, 1), coded)
     assert CODER.payload_of(changed) == CODER.payload_of(fresh)
     assert [folder.name for folder in (tmp_path / "run" / "owed").iterdir()] == ["d" * 16]
 
@@ -128,7 +137,7 @@ def test_what_is_told_and_owed_is_what_was_trained(here):
     for k in range(1, 30):
         update = drawn(k)
         trained.append(update)
-        told.append(CODER.decode(CODER.payload_of(here.sent(update, "here", 5, k, k - 1))))
+        told.append(CODER.decode(CODER.payload_of(here.sent(update, to(k, k - 1), coded))))
     for name in START:
         off = sum(t[name].astype(np.float64) for t in told) - sum(u[name] for u in trained)
         assert np.abs(off).max() < 0.3  # one step of rounding, whatever the number of rounds
@@ -137,19 +146,19 @@ def test_what_is_told_and_owed_is_what_was_trained(here):
 def test_of_an_update_that_never_arrived_nothing_leaves_with_the_next(tmp_path):
     """It may have been kept back: what coding put off of it left a round later."""
     here = CodedRun(CODER, tmp_path / "run", lambda: START, COHORT)
-    here.sent(drawn(1), "here", 5, 1, 0)
-    here.sent(drawn(2), "here", 5, 2, 1)  # kept back
-    after = here.sent(drawn(3), "here", 5, 3, 1)
+    here.sent(drawn(1), to(1, 0), coded)
+    here.sent(drawn(2), to(2, 1), coded)  # kept back
+    after = here.sent(drawn(3), to(3, 1), coded)
     fresh = CodedRun(CODER, tmp_path / "fresh", lambda: START, COHORT)
-    fresh.sent(drawn(1), "here", 5, 1, 0)
-    assert after.object_id == fresh.sent(drawn(3), "here", 5, 3, 1).object_id
+    fresh.sent(drawn(1), to(1, 0), coded)
+    assert after.object_id == fresh.sent(drawn(3), to(3, 1), coded).object_id
 
 
 def test_an_older_rest_of_a_copy_that_was_put_back_does_not_leave_twice(tmp_path):
     here = CodedRun(CODER, tmp_path / "run", lambda: START, COHORT)
-    here.sent(drawn(1), "here", 5, 1, 0)
+    here.sent(drawn(1), to(1, 0), coded)
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
-    here.sent(drawn(2), "here", 5, 2, 1)
-    restored = CodedRun(CODER, tmp_path / "copy", lambda: START, COHORT).sent(drawn(3), "here", 5, 3, 2)
-    fresh = CodedRun(CODER, tmp_path / "fresh", lambda: START, COHORT).sent(drawn(3), "here", 5, 3, 0)
+    here.sent(drawn(2), to(2, 1), coded)
+    restored = CodedRun(CODER, tmp_path / "copy", lambda: START, COHORT).sent(drawn(3), to(3, 2), coded)
+    fresh = CodedRun(CODER, tmp_path / "fresh", lambda: START, COHORT).sent(drawn(3), to(3, 0), coded)
     assert restored.object_id == fresh.object_id

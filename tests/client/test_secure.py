@@ -6,17 +6,21 @@ import numpy as np
 import pytest
 
 from client.governance.peers import Peers
-from client.secure import Party, SecureRounds, clipped
+from client.secure import Party, SecureRounds
 from common.credentials import make_key
 from common.errors import RefusedError, WireError
 from common.secure.keys import _SIGNED, Moment, fingerprint_of, identity_of
 from common.secure.messages import Objection, Revealed, Roster, Sealed, Signatures, Survivors
-from common.secure.ring import to_ring
+from common.secure.ring import FULL, to_ring
 
 NOW = Moment("a" * 64, "run", 1)
 NAMES = ("east", "north", "south", "west")
 UPDATE = {"w": np.ones(8, np.float32)}
 START = {"w": np.zeros(8, np.float32)}
+
+
+def integers():
+    return to_ring(UPDATE, 20.0, 100.0)
 
 
 class House:
@@ -57,7 +61,7 @@ class House:
 
     def mask_at(self, name, came, start=START):
         self.open[name].open(came)
-        return self.open[name].mask(UPDATE, start, 100.0)
+        return self.open[name].mask(integers(), start, FULL)
 
     def signed(self, survivors):
         return Signatures(
@@ -94,7 +98,7 @@ def test_masks_hide_the_update_and_are_new_each_time(house):
     one = house.masked()
     house.begin()
     two = house.masked()
-    plain = to_ring(UPDATE, 20.0, 100.0)
+    plain = integers()
     for name in NAMES:
         assert not np.any(one[name] == plain)
         assert not np.any(one[name] == two[name])
@@ -104,7 +108,7 @@ def test_a_stage_comes_once_and_in_its_turn(house):
     begun = house.open["north"]
     for early in (
         lambda: begun.open(Sealed(shares={})),
-        lambda: begun.mask(UPDATE, START, 100.0),
+        lambda: begun.mask(integers(), START, FULL),
         lambda: begun.agree(Survivors(sites=NAMES)),
         lambda: begun.reveal(Signatures(by_site={})),
     ):
@@ -198,13 +202,13 @@ def test_a_peer_that_is_revoked_within_a_round_gets_nothing_more(house, when):
     north, came = house.open["north"], house.shared()
     north.open(came["north"])
     if when != "mask":
-        north.mask(UPDATE, START, 100.0)
+        north.mask(integers(), START, FULL)
         for name in ("east", "south", "west"):
             house.mask_at(name, came[name])
     words = house.signed(NAMES) if when == "reveal" else None
     house.parties["north"].peers.revoke("west")
     act = {
-        "mask": lambda: north.mask(UPDATE, START, 100.0),
+        "mask": lambda: north.mask(integers(), START, FULL),
         "agree": lambda: north.agree(Survivors(sites=NAMES)),
         "reveal": lambda: north.reveal(words),
     }[when]
@@ -241,6 +245,19 @@ def test_a_server_that_shows_sites_different_models_gets_nothing(house):
     for name in NAMES:
         start = START if name == "east" else {"w": np.full(8, 9.0, np.float32)}
         house.mask_at(name, sealed[name], start)
+    words = house.signed(NAMES)
+    with pytest.raises(WireError, match="is said to have signed"):
+        house.open["east"].reveal(words)
+
+
+def test_a_server_that_names_sites_different_bounds_gets_nothing(house):
+    """With bounds under which the others' integers are zeros, the sum would be one site's."""
+    sealed = {}
+    for name in NAMES:
+        bounds = {"w": 1.0 if name == "east" else 1e6}
+        sealed[name] = house.open[name].share(replace(house.roster, bounds=bounds), 20)
+    for name in NAMES:
+        house.mask_at(name, Sealed(shares={n: s.shares[name] for n, s in sealed.items() if n != name}))
     words = house.signed(NAMES)
     with pytest.raises(WireError, match="is said to have signed"):
         house.open["east"].reveal(words)
@@ -290,11 +307,30 @@ def test_a_round_is_summed_again_over_the_same_sites_alone(house):
     house.open["north"].reveal(house.signed(NAMES))
     house.begin()
     house.masked()
-    with pytest.raises(RefusedError, match="was summed before, over other sites"):
+    with pytest.raises(RefusedError, match="was summed before, over other sites or bounds"):
         house.open["north"].agree(Survivors(sites=("east", "north", "south")))
     house.begin()
     house.masked()
     house.open["north"].reveal(house.signed(NAMES))
+
+
+def test_a_round_is_summed_again_under_the_same_bounds_alone(house):
+    """Bounds a little smaller make the largest update alone smaller: the difference would show it."""
+
+    def signed(bound):
+        house.begin()
+        roster = replace(house.roster, bounds={"w": bound})
+        sealed = {name: house.open[name].share(roster, 20) for name in NAMES}
+        for name in NAMES:
+            came = Sealed(shares={n: s.shares[name] for n, s in sealed.items() if n != name})
+            house.mask_at(name, came)
+        return house.signed(NAMES)
+
+    for _ in range(2):
+        words = signed(1.0)
+        house.open["north"].reveal(words)
+    with pytest.raises(RefusedError, match="was summed before, over other sites or bounds"):
+        signed(0.99)
 
 
 def test_a_record_that_cannot_be_read_helps_with_nothing(house):
@@ -312,11 +348,3 @@ def test_a_site_that_was_restarted_is_out_of_the_round(house):
     with pytest.raises(WireError, match="no keys for round 2"):
         house.rounds.current("north", replace(NOW, round=2))
     assert house.rounds.current("north", NOW) is house.open["north"]
-
-
-def test_an_update_is_clipped_to_the_plan_s_norm_before_nobody_can_see_it():
-    large = {"a": np.full(4, 100.0, np.float32)}
-    assert np.linalg.norm(clipped(large, 10.0)["a"]) == pytest.approx(10.0, rel=1e-6)
-    assert clipped(UPDATE, 10.0) is UPDATE
-    with pytest.raises(WireError, match="NaN or infinity"):
-        clipped({"a": np.array([np.nan], np.float32)}, 1.0)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.aggregate import WeightedMean, apply_update
+from common.aggregate import WeightedMean, apply_update, clipped
 from common.errors import WireError
 
 updates = st.lists(
@@ -72,3 +72,11 @@ def test_an_update_is_added_once_rounded():
     result = apply_update(start, {"w": np.array([1e-9, 1.0])})
     assert result["w"].dtype == np.float32
     assert result["w"].tolist() == [1.0, np.float32(1.0 + 1e-8)]
+
+
+def test_an_update_is_clipped_to_the_plan_s_norm_before_nobody_can_see_it():
+    large, small = {"a": np.full(4, 100.0, np.float32)}, {"a": np.ones(4, np.float32)}
+    assert np.linalg.norm(clipped(large, 10.0)["a"]) == pytest.approx(10.0, rel=1e-6)
+    assert clipped(small, 10.0) is small
+    with pytest.raises(WireError, match="NaN or infinity"):
+        clipped({"a": np.array([np.nan], np.float32)}, 1.0)

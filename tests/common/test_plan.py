@@ -105,6 +105,10 @@ def test_a_key_that_says_its_default_is_as_good_as_none():
             },
             "aggregation.secure hides it",
         ),
+        (
+            {"codec": {"name": "int8", "top": 0.5}, "aggregation": {"secure": True, "threshold": 2}},
+            "codec.top leaves out most numbers",
+        ),
         ({"evaluation": {"final": True}, "split": {"validation": 0.0}}, "needs validation patients"),
         ({"evaluation": {"final": True}, "privacy": {"epsilon": 1.0, "delta": 1e-3}}, "without noise"),
         (

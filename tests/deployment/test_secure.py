@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from common.plan import Aggregation, Federation
+from common.plan import Aggregation, Codec, Federation
 from tests.helpers.deployment import wait_for
 from tests.helpers.faults import NAMES, same, slow_plan, training_round, worker_of
 from tests.helpers.runs import simulated
@@ -22,8 +22,11 @@ def secured(deployment, **changes):
     return d
 
 
-def test_the_weights_are_the_plain_simulation_s_though_the_server_was_killed(deployment, tmp_path):
-    d = secured(deployment, rounds=2, federation=Federation(quorum=1.0, deadline_s=120.0))
+@pytest.mark.parametrize("codec", ["none", "int8"])
+def test_the_weights_are_the_simulation_s_though_the_server_was_killed(deployment, tmp_path, codec):
+    """With a codec that of the same plan, without one that of the plan without masks too."""
+    federation = Federation(quorum=1.0, deadline_s=120.0)
+    d = secured(deployment, rounds=2, federation=federation, codec=Codec(name=codec))
     d.up(*NAMES)
     name = d.run()
     wait_for("round 2 at a site", lambda: training_round(d, "site-2", 2))
@@ -33,7 +36,7 @@ def test_the_weights_are_the_plain_simulation_s_though_the_server_was_killed(dep
     d.ask("resume", name)
     history = d.wait_finished(name)
     assert [sorted(r["sites"]) for r in history] == [NAMES] * 2
-    plain = d.plan.model_copy(update={"aggregation": Aggregation()})
+    plain = d.plan.model_copy(update={"aggregation": Aggregation()}) if codec == "none" else d.plan
     for site in NAMES:  # the cohorts are the same, whatever the plan
         assert d.site(site).cohort(plain) == d.site(site).cohort(d.plan)
     assert same(d.weights(name), simulated(d, plain, tmp_path, NAMES))

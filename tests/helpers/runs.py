@@ -15,6 +15,7 @@ from server.observer import Silent
 from server.rounds import RoundLoop
 from simulation.grid import SequentialGrid
 from tests.helpers.plans import small_plan
+from tests.helpers.secure import with_identities
 
 
 def deployed_run(folder, plan=None):
@@ -51,6 +52,8 @@ def simulated(deployment, plan, tmp_path, names):
         }
         for name in names
     ]
+    if plan.aggregation.secure:
+        nodes = with_identities(nodes, tmp_path / "identities")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

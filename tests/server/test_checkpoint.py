@@ -19,6 +19,13 @@ def test_a_checkpoint_comes_back_whole(tmp_path):
     assert (after.round, after.history) == (3, before.history)
     assert (after.weights["w"] == before.weights["w"]).all()
     assert after.strategy["m|list|000000"] == 2.5
+    assert after.bounds == {}
+
+
+def test_bounds_come_back_to_the_last_bit(tmp_path):
+    bounds = {"w": 0.1 + 0.2, "v": 1e-30}
+    save_checkpoint(tmp_path, Checkpoint(1, {"w": np.zeros(1, np.float32)}, bounds=bounds), "abc")
+    assert load_checkpoint(tmp_path, "abc").bounds == bounds
 
 
 def test_another_plan_s_checkpoint_is_refused(tmp_path):

@@ -24,6 +24,8 @@ from common.secure.keys import (
     identity_of,
     not_from,
 )
+from common.secure.levels import narrow_bits
+from common.secure.ring import FULL
 from server.observer import Silent
 from server.rounds import RoundLoop
 from simulation.grid import SequentialGrid
@@ -72,6 +74,56 @@ def test_the_weights_are_those_of_the_run_without_masks(federation, tmp_path, ch
     report = masked.history[-1]
     assert sorted(report.sites) == ["site-0", "site-1", "site-2"]
     assert all(np.isnan(numbers[UPDATE_NORM]) for numbers in report.sites.values())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"codec": {"name": "int8"}},
+        pytest.param({"codec": {"name": "int4"}, "strategy": {"name": "FedBN"}}, marks=pytest.mark.slow),
+        pytest.param(
+            {
+                "codec": {"name": "int8"},
+                "strategy": {"name": "SCAFFOLD"},
+                "training": {"momentum": 0.0, "batch_size": 8, "learning_rate": 0.05},
+            },
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["FedAvg", "FedBN", "SCAFFOLD"],
+)
+def test_with_a_codec_masks_change_no_bit_and_few_bits_cross(federation, tmp_path, monkeypatch, changes):
+    """The run again, with masks of zeros; it stops after a round, and goes on from its checkpoint."""
+    plan = secure_plan(rounds=3, **changes)
+    nodes = with_identities(federation(plan), tmp_path / "ids")
+    grid = Between(nodes)
+    masked = run(plan, grid, tmp_path / "a")
+    n = sum(w.size for w in masked.weights.values()) + len(masked.weights)
+    sent = [len(data) for kind, arrays in grid.passed if kind == "train" for data in arrays]
+    assert sent == [4 * n] * 3 + [(n * narrow_bits(plan) + 7) // 8] * 6
+    nothing = lambda vector, key, bits: None  # noqa: E731
+    for place in ("client.secure", "server.secure"):
+        monkeypatch.setattr(f"{place}.add_mask", nothing)
+        monkeypatch.setattr(f"{place}.subtract_mask", nothing)
+    again = [{**node, "memory": f"{node['memory']}-again"} for node in nodes]
+    with pytest.raises(RunError):
+        run(plan, Between(again, lost={("train", 2, 1), ("train", 2, 2)}), tmp_path / "b")
+    plain = run(plan, Between(again), tmp_path / "b")
+    assert same(plain.weights, masked.weights)
+    assert plain.bounds == masked.bounds
+
+
+@pytest.mark.parametrize("away", [1, 2, 3])
+def test_with_a_codec_a_site_that_goes_away_is_left_out_of_the_mean(federation, tmp_path, away):
+    """In the first round, where steps are tiny: what is left is the plain mean of the others."""
+    plan = secure_plan(rounds=1, federation=HALF, codec={"name": "int8"})
+    nodes = with_identities(federation(plan), tmp_path / "ids")
+    after = run(plan, Between(nodes, lost={("train", 1, away)}), tmp_path / "a")
+    plain = small_plan(rounds=1, federation=HALF)
+    expected = run(plain, Between(federation(plain), lost={("train", 1, away)}), tmp_path / "b")
+    moved = max(float(np.abs(w - expected.weights[name]).max()) for name, w in after.weights.items())
+    scale = max(bound for bound in after.bounds.values())
+    assert moved < scale / 100
 
 
 def plain_without(federation, tmp_path, away):
@@ -131,7 +183,7 @@ def test_what_is_no_update_is_noticed_in_the_sum(federation, tmp_path):
         if request.metadata.message_type == "train" and request.metadata.dst_node_id == 1:
             (array,) = wire.get_arrays(reply.content).values()
             noise = np.random.default_rng(0).integers(0, 2**64, len(array.data) // 8, np.uint64)
-            reply.content[wire.ARRAYS] = secure.pack_masked(noise)
+            reply.content[wire.ARRAYS] = secure.pack_masked(noise, FULL)
 
     plan = secure_plan(rounds=1)
     nodes = with_identities(federation(plan), tmp_path / "ids")
@@ -157,7 +209,7 @@ def test_an_update_of_another_length_is_refused(federation, tmp_path):
     def shorten(request, reply):
         if request.metadata.message_type == "train" and request.metadata.dst_node_id == 1:
             (array,) = wire.get_arrays(reply.content).values()
-            reply.content[wire.ARRAYS] = secure.pack_masked(np.frombuffer(array.data[8:], np.uint64))
+            reply.content[wire.ARRAYS] = secure.pack_masked(np.frombuffer(array.data[8:], np.uint64), FULL)
 
     plan = secure_plan(rounds=1, federation=HALF)
     nodes = with_identities(federation(plan), tmp_path / "ids")

@@ -56,7 +56,7 @@ def test_a_secure_simulation_ends_with_the_same_weights_in_one_process_or_severa
     [
         (("--set", "aggregation.secure=true"), "secure and threshold go together"),
         (("--set", "aggregation.threshold=2"), "secure and threshold go together"),
-        ((*SECURE, "--set", "codec.name=int4"), "codec int4 makes updates short"),
+        ((*SECURE, "--set", "codec={name: int4, top: 0.1}"), "codec.top leaves out most numbers"),
         ((*SECURE, "--set", "strategy.name=Krum"), "strategy Krum looks at single updates"),
         ((*SECURE, "--set", "simulation.engine=ray"), "set simulation.engine pool"),
         ((*SECURE, "--set", "simulation.hostile={hospital-a: -5.0}"), "changes single updates"),

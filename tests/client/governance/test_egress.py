@@ -20,6 +20,8 @@ from common.plan import Aggregation, Codec
 from common.results.form import to_text
 from common.secure import messages as secure
 from common.secure.keys import SEALED_BYTES, Moment, make_keys
+from common.secure.levels import widths
+from common.secure.ring import FULL
 from common.secure.shamir import SHARE_BYTES
 from tests.helpers.gate_messages import PLAN, POLICY, WEIGHTS, numbers, reply, request
 
@@ -200,6 +202,7 @@ def test_of_an_error_only_refusals_are_told(approved, code, left):
 
 
 SECURE = PLAN.model_copy(update={"aggregation": Aggregation(secure=True, threshold=2)})
+CODED = SECURE.model_copy(update={"codec": Codec(name="int4")})
 SHAPE = wire.Schema({name: w.shape for name, w in WEIGHTS.items()})
 
 
@@ -241,12 +244,26 @@ def test_keys_are_not_shown_for_too_few_patients():
 
 def test_under_masks_nothing_but_a_masked_update_of_its_length_leaves():
     n = sum(w.size for w in WEIGHTS.values())
-    masked = secure.pack_masked(np.arange(n, dtype=np.uint64))
+    masked = secure.pack_masked(np.arange(n, dtype=np.uint64), FULL)
     answer = check_reply("train", reply(request(), masked).content, SHAPE, POLICY, SECURE)
     np.testing.assert_array_equal(
-        secure.unpack_masked(wire.get_arrays(answer), n),
+        secure.unpack_masked(wire.get_arrays(answer), n, FULL),
         np.arange(n, dtype=np.uint64),
     )
-    for arrays in (wire.pack(WEIGHTS), secure.pack_masked(np.zeros(n + 1, np.uint64))):
+    for arrays in (wire.pack(WEIGHTS), secure.pack_masked(np.zeros(n + 1, np.uint64), FULL)):
         with pytest.raises(WireError):
             check_reply("train", reply(request(), arrays).content, SHAPE, POLICY, SECURE)
+
+
+@pytest.mark.parametrize("bits", widths(CODED))
+def test_masked_integers_of_few_bits_leave_and_nothing_beside_them(bits):
+    n = sum(w.size for w in WEIGHTS.values()) + len(WEIGHTS)
+    masked = secure.pack_masked(np.arange(n, dtype=np.uint64), bits)
+    answer = check_reply("train", reply(request(), masked).content, SHAPE, POLICY, CODED)
+    np.testing.assert_array_equal(
+        secure.unpack_masked(wire.get_arrays(answer), n, bits), np.arange(n) % 2**bits
+    )
+    longer = secure.pack_masked(np.zeros(n + 8, np.uint64), bits)
+    for arrays in (longer, secure.pack_masked(np.zeros(n, np.uint64), FULL)):
+        with pytest.raises(WireError, match="bytes of a masked update"):
+            check_reply("train", reply(request(), arrays).content, SHAPE, POLICY, CODED)

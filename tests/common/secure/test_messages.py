@@ -44,6 +44,8 @@ def test_rubbish_is_refused(key, text):
         (secure.SURVIVORS, '{"sites": ["north"], "more": 1}'),
         (secure.ROSTER, '{"adverts": [], "weights": {"north": 0.0}}'),
         (secure.ROSTER, '{"adverts": [], "weights": {"north": 1e9}}'),
+        (secure.ROSTER, '{"adverts": [], "weights": {}, "bounds": {"w": 0.0}}'),
+        (secure.ROSTER, '{"adverts": [], "weights": {}, "bounds": {"w": 1e7}}'),
         (secure.SIGNATURES, '{"by_site": {"north": "abc"}}'),
     ],
 )
@@ -61,10 +63,10 @@ def test_a_signature_is_hex(text):
 
 def test_a_masked_update_is_one_array_of_the_agreed_length():
     vector = np.arange(5, dtype=np.uint64)
-    record = secure.pack_masked(vector)
-    np.testing.assert_array_equal(secure.unpack_masked(record, 5), vector)
+    record = secure.pack_masked(vector, 64)
+    np.testing.assert_array_equal(secure.unpack_masked(record, 5, 64), vector)
     with pytest.raises(WireError, match="bytes of a masked update"):
-        secure.unpack_masked(record, 6)
+        secure.unpack_masked(record, 6, 64)
     other = ArrayRecord({"other": Array("uint8", (40,), "other", vector.tobytes())})
     with pytest.raises(WireError, match="found the arrays"):
-        secure.unpack_masked(other, 5)
+        secure.unpack_masked(other, 5, 64)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from common.aggregate import WEIGHT_BITS, WeightedMean
 from common.errors import WireError
-from common.secure.ring import from_ring, length, read_ring, to_ring
+from common.secure.ring import from_ring, length, read_ring, ring_bytes, to_ring, write_ring
 
 SHAPES = {"b": (2, 3), "a": (4,)}
 
@@ -57,3 +57,24 @@ def test_another_length_is_refused(n_bytes):
     assert length(SHAPES) == 10
     with pytest.raises(WireError, match=f"found {n_bytes} bytes of a masked update, expected 80"):
         read_ring(bytes(n_bytes), 10)
+
+
+@given(st.integers(2, 64), st.sampled_from([0, 1, 7, 8, 9, 1000]))
+def test_the_lowest_bits_cross_densely_and_come_back_with_their_sign(bits, n):
+    rng = np.random.default_rng(n)
+    signed = rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, n, np.int64, endpoint=True)
+    data = write_ring(signed.view(np.uint64), bits)
+    assert len(data) == ring_bytes(n, bits) == (n * bits + 7) // 8
+    back = read_ring(data, n, bits)
+    np.testing.assert_array_equal(from_ring(back, {"w": (n,)}, bits)["w"], signed)
+    expected = "".join(f"{int(x) % 2**bits:0{bits}b}"[::-1] for x in signed)
+    found = "".join(f"{byte:08b}"[::-1] for byte in data)
+    assert found[: n * bits] == expected
+    assert set(found[n * bits :]) <= {"0"}
+
+
+@pytest.mark.parametrize("bits", [5, 8, 12])
+def test_more_than_a_block_crosses_as_a_whole(bits):
+    n = 2**15 + 5
+    vector = np.random.default_rng(0).integers(0, 2**bits, n, np.uint64)
+    np.testing.assert_array_equal(read_ring(write_ring(vector, bits), n, bits), vector)
