@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from common.config import dump_yaml
+from simulation import study
+from tests.helpers import warm
 from tests.helpers.machines import audit_privacy, commands
 from tests.helpers.plans import small_scenario
 from tests.helpers.studies import SMALL as SMALL_STUDY_FILE
@@ -31,11 +33,14 @@ BENCHMARKS = sorted(
 TESTS_ONLY = ("pytest", "hypothesis", "tests", "torchmetrics", "sklearn", "SimpleITK")
 
 
-def type_in(folder, line):
-    """As a shell does, in `folder`; what `uv run` makes is the environment that this test runs in."""
-    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+def type_in(folder, line, program=""):
+    """As a shell does, in `folder`; what `uv run` makes is the environment that this test runs in. `program` stands for
+    `pneumofed` (tests/helpers/warm.py); without it, that starts from nothing."""
+    path, said = f"{Path(sys.executable).parent}:/usr/bin:/bin", line
+    if program:
+        said = f'pneumofed() {{ {program} "$@"; }}; {line}'
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", line], cwd=folder, capture_output=True, text=True, timeout=120,
+        ["bash", "-euo", "pipefail", "-c", said], cwd=folder, capture_output=True, text=True, timeout=120,
         env={"PATH": path, "HOME": str(folder), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
@@ -106,16 +111,21 @@ def test_what_a_researcher_is_told_to_type_is_typed_here():
 def test_the_simulations_of_the_documents_run_as_they_stand(tmp_path):
     data = {"source": "phantom", "sites": 2, "patients": 24}
     (tmp_path / "my-plan.yaml").write_text(dump_yaml(small_scenario(data=data, rounds=1)))
-    for line, more in SIMULATIONS.items():
+    for number, (line, more) in enumerate(SIMULATIONS.items()):
         command, arrow, file = line.partition(" > ")
-        type_in(tmp_path, f"{command}{more}{arrow}{file}")
+        type_in(tmp_path, f"{command}{more}{arrow}{file}", shlex.join(warm.command()) if number else "")
     runs = sorted(p.name for p in (tmp_path / "runs").iterdir())
     assert runs == ["mine", "quickstart", "quickstart-2"]
     assert json.loads((tmp_path / "result.json").read_text())["name"] == "small"
 
 
 @pytest.mark.slow
-def test_the_studies_of_the_documents_run_on_small_values(here, tmp_path):
+def test_the_studies_of_the_documents_run_on_small_values(here, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "FOLDER", tmp_path / "studies")
+    study.FOLDER.mkdir()
+    for path in (ROOT / "configs" / "studies").glob("*.yaml"):  # with one seed
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        (study.FOLDER / path.name).write_text(yaml.safe_dump({**values, "seeds": [1]}, sort_keys=False))
     npz(tmp_path / "pneumoniamnist.npz")
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(SMALL_STUDY_FILE))
     (tmp_path / "configs").mkdir()

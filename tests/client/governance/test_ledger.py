@@ -1,9 +1,7 @@
-import os
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -11,8 +9,8 @@ import pytest
 from client.governance.accounting import epsilon, epsilon_rdp
 from client.governance.ledger import Budget, Ledger, Purpose, summary
 from common.errors import DataError, RefusedError
+from tests.helpers.spender import PATIENTS, spend_for_ever
 
-PATIENTS = [f"{i:032x}" for i in range(50)]
 STEPS = (1.0, 0.1, 10)
 
 
@@ -132,40 +130,21 @@ def test_two_processes_at_once_do_not_overspend(ledger, tmp_path):
     assert ledger.verify() == 5
 
 
-SPENDER = """
-import sys, time, types
-sys.modules["client.governance.accounting"] = types.SimpleNamespace(History=list, epsilon=None)  # spares opacus: no budget here
-from pathlib import Path
-from client.governance.ledger import Ledger, Purpose
-ledger, log = Ledger(Path(sys.argv[1])), open(sys.argv[2], "ab", buffering=0)
-patients = [f"{i:032x}" for i in range(50)]
-for number in range(1, 100_000):
-    entry = ledger.reserve(patients, Purpose("p" * 64, sys.argv[3], number), (1.0, 0.1, 10), None)
-    for step in range(3):
-        log.write(b"s")  # one step is trained, after it was reserved
-        time.sleep(0.0003)
-    ledger.settle(entry, 3)
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))  # for several test workers
 def test_a_ledger_killed_at_100_random_points_never_shows_less_than_was_spent(tmp_path, seed):
     rng = np.random.default_rng(seed)
     path, log = tmp_path / "ledger.sqlite", tmp_path / "steps"
     log.touch()
-    kills, environment = 0, {**os.environ, "PYTHONPATH": os.getcwd()}
-    while kills < 25:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SPENDER, str(path), str(log), f"r{kills}"], env=environment
-        )
+    for kill in range(25):
+        process = get_context("spawn").Process(target=spend_for_ever, args=(path, log, f"r{kill}"))
         size = log.stat().st_size
-        while log.stat().st_size == size and process.poll() is None:
+        process.start()
+        while log.stat().st_size == size and process.is_alive():
             time.sleep(0.001)  # until it works
         time.sleep(float(rng.uniform(0, 0.02)))
         process.kill()
-        process.wait()
-        kills += 1
+        process.join()
         spent = sum(n for _, _, n in Ledger(path).history())
         assert spent >= log.stat().st_size
     assert Ledger(path).verify() > 25
