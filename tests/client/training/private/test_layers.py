@@ -58,5 +58,6 @@ def test_no_weights_let_more_than_the_clip_through(size):
         model.head[1].bias.fill_(size)
         model.head[1].weight.fill_(size**0.5)
         model.head[3].weight.zero_()
+        model.head[3].bias.zero_()
     PrivateGradients(model, 1.0).accumulate(as_patients(batch, names, np.arange(2)), loss_of)
     assert torch.cat([p.grad.flatten() for p in model.parameters()]).norm() < 1.001
