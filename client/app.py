@@ -31,7 +31,7 @@ from client.methods.memory import SiteMemory
 from client.methods.task import Task
 from client.secure import Party, SecureRound, SecureRounds
 from client.site_config import SiteConfig
-from client.training.evaluate import numbers_for, predict_logits, predictions
+from client.training.evaluate import numbers_for, predict_always, predict_logits, predictions
 from client.training.local import Trained
 from client.training.private.counts import noisy_counts
 from common import soft_counts, wire
@@ -376,8 +376,9 @@ def _judge_privately(site: Site, content: RecordDict, indices: NDArray[np.intp])
     plan = site.plan
     cost = RoundCost.of_scores(plan, site.cohort.count_patients(indices))
     with _paid(site, content, indices, cost):
-        judged = predictions(site.model, site.cohort, indices, site.device)
-        exact = soft_counts.count(judged.probabilities, judged.labels, judged.patients)
+        cohort = site.cohort
+        probabilities = predict_always(site.model, cohort, indices, site.device)
+        exact = soft_counts.count(probabilities, cohort.labels[indices], cohort.patients[indices])
         return noisy_counts(exact, plan.findings, cost.noise)
 
 

@@ -235,13 +235,13 @@ class Ledger:
             ).fetchone()
         return int(last or 0)
 
-    def history_with(self, plan: str, run: str) -> History:
-        """The steps of all cohorts that share a patient with the one that a run was trained on last."""
+    def histories_with(self, plan: str, run: str) -> list[History]:
+        """Of each cohort that a run has used, the steps of all cohorts that share a patient with it."""
         with self._open() as connection:
-            last = connection.execute(
-                "SELECT cohort FROM entries WHERE plan = ? AND run = ? ORDER BY n DESC LIMIT 1", (plan, run)
-            ).fetchone()
-            return _history(connection, last[0]) if last else []
+            used = connection.execute(
+                "SELECT DISTINCT cohort FROM entries WHERE plan = ? AND run = ?", (plan, run)
+            ).fetchall()
+            return [_history(connection, cohort) for (cohort,) in used]
 
     def verify(self) -> int:
         """Check the chain; returns the number of entries. Raises DataError, naming the first entry that does
@@ -315,7 +315,7 @@ def _most(histories: Iterable[History], delta: float) -> float:
 
 
 def summary(ledger: Ledger | None, budget: Budget) -> Summary:
-    """ε spent and left for the patient who is in everything, and ε of each run; None: nothing was spent."""
+    """ε spent and left for the patient for whom it is most, and ε of each run; None: nothing was spent."""
     if ledger is None:
         return Summary(budget.epsilon, budget.delta, 0.0, budget.epsilon, 0, [])
     spent = _most(ledger.histories(), budget.delta)

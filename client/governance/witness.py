@@ -75,8 +75,8 @@ class Witness:
         """Raises RefusedError if what a run's patients have spent, this run among it, is over a budget that
         was changed since it was reserved; or nobody knows what they have."""
         try:
-            spent = Ledger(self._ledger).history_with(plan, run) if self._ledger.exists() else []
+            spent = Ledger(self._ledger).histories_with(plan, run) if self._ledger.exists() else []
         except DataError as e:
             raise RefusedError("this site's privacy ledger cannot be read") from e
-        if epsilon(spent, budget.delta) > budget.epsilon:
+        if any(epsilon(history, budget.delta) > budget.epsilon for history in spent):
             raise RefusedError("this site's privacy budget does not allow this answer any more")

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from client.compute.batches import in_batches
@@ -15,15 +15,27 @@ from common.scores import Predictions
 from common.seeds import numpy_generator
 
 
-@torch.inference_mode()
 def predict_logits(
     model: nn.Module, cohort: Cohort, indices: NDArray[np.intp], device: torch.device
 ) -> NDArray[np.float32]:
     """Logits (len(indices), K) float32, in the order of `indices`. Raises as `numbers_of`."""
+    return numbers_of(_logits(model, cohort, indices, device))
+
+
+def predict_always(
+    model: nn.Module, cohort: Cohort, indices: NDArray[np.intp], device: torch.device
+) -> NDArray[np.float32]:
+    """As `predict`, with 0.5 for what is no number: for private plans. Weights may be so large that some
+    images overflow and others do not, and that there is no answer would tell of them without noise."""
+    return sigmoid(np.nan_to_num(_logits(model, cohort, indices, device).numpy()))
+
+
+@torch.inference_mode()
+def _logits(model: nn.Module, cohort: Cohort, indices: NDArray[np.intp], device: torch.device) -> Tensor:
     model.eval()
     batches = in_batches(cohort, indices, 64, device)
-    logits = [numbers_of(logits_of(model, b.frames, b.gaps, b.lengths)) for b in batches]
-    return np.concatenate(logits) if logits else np.zeros((0, cohort.labels.shape[1]), np.float32)
+    logits = [logits_of(model, b.frames, b.gaps, b.lengths).cpu() for b in batches]
+    return torch.cat(logits) if logits else torch.zeros(0, cohort.labels.shape[1])
 
 
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -99,12 +99,10 @@ def load_encoder(encoder: nn.Module, name: str, tensors: Mapping[str, Tensor], w
     adapters, stay as they are.
 
     Raises:
-        ConfigError: a tensor is missing, or has another shape; names it.
+        ConfigError: a tensor is missing, has another shape or comes to values that are not finite, or is of a
+            norm that is not whole; names it.
     """
     kind = ENCODERS[name]
-    norms = {
-        f"{at}.weight": module for at, module in encoder.named_modules() if isinstance(module, nn.GroupNorm)
-    }
     adapters = adapters_of(encoder)
     for key, parameter in encoder.named_parameters():
         if key.startswith(kind.stages[-1]) or key in adapters:
@@ -121,10 +119,28 @@ def load_encoder(encoder: nn.Module, name: str, tensors: Mapping[str, Tensor], w
                 f"{where}: tensor {key}: found shape {tuple(tensor.shape)}, expected {tuple(parameter.shape)}"
             )
         parameter.copy_(tensor)
-    for key, norm in norms.items():
-        at = key.removesuffix(".weight")
-        if f"{at}.running_var" in tensors:
-            convert_norm(norm, tensors[f"{at}.running_mean"].float(), tensors[f"{at}.running_var"].float())
+    for at, module in encoder.named_modules():
+        if isinstance(module, nn.GroupNorm) and (statistics := _statistics(tensors, at, module, where)):
+            convert_norm(module, *statistics)
+    for key, parameter in encoder.named_parameters():
+        if not parameter.isfinite().all():
+            raise ConfigError(f"{where}: tensor {key}: found values that are not finite, or come to such")
+
+
+def _statistics(
+    tensors: Mapping[str, Tensor], at: str, norm: nn.GroupNorm, where: str
+) -> tuple[Tensor, Tensor] | None:
+    """Mean and variance of the BatchNorm `at`; None of a norm that has neither. Raises ConfigError."""
+    found = [tensors[name].float() for part in ("mean", "var") if (name := f"{at}.running_{part}") in tensors]
+    if not found:
+        return None
+    whole = len(found) == 2 and all(t.shape == norm.weight.shape for t in found)
+    if not whole or bool((found[1] < 0).any()):
+        raise ConfigError(
+            f"{where}: tensors {at}.running_mean and {at}.running_var: expected both, {len(norm.weight)} "
+            "numbers each, and no variance below 0"
+        )
+    return found[0], found[1]
 
 
 def first_convolution(weight: Tensor, channels: int) -> Tensor:

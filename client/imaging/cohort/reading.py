@@ -23,7 +23,7 @@ from common.plan import Input, Split
 from common.together import told_apart
 
 FORMAT = 3
-RULES = 4
+RULES = 5
 """By which images are chosen, ordered and turned into grey values: other rules, another cohort."""
 
 

@@ -126,16 +126,32 @@ def _patches(x: Tensor, layer: nn.Conv2d) -> Tensor:
     return seen.reshape(x.shape[0], -1, rows * columns)
 
 
+LEFT = 1e-4
+"""Share of a square below which float32 does not say what is left where products cancel out."""
+
+
+def squared_norm(gram: Tensor, inner: Tensor) -> Tensor:
+    """(P,) ||sum_r g_r x_r^T||^2 of (P, R, R) products <g_r, g_s> and <x_r, x_s>.
+
+    At least LEFT of (sum_r ||g_r|| ||x_r||)^2: weights can be made so that a patient's rows cancel out but
+    for what rounding hides, and a norm that is too small would let more than the clip through.
+    """
+    sizes = (
+        torch.stack([m.diagonal(dim1=1, dim2=2) for m in (gram, inner)]).clamp_min(0).sqrt().prod(0).sum(1)
+    )
+    return torch.maximum((gram * inner).sum((1, 2)), LEFT * sizes.square())
+
+
 def _note_conv_by_gram(tape: Tape, rows: Rows, x: Tensor, g: Tensor, layer: nn.Conv2d) -> None:
     """Where a layer has many weights and few pixels: ||sum_r g_r u_r^T||^2 = sum_rs <g_r, g_s> <u_r, u_s>,
     over spots r, s."""
     patches = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
     u = rows.gather(patches.transpose(1, 2)).flatten(1, 2)  # (P, R L, taps)
     v = rows.gather(g.flatten(2).transpose(1, 2)).flatten(1, 2)  # (P, R L, O)
-    gram = torch.bmm(v, v.transpose(1, 2))
-    squares = (torch.bmm(u, u.transpose(1, 2)) * gram).sum((1, 2))
+    inner = torch.bmm(u, u.transpose(1, 2))
     if layer.bias is not None and layer.bias.requires_grad:
-        squares = squares + gram.sum((1, 2))
+        inner += 1.0
+    squares = squared_norm(torch.bmm(v, v.transpose(1, 2)), inner)
 
     def finish(factors: Tensor) -> None:
         scaled = g * rows.spread(factors).view(-1, 1, 1, 1)
@@ -143,11 +159,8 @@ def _note_conv_by_gram(tape: Tape, rows: Rows, x: Tensor, g: Tensor, layer: nn.C
         accumulate(layer.weight, gw)
         accumulate(layer.bias, gb)
 
-    tape.add(
-        squares.clamp_min(0),
-        [p for p in (layer.weight, layer.bias) if p is not None and p.requires_grad],
-        finish,
-    )
+    parameters = [p for p in (layer.weight, layer.bias) if p is not None and p.requires_grad]
+    tape.add(squares, parameters, finish)
 
 
 class GroupNorm(Function):
@@ -275,7 +288,7 @@ def note_product(
             accumulate(bias, scaled.sum(0))
 
     parameters = [p for _, p in inputs if p.requires_grad] + [b for b in biases if b.requires_grad]
-    tape.add((gram * inner).sum((1, 2)).clamp_min(0), parameters, finish)
+    tape.add(squared_norm(gram, inner), parameters, finish)
 
 
 class Scale(Function):

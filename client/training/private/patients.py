@@ -20,6 +20,19 @@ class Patients:
     owner: Tensor  # (B,) int64: the patient of each sequence; in the host's memory, as the lengths are
     count: int
 
+    def only(self, keep: Tensor) -> "Patients":
+        """Those of `keep`, (count,) bool in the host's memory; at least one."""
+        if keep.all():
+            return self
+        rows = keep[self.owner].nonzero().flatten()
+        batch, there = self.batch, rows.to(self.batch.frames.device)
+        lengths = batch.lengths[rows]
+        frames, gaps = (t[there, : int(lengths.max())] for t in (batch.frames, batch.gaps))
+        number = keep.cumsum(0) - 1
+        return Patients(
+            Batch(frames, gaps, lengths, batch.labels[there]), number[self.owner[rows]], int(keep.sum())
+        )
+
 
 def number_patients(lengths: NDArray[np.int64], patients: NDArray[np.str_]) -> tuple[NDArray[np.int64], int]:
     """(B,) number of each sequence's patient, 0 for the one with the most frames; and how many patients there

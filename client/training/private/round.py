@@ -3,7 +3,9 @@ optimiser step."""
 
 import secrets
 import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -58,8 +60,8 @@ def train_private_round(
         for k, chosen in enumerate(sampler):
             optimizer.zero_grad()
             if chosen:  # an empty batch still gets noise, and still counts
-                for chunk in in_chunks(cohort, [patients[i] for i in chosen], privacy.chunk, device):
-                    engine.accumulate(_augmented(chunk, plan, secret), sequence_loss)
+                drawn = [patients[i] for i in chosen]
+                sum_clipped(engine, partial(in_chunks, cohort, drawn, privacy.chunk, device), plan, secret)
             add_noise(optimizer.parameters, cost.noise * privacy.clip, plan.training.batch_size, noise_source)
             if anchor is not None:
                 add_proximal_gradient(optimizer.parameters, anchor, mu)
@@ -68,6 +70,33 @@ def train_private_round(
     finally:
         engine.detach()
     return Trained(float("nan"), cost.steps, time.perf_counter() - started)
+
+
+def sum_clipped(
+    engine: PrivateGradients, chunks: Callable[[], Iterable[Patients]], plan: Plan, generator: torch.Generator
+) -> None:
+    """Add the clipped gradients of all patients of `chunks()` to the parameters' `.grad`, where nothing is.
+
+    A patient whose gradient is not finite counts as 0, and the others' are worked out again without them:
+    weights may be so large that some images overflow and others do not, and an update that is no number, or
+    is kept back, would tell of them without noise.
+    """
+    begun, kept = generator.get_state(), dict[int, Tensor]()
+    while True:
+        norms = []
+        for k, chunk in enumerate(chunks()):
+            patients = _augmented(chunk, plan, generator)
+            keep = kept.setdefault(k, torch.ones(patients.count, dtype=torch.bool))
+            if keep.any():
+                norms.append(engine.accumulate(patients.only(keep), sequence_loss))
+        finite = torch.cat(norms).isfinite().cpu() if norms else torch.ones(0, dtype=torch.bool)
+        if finite.all():  # once a step, a GPU is waited for
+            return
+        engine.model.zero_grad()
+        generator.set_state(begun)
+        rest = iter(finite.tolist())
+        for keep in kept.values():
+            keep[keep.clone()] = torch.tensor([next(rest) for _ in range(int(keep.sum()))], dtype=torch.bool)
 
 
 def _augmented(patients: Patients, plan: Plan, generator: torch.Generator) -> Patients:

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from client.governance.approval import Approvals
-from client.governance.ledger import Ledger, Purpose
+from client.governance.ledger import Budget, Ledger, Purpose
 from client.governance.witness import Witness, known_ledger
 from common.audit import AuditLog
-from common.errors import DataError
+from common.errors import DataError, RefusedError
 from common.plan import Privacy
 from tests.helpers.cohorts import make_cohort
 from tests.helpers.command import refused
@@ -72,3 +72,15 @@ def test_no_command_reads_one_that_has_forgotten(site, here, fault):
     shown = here("client", "pending", *at)
     assert (shown.returncode, "it cannot be trained here: " in shown.stdout) == (0, True)
     assert site.ledger.exists() == there
+
+
+def test_a_budget_that_was_lowered_holds_for_everybody_of_the_run(tmp_path):
+    """Its training patients too, when its validation patients were the last to pay."""
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    for patients, noise in ((["p"], 1.0), (["q"], 9.0)):
+        ledger.reserve(patients, Purpose("plan", "r1", 1), (noise, 1.0, 1), None)
+    witness = Witness(tmp_path / "ledger.sqlite", AuditLog(tmp_path / "audit.jsonl"))
+    witness.require_within(Budget(6.0, 1e-5), "plan", "r1")
+    witness.require_within(Budget(2.0, 1e-5), "plan", "r2")
+    with pytest.raises(RefusedError, match="does not allow this answer any more"):
+        witness.require_within(Budget(2.0, 1e-5), "plan", "r1")

@@ -166,6 +166,26 @@ def test_a_file_that_does_not_fit_is_refused_by_name(file, tmp_path):
         starting_model(plan_with(sha256), path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"layer1.0.conv1.weight": torch.full((64, 64, 3, 3), torch.nan)}, "layer1.0.conv1.weight: .*finite"),
+        ({"conv1.weight": torch.full((64, 3, 7, 7), 3e38)}, "conv1.weight: .*come to such"),
+        ({"bn1.running_mean": torch.full((64,), torch.nan)}, "bn1.weight: .*finite"),
+        ({"bn1.running_var": torch.full((64,), -1.0)}, "bn1.running_var: .*no variance below 0"),
+        ({"bn1.running_var": torch.ones(3)}, "expected both, 64 numbers each"),
+        ({"bn1.running_mean": None}, "expected both"),
+        ({"bn1.running_var": None}, "expected both"),
+    ],
+)
+def test_a_file_of_no_numbers_or_half_a_norm_is_refused_in_a_line(changes, said):
+    """Half a norm left a GroupNorm with BatchNorm's numbers, and no word of it."""
+    tensors = resnet18().state_dict() | changes
+    encoder = build_encoder(Model(encoder="resnet18", embedding=8), 2)
+    with pytest.raises(ConfigError, match=f"^file: tensors? .*{said}"):
+        load_encoder(encoder, "resnet18", {k: t for k, t in tensors.items() if t is not None}, "file")
+
+
 def whole(tmp_path, **changes):
     """A trained model's folder, and the plan that starts from it."""
     model = starting_model(small_plan(seed=3), None)

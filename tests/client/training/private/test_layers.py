@@ -1,12 +1,14 @@
 """Each layer's own gradients of each patient, against autograd over that patient alone."""
 
+import numpy as np
 import pytest
 import torch
 
+from client.training.private.gradients import PrivateGradients
 from common.models import vit
 from common.models.cnn_lstm import CNNLSTM
 from common.plan import Model
-from tests.helpers.private import compare, make_batch
+from tests.helpers.private import as_patients, compare, loss_of, make_batch
 
 
 @pytest.mark.slow
@@ -42,3 +44,20 @@ def test_tokens_of_a_transformer_are_exact_too(more, monkeypatch):
     model = CNNLSTM(Model(encoder="vit_tiny", patch=8, embedding=8, hidden=8, **more), 2)
     batch, names = make_batch(4, 3, 2, 16, 1)
     compare(model, batch, names, 2)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e7, 1e10])
+def test_no_weights_let_more_than_the_clip_through(size):
+    """Two sequences of a patient pull the last layer in opposite directions: of large inputs that are nearly
+    the same, float32 said that nothing was left, and thousands of clips were."""
+    torch.manual_seed(0)
+    model = CNNLSTM(Model(width=4, embedding=8, hidden=8, recurrent=False, l2_normalise=False, context=0), 1)
+    batch, names = make_batch(2, 1, 1, 16, 3, findings=1)
+    batch.labels[:, 0] = torch.tensor([0.0, 1.0])
+    with torch.no_grad():
+        model.head[1].bias.fill_(size)
+        model.head[1].weight.fill_(size**0.5)
+        model.head[3].weight.zero_()
+        model.head[3].bias.zero_()
+    PrivateGradients(model, 1.0).accumulate(as_patients(batch, names, np.arange(2)), loss_of)
+    assert torch.cat([p.grad.flatten() for p in model.parameters()]).norm() < 1.001

@@ -6,15 +6,16 @@ import torch
 
 from client.governance.accounting import RoundCost, epsilon_rdp
 from client.imaging.cohort import Cohort
+from client.training.private.gradients import PrivateGradients
 from client.training.private.patients import in_chunks, sequences_by_patient
-from client.training.private.round import add_noise, sequence_loss, train_private_round
+from client.training.private.round import add_noise, sequence_loss, sum_clipped, train_private_round
 from common import wire
 from common.errors import RefusedError
 from common.models import build_model
 from common.plan import Augmentation, Privacy, Training
 from tests.helpers.cohorts import CPU, make_cohort
 from tests.helpers.plans import small_plan
-from tests.helpers.private import private_plan
+from tests.helpers.private import as_patients, make_batch, private_plan
 
 
 def test_the_noise_has_the_stated_deviation():
@@ -134,3 +135,28 @@ def test_versions_of_a_sequence_are_one_patients_and_clipped_together(tmp_path):
     found = np.linalg.norm(one_step(tmp_path, moved, cohort))
     assert 0.0 < found <= rate * 0.1 * n_patients / moved.training.batch_size * (1 + 1e-5)
     assert np.linalg.norm(one_step(tmp_path, moved, cohort) - once) > 1e-3 * np.linalg.norm(once)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_a_patient_whose_images_overflow_counts_as_nothing(size):
+    """The sum is that of the others, where it was no number, which tells of the patient without noise."""
+    plan = private_plan(augmentations=2)
+    model = build_model(plan.model_copy(update={"findings": ("a", "b")}))
+    batch, names = make_batch(8, 5, 3, 32, 1)
+    batch.frames[np.flatnonzero(names == "p3")] *= 1e38
+
+    def gradient(people):
+        engine, g = PrivateGradients(model, 1.0), torch.Generator().manual_seed(1)
+        model.zero_grad()
+        chunks = [
+            as_patients(batch, names, np.flatnonzero(np.isin(names, people[k : k + size])))
+            for k in range(0, len(people), size)
+        ]
+        sum_clipped(engine, lambda: chunks, plan, g)
+        engine.detach()
+        return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    everybody = gradient(["p0", "p1", "p2", "p3", "p4"])
+    others = gradient(["p0", "p1", "p2", "p4"])
+    assert others.norm() > 0.5
+    torch.testing.assert_close(everybody, others, rtol=1e-4, atol=1e-6)
