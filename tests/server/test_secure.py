@@ -24,7 +24,7 @@ from common.secure.keys import (
     identity_of,
     not_from,
 )
-from common.secure.levels import narrow_bits
+from common.secure.levels import bounded, narrow_bits
 from common.secure.ring import FULL
 from server.observer import Silent
 from server.rounds import RoundLoop
@@ -98,7 +98,9 @@ def test_with_a_codec_masks_change_no_bit_and_few_bits_cross(federation, tmp_pat
     nodes = with_identities(federation(plan), tmp_path / "ids")
     grid = Between(nodes)
     masked = run(plan, grid, tmp_path / "a")
-    n = sum(w.size for w in masked.weights.values()) + len(masked.weights)
+    n = sum(w.size for w in masked.weights.values()) + len(
+        bounded({name: w.shape for name, w in masked.weights.items()})
+    )
     sent = [len(data) for kind, arrays in grid.passed if kind == "train" for data in arrays]
     assert sent == [4 * n] * 3 + [(n * narrow_bits(plan) + 7) // 8] * 6
     nothing = lambda vector, key, bits: None  # noqa: E731
@@ -111,6 +113,21 @@ def test_with_a_codec_masks_change_no_bit_and_few_bits_cross(federation, tmp_pat
     plain = run(plan, Between(again), tmp_path / "b")
     assert same(plain.weights, masked.weights)
     assert plain.bounds == masked.bounds
+
+
+def test_with_a_codec_what_is_no_update_is_noticed_by_its_words(federation, tmp_path):
+    """In few bits its norm says nothing; that -3 sites of 3 have large numbers does."""
+
+    def rubbish(request, reply):
+        if request.metadata.message_type == "train" and wire.get_round(request.content) == 2:
+            (array,) = wire.get_arrays(reply.content).values()
+            noise = np.random.default_rng(0).integers(0, 256, len(array.data), np.uint8)
+            reply.content[wire.ARRAYS] = secure.pack_masked(noise.astype(np.uint64), 8)
+
+    plan = secure_plan(rounds=2, codec={"name": "int8"})
+    nodes = with_identities(federation(plan), tmp_path / "ids")
+    with pytest.raises(RunError, match="are large: a site sent what is no update"):
+        run(plan, Between(nodes, after=rubbish), tmp_path / "a")
 
 
 @pytest.mark.parametrize("away", [1, 2, 3])
