@@ -275,7 +275,9 @@ def _masked(site: Site, content: RecordDict, start: wire.Weights, update: wire.W
     else:
         share, bits = begun.roster.share([name]), levels.bits
         vector = run.sent(
-            update, site.sending(content), lambda whole, rng: levels.encode(clipped(whole, most), share, rng)
+            clipped(update, most),  # what is beyond the plan's norm is nobody's due
+            site.sending(content),
+            lambda whole, _: levels.encode(clipped(whole, most), share, begun.rounding()),
         )
     return secure.pack_masked(begun.mask(vector, start, bits), bits)
 

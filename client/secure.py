@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from client.governance.peers import Peers
@@ -27,6 +28,7 @@ from common.secure.keys import (
     require_agreed,
     require_signed,
     require_usable,
+    rounding_seed,
     seal,
     sign_survivors,
     unseal,
@@ -155,6 +157,10 @@ class SecureRound:
         self._held |= held
         self._stage = 2
 
+    def rounding(self) -> np.random.Generator:
+        """How this round's integers are rounded: as nobody else knows."""
+        return np.random.default_rng(rounding_seed(self.party.key, self.party.site, self.moment))
+
     def mask(self, vector: Ring, start: wire.Weights, bits: int) -> Ring:
         """The update from the global weights `start`, as the integers that are summed, under the masks of all
         whose shares came: in place, its lowest `bits`."""
@@ -186,8 +192,8 @@ class SecureRound:
         self._require_confirmed(names)
         if self._revealed_before() not in (None, self._summed(names)):
             raise RefusedError(
-                f"round {self.moment.round} was summed before, over other sites or bounds: the difference "
-                "would be a single site's update"
+                f"round {self.moment.round} was summed before, over other sites, weights or bounds: the "
+                "difference would be a single site's update"
             )
         self._survivors, self._stage = names, 4
         return sign_survivors(self.party.key, self.moment, self._seen, names)
@@ -220,12 +226,12 @@ class SecureRound:
             raise RefusedError(f"{n} {who}, the plan's threshold is {self.party.threshold}")
 
     def _summed(self, names: list[str]) -> list[str]:
-        """What a sum is of: these sites, under these bounds. A little smaller, they make the largest update
-        alone smaller."""
-        bounds = self.roster.bounds
-        if bounds is None:
-            return names
-        return [*names, hashlib.sha256(canonical_json(dict(bounds)).encode()).hexdigest()]
+        """What a sum is of: these sites, each counted as so much, under these bounds. If the most that any
+        counts as were another one, or bounds a little smaller, the largest site's or update's part alone
+        would be."""
+        bounds, weights = self.roster.bounds, [self.roster.weights[name] for name in names]
+        how = canonical_json([weights, bounds and dict(bounds)])
+        return [*names, hashlib.sha256(how.encode()).hexdigest()]
 
     @property
     def _file(self) -> Path:

@@ -307,7 +307,7 @@ def test_a_round_is_summed_again_over_the_same_sites_alone(house):
     house.open["north"].reveal(house.signed(NAMES))
     house.begin()
     house.masked()
-    with pytest.raises(RefusedError, match="was summed before, over other sites or bounds"):
+    with pytest.raises(RefusedError, match="was summed before, over other sites, weights or bounds"):
         house.open["north"].agree(Survivors(sites=("east", "north", "south")))
     house.begin()
     house.masked()
@@ -329,8 +329,43 @@ def test_a_round_is_summed_again_under_the_same_bounds_alone(house):
     for _ in range(2):
         words = signed(1.0)
         house.open["north"].reveal(words)
-    with pytest.raises(RefusedError, match="was summed before, over other sites or bounds"):
+    with pytest.raises(RefusedError, match="was summed before, over other sites, weights or bounds"):
         signed(0.99)
+
+
+def test_a_round_is_summed_again_with_the_same_weights_alone(house):
+    """Were the most that any counts as another one, the difference would be the largest hospital's update."""
+    n_patients = {**dict.fromkeys(NAMES, 20), "east": 90}
+
+    def signed(most):
+        house.begin()
+        roster = house.roster_of((house.open[name].advert for name in NAMES), east=most)
+        sealed = {name: house.open[name].share(roster, n_patients[name]) for name in NAMES}
+        for name in NAMES:
+            came = Sealed(shares={n: s.shares[name] for n, s in sealed.items() if n != name})
+            house.mask_at(name, came)
+        return house.signed(NAMES)
+
+    for _ in range(2):
+        words = signed(60.0)
+        house.open["north"].reveal(words)
+    with pytest.raises(RefusedError, match="was summed before, over other sites, weights or bounds"):
+        signed(45.0)
+
+
+def test_a_site_rounds_as_its_own_key_says_and_the_same_when_it_is_asked_again(house):
+    first = house.open["north"].rounding().random(8)
+    house.begin()
+    np.testing.assert_array_equal(house.open["north"].rounding().random(8), first)
+    others = (
+        replace(house.parties["north"], key=house.keys["south"]),
+        replace(house.parties["north"], site="south"),
+    )
+    for begun in (
+        *(house.rounds.begin(party, NOW) for party in others),
+        house.rounds.begin(house.parties["north"], replace(NOW, round=2)),
+    ):
+        assert not np.any(begun.rounding().random(8) == first)
 
 
 def test_a_record_that_cannot_be_read_helps_with_nothing(house):
