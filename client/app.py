@@ -220,8 +220,7 @@ def train(message: Message, context: Context) -> Message:
     site = Site.of(context)
     start, number = site.weights_in(message.content), wire.get_round(message.content)
     if site.plan.aggregation.secure:
-        sealed = secure.take(message.content, secure.SEALED, secure.Sealed)
-        site.secure_round(message.content).open(sealed)
+        _join(site, message.content)
     if site.plan.privacy is not None:
         done = _train_privately(site, message.content, start)
         update = {name: local - start[name] for name, local in wire.get_weights(site.model).items()}
@@ -244,6 +243,14 @@ def train(message: Message, context: Context) -> Message:
     )
     arrays = _packed(site, message.content, start, update)
     return Message(RecordDict({wire.ARRAYS: arrays, wire.METRICS: numbers}), reply_to=message)
+
+
+def _join(site: Site, content: RecordDict) -> None:
+    """The round of secure aggregation, with all whose shares came. Raises RefusedError, WireError."""
+    sealed, answered = secure.take(content, secure.SEALED, secure.Sealed), site.sending(content).answered
+    site.secure_round(content).open(sealed, site.cohort.fingerprint, answered)
+    if (run := site.coded_run(content)) is not None:
+        run.require_newest(answered)
 
 
 def _require_newest(memory: SiteMemory, answered: int) -> None:

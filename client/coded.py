@@ -19,7 +19,7 @@ from client.methods.memory import SiteMemory
 from common import wire
 from common.aggregate import apply_update
 from common.codec import CODED, Coder, identity
-from common.errors import WireError
+from common.errors import RefusedError, WireError
 from common.files import write_atomically
 from common.seeds import numpy_generator
 
@@ -97,6 +97,20 @@ class CodedRun:
             return self.start()
         except (SafetensorError, OSError, ValueError):
             return {}
+
+    def require_newest(self, answered: int) -> None:
+        """For masked updates: an older copy of what this site owes is not left out in silence, or a server
+        could have all but one site forget theirs, and the sum would be that one's.
+
+        Raises:
+            RefusedError: the server says that it has a later update than the last that lies here.
+        """
+        last = max((SiteMemory(kept).last() for kept in (self.folder / OWED).glob("*")), default=0)
+        if last < answered:
+            raise RefusedError(
+                f"the server has this site's update of round {answered}, here lies what it owes of round "
+                f"{last}: an older copy was put back; bring the newest, or go on without this site"
+            )
 
     def sent(
         self,
