@@ -6,7 +6,7 @@ What it knows of its site is a `SiteConfig`.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -283,7 +283,7 @@ def _masked(site: Site, content: RecordDict, start: wire.Weights, update: wire.W
         share, bits = begun.roster.share([name]), levels.bits
         vector = run.sent(
             clipped(update, most),  # what is beyond the plan's norm is nobody's due
-            site.sending(content),
+            replace(site.sending(content), carries=begun.carries),
             lambda whole, _: levels.encode(clipped(whole, most), share, begun.rounding()),
         )
     return secure.pack_masked(begun.mask(vector, start, bits), bits)

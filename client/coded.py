@@ -40,6 +40,8 @@ class Sending:
     round: int
     answered: int
     """The last round of which the server has this site's update."""
+    carries: bool = True
+    """Whether what is owed of earlier updates goes with it."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class CodedRun:
         memory = SiteMemory(kept)
         memory.drop_after(to.answered)
         # An older rest, of a copy that was put back, is in what the server has already.
-        owed = memory.before(to.round) if memory.last() == to.answered else {}
+        owed = memory.before(to.round) if to.carries and memory.last() == to.answered else {}
         whole = {name: value + owed[name] for name, value in update.items()} if owed else update
         coded, told = encode(whole, numpy_generator(to.seed, "codec", to.site, to.round))
         memory.keep(to.round, {name: value - told[name] for name, value in whole.items()})

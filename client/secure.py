@@ -67,8 +67,8 @@ class SecureRound:
     """Hashes of the roster and of the model's weights: a site that was shown others counts as none."""
     _held: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
     """Peer -> the shares of its mask key and of its seed that it gave to this site."""
-    _answers: tuple[str, int] = ("", 0)
-    """The cohort, and the round up to which the server says that it has this site's updates."""
+    _answers: tuple[str, int, bool] = ("", 0, False)
+    """The cohort, the round up to which the server says that it has this site's updates, and `carries`."""
     _survivors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -151,7 +151,8 @@ class SecureRound:
         to which round the server says that it has this site's updates."""
         self._require_stage(1, "the peers' shares")
         self._require_counted(answered)
-        self._answers = (cohort, answered)
+        same = self._sums().get(str(answered), [])[:-1] == sorted(self._adverts)
+        self._answers = (cohort, answered, same and self.roster.bounds is not None)
         site, held = self.party.site, {}
         for peer, text in sealed.shares.items():
             if peer == site or peer not in self._adverts:
@@ -161,6 +162,13 @@ class SecureRound:
         self._require_enough(len(held) + 1, "sites shared their secrets")
         self._held |= held
         self._stage = 2
+
+    @property
+    def carries(self) -> bool:
+        """Whether what is owed of earlier updates goes with this one, under bounds: if those sites alone take
+        part that were summed last. Among others, who owe nothing, that of many rounds under large bounds
+        would be one site's."""
+        return self._answers[2]
 
     def _require_counted(self, answered: int) -> None:
         """What this site owes, the server cannot have it forget, as if its last update were none: of sites

@@ -1,6 +1,7 @@
 """A site's end of the codec: it works with no weights but those that the server names, and owes what it did not tell."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,6 +163,12 @@ def test_an_older_rest_of_a_copy_that_was_put_back_does_not_leave_twice(tmp_path
     restored = CodedRun(CODER, tmp_path / "copy", lambda: START, COHORT).sent(drawn(3), to(3, 2), coded)
     fresh = CodedRun(CODER, tmp_path / "fresh", lambda: START, COHORT).sent(drawn(3), to(3, 0), coded)
     assert restored.object_id == fresh.object_id
+
+
+def test_what_is_owed_stays_behind_where_it_may_not_go_along(here):
+    here.sent(drawn(1), to(1, 0), coded)
+    told = here.sent(drawn(2), replace(to(2, 1), carries=False), lambda whole, rng: (whole, whole))
+    assert same(told, drawn(2))
 
 
 def test_under_masks_what_is_owed_is_not_left_out_in_silence(here):

@@ -373,6 +373,30 @@ def test_a_server_that_has_a_site_forget_what_it_owes_gets_no_other_sum(house):
     house.open["north"].open(came, "c" * 64, 3)
 
 
+@pytest.mark.parametrize(
+    ("survivors", "answered", "bounds", "carries"),
+    [
+        (NAMES, 1, {"w": 1.0}, True),
+        (NAMES[:3], 1, {"w": 1.0}, False),
+        (NAMES, 2, {"w": 1.0}, False),
+        (NAMES, 1, None, False),
+    ],
+)
+def test_what_a_site_owes_goes_with_the_sites_that_were_summed_last(
+    house, survivors, answered, bounds, carries
+):
+    """Among others it would be the sum, after rounds of bounds so large that nothing was told."""
+    house.masked(away=[name for name in NAMES if name not in survivors])
+    house.open["north"].reveal(house.signed(survivors))
+    house.moment = replace(NOW, round=3)
+    house.begin()
+    roster = replace(house.roster, bounds=bounds)
+    sealed = {name: house.open[name].share(roster, 20) for name in NAMES}
+    came = Sealed(shares={n: s.shares["north"] for n, s in sealed.items() if n != "north"})
+    house.open["north"].open(came, "c" * 64, answered)
+    assert house.open["north"].carries == carries
+
+
 def test_a_round_is_summed_again_over_the_same_patients_alone(house):
     house.masked()
     house.open["north"].reveal(house.signed(NAMES))
