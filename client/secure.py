@@ -263,17 +263,13 @@ class SecureRound:
     def _sums(self) -> dict[str, list[str]]:
         """Round -> what the sum was of, of those that this site helped with."""
         try:
-            return _sums(self._file)
+            return dict(json.loads(self._file.read_text(encoding="utf-8"))) if self._file.exists() else {}
         except (OSError, ValueError, TypeError):
             raise RefusedError("this site's record of the sums that it helped with cannot be read") from None
 
     def _note_revealed(self) -> None:
         sums = {**self._sums(), str(self.moment.round): self._summed(self._survivors)}
         write_atomically(self._file, (json.dumps(sums) + "\n").encode())
-
-
-def _sums(file: Path) -> dict[str, list[str]]:
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
 
 class SecureRounds:
