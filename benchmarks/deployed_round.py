@@ -65,7 +65,7 @@ def train(message: Message, context: Context) -> Message:
     if secure.SEALED in message.content.config_records[wire.CONFIG]:
         sealed = secure.take(message.content, secure.SEALED, secure.Sealed)
         begun = _rounds.current(str(context.node_config["site"]), moment_of(message))
-        begun.open(sealed)
+        begun.open(sealed, "", wire.get_answered(message.content))
         vector = to_ring(update, begun.roster.weights[str(context.node_config["site"])], 100.0)
         arrays = secure.pack_masked(begun.mask(vector, weights, FULL), FULL)
     return Message(RecordDict({wire.ARRAYS: arrays, wire.METRICS: numbers}), reply_to=message)

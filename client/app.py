@@ -6,7 +6,7 @@ What it knows of its site is a `SiteConfig`.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -220,8 +220,7 @@ def train(message: Message, context: Context) -> Message:
     site = Site.of(context)
     start, number = site.weights_in(message.content), wire.get_round(message.content)
     if site.plan.aggregation.secure:
-        sealed = secure.take(message.content, secure.SEALED, secure.Sealed)
-        site.secure_round(message.content).open(sealed)
+        _join(site, message.content)
     if site.plan.privacy is not None:
         done = _train_privately(site, message.content, start)
         update = {name: local - start[name] for name, local in wire.get_weights(site.model).items()}
@@ -244,6 +243,14 @@ def train(message: Message, context: Context) -> Message:
     )
     arrays = _packed(site, message.content, start, update)
     return Message(RecordDict({wire.ARRAYS: arrays, wire.METRICS: numbers}), reply_to=message)
+
+
+def _join(site: Site, content: RecordDict) -> None:
+    """The round of secure aggregation, with all whose shares came. Raises RefusedError, WireError."""
+    sealed, answered = secure.take(content, secure.SEALED, secure.Sealed), site.sending(content).answered
+    site.secure_round(content).open(sealed, site.cohort.fingerprint, answered)
+    if (run := site.coded_run(content)) is not None:
+        run.require_newest(answered)
 
 
 def _require_newest(memory: SiteMemory, answered: int) -> None:
@@ -275,7 +282,9 @@ def _masked(site: Site, content: RecordDict, start: wire.Weights, update: wire.W
     else:
         share, bits = begun.roster.share([name]), levels.bits
         vector = run.sent(
-            update, site.sending(content), lambda whole, rng: levels.encode(clipped(whole, most), share, rng)
+            clipped(update, most),  # what is beyond the plan's norm is nobody's due
+            replace(site.sending(content), carries=begun.carries),
+            lambda whole, _: levels.encode(clipped(whole, most), share, begun.rounding()),
         )
     return secure.pack_masked(begun.mask(vector, start, bits), bits)
 

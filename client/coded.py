@@ -19,7 +19,7 @@ from client.methods.memory import SiteMemory
 from common import wire
 from common.aggregate import apply_update
 from common.codec import CODED, Coder, identity
-from common.errors import WireError
+from common.errors import RefusedError, WireError
 from common.files import write_atomically
 from common.seeds import numpy_generator
 
@@ -40,6 +40,8 @@ class Sending:
     round: int
     answered: int
     """The last round of which the server has this site's update."""
+    carries: bool = True
+    """Whether what is owed of earlier updates goes with it."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,20 @@ class CodedRun:
         except (SafetensorError, OSError, ValueError):
             return {}
 
+    def require_newest(self, answered: int) -> None:
+        """For masked updates: an older copy of what this site owes is not left out in silence, or a server
+        could have all but one site forget theirs, and the sum would be that one's.
+
+        Raises:
+            RefusedError: the server says that it has a later update than the last that lies here.
+        """
+        last = max((SiteMemory(kept).last() for kept in (self.folder / OWED).glob("*")), default=0)
+        if last < answered:
+            raise RefusedError(
+                f"the server has this site's update of round {answered}, here lies what it owes of round "
+                f"{last}: an older copy was put back; bring the newest, or go on without this site"
+            )
+
     def sent(
         self,
         update: Weights,
@@ -117,7 +133,7 @@ class CodedRun:
         memory = SiteMemory(kept)
         memory.drop_after(to.answered)
         # An older rest, of a copy that was put back, is in what the server has already.
-        owed = memory.before(to.round) if memory.last() == to.answered else {}
+        owed = memory.before(to.round) if to.carries and memory.last() == to.answered else {}
         whole = {name: value + owed[name] for name, value in update.items()} if owed else update
         coded, told = encode(whole, numpy_generator(to.seed, "codec", to.site, to.round))
         memory.keep(to.round, {name: value - told[name] for name, value in whole.items()})

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from client.governance.peers import Peers
@@ -27,6 +28,7 @@ from common.secure.keys import (
     require_agreed,
     require_signed,
     require_usable,
+    rounding_seed,
     seal,
     sign_survivors,
     unseal,
@@ -65,6 +67,8 @@ class SecureRound:
     """Hashes of the roster and of the model's weights: a site that was shown others counts as none."""
     _held: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
     """Peer -> the shares of its mask key and of its seed that it gave to this site."""
+    _answers: tuple[str, int, bool] = ("", 0, False)
+    """The cohort, the round up to which the server says that it has this site's updates, and `carries`."""
     _survivors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -141,10 +145,14 @@ class SecureRound:
             raise WireError("an update came at another stage of the round than this site is at")
         return self._roster
 
-    def open(self, sealed: Sealed) -> None:
-        """Take the shares that the peers sealed for this site. Before it trains, and under privacy pays for
-        it: a share that does not open ends its round."""
+    def open(self, sealed: Sealed, cohort: str, answered: int) -> None:
+        """Take the shares that the peers sealed for this site. Before it trains, on the cohort of this
+        fingerprint, and under privacy pays for it: a share that does not open ends its round. `answered`: up
+        to which round the server says that it has this site's updates."""
         self._require_stage(1, "the peers' shares")
+        self._require_counted(answered)
+        same = self._sums().get(str(answered), [])[:-1] == sorted(self._adverts)
+        self._answers = (cohort, answered, same and self.roster.bounds is not None)
         site, held = self.party.site, {}
         for peer, text in sealed.shares.items():
             if peer == site or peer not in self._adverts:
@@ -154,6 +162,27 @@ class SecureRound:
         self._require_enough(len(held) + 1, "sites shared their secrets")
         self._held |= held
         self._stage = 2
+
+    @property
+    def carries(self) -> bool:
+        """Whether what is owed of earlier updates goes with this one, under bounds: if those sites alone take
+        part that were summed last. Among others, who owe nothing, that of many rounds under large bounds
+        would be one site's."""
+        return self._answers[2]
+
+    def _require_counted(self, answered: int) -> None:
+        """What this site owes, the server cannot have it forget, as if its last update were none: of sites
+        that forget and one that does not, the sum would be that one's."""
+        before = [int(number) for number in self._sums() if int(number) < self.moment.round]
+        if (last := max(before, default=0)) > answered:
+            raise RefusedError(
+                f"the server says that it has this site's updates up to round {answered}, and this site "
+                f"helped to sum that of round {last}"
+            )
+
+    def rounding(self) -> np.random.Generator:
+        """How this round's integers are rounded: as nobody else knows."""
+        return np.random.default_rng(rounding_seed(self.party.key, self.party.site, self.moment))
 
     def mask(self, vector: Ring, start: wire.Weights, bits: int) -> Ring:
         """The update from the global weights `start`, as the integers that are summed, under the masks of all
@@ -184,10 +213,10 @@ class SecureRound:
             raise WireError("the list of survivors is not one of sites whose shares came, with this one")
         self._require_enough(len(names), "sites sent their updates")
         self._require_confirmed(names)
-        if self._revealed_before() not in (None, self._summed(names)):
+        if self._sums().get(str(self.moment.round)) not in (None, self._summed(names)):
             raise RefusedError(
-                f"round {self.moment.round} was summed before, over other sites or bounds: the difference "
-                "would be a single site's update"
+                f"round {self.moment.round} was summed before, over other sites, weights, bounds, patients "
+                "or updates before it: the difference would be a single site's update"
             )
         self._survivors, self._stage = names, 4
         return sign_survivors(self.party.key, self.moment, self._seen, names)
@@ -220,30 +249,27 @@ class SecureRound:
             raise RefusedError(f"{n} {who}, the plan's threshold is {self.party.threshold}")
 
     def _summed(self, names: list[str]) -> list[str]:
-        """What a sum is of: these sites, under these bounds. A little smaller, they make the largest update
-        alone smaller."""
-        bounds = self.roster.bounds
-        if bounds is None:
-            return names
-        return [*names, hashlib.sha256(canonical_json(dict(bounds)).encode()).hexdigest()]
+        """What a sum is of: these sites, each counted as so much, under these bounds. If the most that any
+        counts as were another one, or bounds a little smaller, the largest site's or update's part alone
+        would be; if this site's patients were others, or what it still owes, this one's."""
+        bounds, weights = self.roster.bounds, [self.roster.weights[name] for name in names]
+        how = canonical_json([weights, bounds and dict(bounds), self._answers])
+        return [*names, hashlib.sha256(how.encode()).hexdigest()]
 
     @property
     def _file(self) -> Path:
         return self.party.folder / REVEALED
 
-    def _revealed_before(self) -> list[str] | None:
+    def _sums(self) -> dict[str, list[str]]:
+        """Round -> what the sum was of, of those that this site helped with."""
         try:
-            return _sums(self._file).get(str(self.moment.round))
-        except (OSError, ValueError, AttributeError):
+            return dict(json.loads(self._file.read_text(encoding="utf-8"))) if self._file.exists() else {}
+        except (OSError, ValueError, TypeError):
             raise RefusedError("this site's record of the sums that it helped with cannot be read") from None
 
     def _note_revealed(self) -> None:
-        sums = {**_sums(self._file), str(self.moment.round): self._summed(self._survivors)}
+        sums = {**self._sums(), str(self.moment.round): self._summed(self._survivors)}
         write_atomically(self._file, (json.dumps(sums) + "\n").encode())
-
-
-def _sums(file: Path) -> dict[str, list[str]]:
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
 
 class SecureRounds:

@@ -187,9 +187,13 @@ class SecureReplies(Replies):
             zeros = {name: np.zeros(shape, np.float32) for name, shape in self.schema.shapes.items()}
             self._require_sound(self.mean.updated(zeros))
         else:
-            self._add_coded(self._levels, float(self._roster.share(survivors)), weight)
+            self._add_coded(self._levels, survivors, weight)
 
-    def _add_coded(self, levels: Levels, share: float, weight: float) -> None:
+    def _add_coded(self, levels: Levels, survivors: list[str], weight: float) -> None:
+        beyond = levels.n_beyond(self._sum)
+        if beyond.min() < 0 or beyond.max() > len(survivors):
+            raise self._unsound(f"says that {beyond.min()} to {beyond.max()} of {len(survivors)} are large")
+        share = float(self._roster.share(survivors))
         mean, most = levels.decode(self._sum, share), self.plan.federation.max_update_norm
         self._require_sound(mean, levels.slack(share))
         self.mean.add(clipped(mean, most), weight)
@@ -234,10 +238,13 @@ class SecureReplies(Replies):
         rounding."""
         norm, most = wire.l2_norm(mean), self.plan.federation.max_update_norm
         if not norm <= most * 1.001 + slack:
-            raise RunError(
-                f"round {self._moment.round}: the sum has a mean of norm {norm:.3g}, the plan allows "
-                f"{most:g}: a site sent what is no update; under aggregation.secure nobody can see which"
-            )
+            raise self._unsound(f"has a mean of norm {norm:.3g}, the plan allows {most:g}")
+
+    def _unsound(self, found: str) -> RunError:
+        return RunError(
+            f"round {self._moment.round}: the sum {found}: a site sent what is no update; under "
+            "aggregation.secure nobody can see which"
+        )
 
     def _ask(
         self,

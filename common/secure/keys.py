@@ -7,7 +7,7 @@ site's self mask. The site's identity, which lasts, signs them (ECDSA on P-384).
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -126,6 +126,14 @@ def _require(advert: Advert, signature: str, signed: bytes) -> None:
         key.verify(bytes.fromhex(signature), signed, _SIGNED)
     except (ValueError, InvalidSignature):
         raise WireError(f"what {advert.site[:64]} is said to have signed is not signed by its key") from None
+
+
+def rounding_seed(key: ec.EllipticCurvePrivateKey, site: str, moment: Moment) -> int:
+    """256 bits for how a site rounds in a round, the same when it is asked for again, in whatever run. From
+    the site's identity: nobody else may know them."""
+    secret = key.private_numbers().private_value.to_bytes(48, "big")
+    context = replace(moment, run="").context("rounding", site)
+    return int.from_bytes(HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=context).derive(secret), "big")
 
 
 def public_of(private: bytes) -> str:

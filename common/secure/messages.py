@@ -51,7 +51,7 @@ def _hex_of(n_bytes: int) -> object:
 @dataclass(frozen=True, kw_only=True)
 class Roster(Result):
     """Who takes part in a round: the keys of all sites, by name, and how many patients each counts as; under
-    a plan with a codec how large each tensor's numbers are taken to be (common/secure/levels.py)."""
+    a plan with a codec how large the tensors' numbers are taken to be (common/secure/levels.py)."""
 
     adverts: tuple[Advert, ...]
     weights: Mapping[Site, Annotated[float, Field(gt=0.0, le=wire.MAX_EXAMPLES)]]

@@ -1,6 +1,7 @@
 """A site's end of the codec: it works with no weights but those that the server names, and owes what it did not tell."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from client.coded import HELD, CodedRun, Sending
 from common import wire
 from common.aggregate import apply_update
 from common.codec import Coder, identity
-from common.errors import WireError
+from common.errors import RefusedError, WireError
 from common.models.pretrained import starting_weights
 from tests.helpers.plans import small_plan
 
@@ -162,3 +163,21 @@ def test_an_older_rest_of_a_copy_that_was_put_back_does_not_leave_twice(tmp_path
     restored = CodedRun(CODER, tmp_path / "copy", lambda: START, COHORT).sent(drawn(3), to(3, 2), coded)
     fresh = CodedRun(CODER, tmp_path / "fresh", lambda: START, COHORT).sent(drawn(3), to(3, 0), coded)
     assert restored.object_id == fresh.object_id
+
+
+def test_what_is_owed_stays_behind_where_it_may_not_go_along(here):
+    here.sent(drawn(1), to(1, 0), coded)
+    told = here.sent(drawn(2), replace(to(2, 1), carries=False), lambda whole, rng: (whole, whole))
+    assert same(told, drawn(2))
+
+
+def test_under_masks_what_is_owed_is_not_left_out_in_silence(here):
+    """A server that says it has what a site never sent would have it forget what it owes."""
+    here.require_newest(0)
+    here.sent(drawn(1), to(1, 0), coded)
+    here.require_newest(0)
+    here.require_newest(1)
+    with pytest.raises(RefusedError, match="update of round 3, here lies what it owes of round 1"):
+        here.require_newest(3)
+    other = CodedRun(CODER, here.folder, here.start, "d" * 64)  # of a patient who was forgotten
+    other.require_newest(1)

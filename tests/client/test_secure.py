@@ -27,7 +27,7 @@ class House:
     """Four sites in one process, and the server's part played by the test."""
 
     def __init__(self, folder, threshold=3, moment=NOW):
-        self.moment, self.rounds = moment, SecureRounds()
+        self.moment, self.rounds, self.answered = moment, SecureRounds(), 0
         self.keys = {name: make_key() for name in NAMES}
         self.parties = {}
         for name, key in self.keys.items():
@@ -60,7 +60,7 @@ class House:
         return {name: self.mask_at(name, came) for name, came in self.shared(away).items()}
 
     def mask_at(self, name, came, start=START):
-        self.open[name].open(came)
+        self.open[name].open(came, "c" * 64, self.answered)
         return self.open[name].mask(integers(), start, FULL)
 
     def signed(self, survivors):
@@ -107,7 +107,7 @@ def test_masks_hide_the_update_and_are_new_each_time(house):
 def test_a_stage_comes_once_and_in_its_turn(house):
     begun = house.open["north"]
     for early in (
-        lambda: begun.open(Sealed(shares={})),
+        lambda: begun.open(Sealed(shares={}), "c", 0),
         lambda: begun.mask(integers(), START, FULL),
         lambda: begun.agree(Survivors(sites=NAMES)),
         lambda: begun.reveal(Signatures(by_site={})),
@@ -126,7 +126,7 @@ def test_a_hospital_that_nobody_confirmed_is_not_shared_with(house):
     with pytest.raises(WireError, match="at another stage"):
         house.open["north"].agree(Survivors(sites=NAMES))
     with pytest.raises(WireError, match="at another stage"):
-        house.open["north"].open(Sealed(shares={}))  # before it trains, and pays for it under privacy
+        house.open["north"].open(Sealed(shares={}), "c", 0)  # before it trains, and pays for it under privacy
 
 
 def test_a_server_that_invents_a_hospital_under_a_known_name_is_found_out(house):
@@ -156,7 +156,7 @@ def test_a_list_without_this_site_or_with_another_of_its_keys_is_refused(house):
         with pytest.raises(WireError, match="is not whole, or has others for this site"):
             house.open["north"].share(house.roster_of(adverts), 20)
         with pytest.raises(WireError, match="at another stage"):
-            house.open["north"].open(Sealed(shares={}))
+            house.open["north"].open(Sealed(shares={}), "c", 0)
 
 
 @pytest.mark.parametrize(("threshold", "n"), [(2, 4), (3, 2)])
@@ -200,7 +200,7 @@ def test_whoever_shows_keys_that_are_none_is_refused_alone(house, which, public)
 @pytest.mark.parametrize("when", ["mask", "agree", "reveal"])
 def test_a_peer_that_is_revoked_within_a_round_gets_nothing_more(house, when):
     north, came = house.open["north"], house.shared()
-    north.open(came["north"])
+    north.open(came["north"], "c" * 64, 0)
     if when != "mask":
         north.mask(integers(), START, FULL)
         for name in ("east", "south", "west"):
@@ -266,13 +266,13 @@ def test_a_server_that_names_sites_different_bounds_gets_nothing(house):
 def test_a_share_that_was_exchanged_is_noticed(house):
     came = house.shared()["north"].shares
     with pytest.raises(WireError, match="the share that came in the name of east is not from it"):
-        house.open["north"].open(Sealed(shares={**came, "east": came["south"]}))
+        house.open["north"].open(Sealed(shares={**came, "east": came["south"]}), "c", 0)
 
 
 def test_too_few_shares_are_too_few(house):
     came = house.shared()["north"].shares
     with pytest.raises(RefusedError, match="2 sites shared their secrets, the plan's threshold is 3"):
-        house.open["north"].open(Sealed(shares={"east": came["east"]}))
+        house.open["north"].open(Sealed(shares={"east": came["east"]}), "c", 0)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_a_round_is_summed_again_over_the_same_sites_alone(house):
     house.open["north"].reveal(house.signed(NAMES))
     house.begin()
     house.masked()
-    with pytest.raises(RefusedError, match="was summed before, over other sites or bounds"):
+    with pytest.raises(RefusedError, match="was summed before, over other sites, weights, bounds"):
         house.open["north"].agree(Survivors(sites=("east", "north", "south")))
     house.begin()
     house.masked()
@@ -329,8 +329,98 @@ def test_a_round_is_summed_again_under_the_same_bounds_alone(house):
     for _ in range(2):
         words = signed(1.0)
         house.open["north"].reveal(words)
-    with pytest.raises(RefusedError, match="was summed before, over other sites or bounds"):
+    with pytest.raises(RefusedError, match="was summed before, over other sites, weights, bounds"):
         signed(0.99)
+
+
+def test_a_round_is_summed_again_with_the_same_weights_alone(house):
+    """Were the most that any counts as another one, the difference would be the largest hospital's update."""
+    n_patients = {**dict.fromkeys(NAMES, 20), "east": 90}
+
+    def signed(most):
+        house.begin()
+        roster = house.roster_of((house.open[name].advert for name in NAMES), east=most)
+        sealed = {name: house.open[name].share(roster, n_patients[name]) for name in NAMES}
+        for name in NAMES:
+            came = Sealed(shares={n: s.shares[name] for n, s in sealed.items() if n != name})
+            house.mask_at(name, came)
+        return house.signed(NAMES)
+
+    for _ in range(2):
+        words = signed(60.0)
+        house.open["north"].reveal(words)
+    with pytest.raises(RefusedError, match="was summed before, over other sites, weights, bounds"):
+        signed(45.0)
+
+
+def test_a_server_that_has_a_site_forget_what_it_owes_gets_no_other_sum(house):
+    """Summed with what one site owes and without, the difference is that: of large bounds, its last update."""
+    house.moment = replace(NOW, round=3)
+    house.begin()
+    house.answered = 2
+    house.masked()
+    house.open["north"].reveal(house.signed(NAMES))
+    house.begin()
+    house.answered = 1
+    house.masked()
+    with pytest.raises(RefusedError, match="patients or updates before it"):
+        house.open["north"].agree(Survivors(sites=NAMES))
+    house.moment = replace(NOW, round=4)
+    house.begin()
+    came = house.shared()["north"]
+    with pytest.raises(RefusedError, match="helped to sum that of round 3"):
+        house.open["north"].open(came, "c" * 64, 2)
+    house.open["north"].open(came, "c" * 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("survivors", "answered", "bounds", "carries"),
+    [
+        (NAMES, 1, {"w": 1.0}, True),
+        (NAMES[:3], 1, {"w": 1.0}, False),
+        (NAMES, 2, {"w": 1.0}, False),
+        (NAMES, 1, None, False),
+    ],
+)
+def test_what_a_site_owes_goes_with_the_sites_that_were_summed_last(
+    house, survivors, answered, bounds, carries
+):
+    """Among others it would be the sum, after rounds of bounds so large that nothing was told."""
+    house.masked(away=[name for name in NAMES if name not in survivors])
+    house.open["north"].reveal(house.signed(survivors))
+    house.moment = replace(NOW, round=3)
+    house.begin()
+    roster = replace(house.roster, bounds=bounds)
+    sealed = {name: house.open[name].share(roster, 20) for name in NAMES}
+    came = Sealed(shares={n: s.shares["north"] for n, s in sealed.items() if n != "north"})
+    house.open["north"].open(came, "c" * 64, answered)
+    assert house.open["north"].carries == carries
+
+
+def test_a_round_is_summed_again_over_the_same_patients_alone(house):
+    house.masked()
+    house.open["north"].reveal(house.signed(NAMES))
+    house.begin()
+    came = house.shared()
+    house.open["north"].open(came["north"], "d" * 64, 0)
+    house.open["north"].mask(integers(), START, FULL)
+    with pytest.raises(RefusedError, match="patients or updates before it"):
+        house.open["north"].agree(Survivors(sites=NAMES))
+
+
+def test_a_site_rounds_as_its_own_key_says_and_the_same_when_it_is_asked_again(house):
+    first = house.open["north"].rounding().random(8)
+    house.begin()
+    np.testing.assert_array_equal(house.open["north"].rounding().random(8), first)
+    others = (
+        replace(house.parties["north"], key=house.keys["south"]),
+        replace(house.parties["north"], site="south"),
+    )
+    for begun in (
+        *(house.rounds.begin(party, NOW) for party in others),
+        house.rounds.begin(house.parties["north"], replace(NOW, round=2)),
+    ):
+        assert not np.any(begun.rounding().random(8) == first)
 
 
 def test_a_record_that_cannot_be_read_helps_with_nothing(house):

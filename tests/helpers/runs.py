@@ -15,7 +15,6 @@ from server.observer import Silent
 from server.rounds import RoundLoop
 from simulation.grid import SequentialGrid
 from tests.helpers.plans import small_plan
-from tests.helpers.secure import with_identities
 
 
 def deployed_run(folder, plan=None):
@@ -53,7 +52,11 @@ def simulated(deployment, plan, tmp_path, names):
         for name in names
     ]
     if plan.aggregation.secure:
-        nodes = with_identities(nodes, tmp_path / "identities")
+        sites = [deployment.site(name) for name in names]  # they round by their keys
+        nodes = [
+            {**node, "identity": str(site.identity), "peers": str(site.peers)}
+            for node, site in zip(nodes, sites, strict=True)
+        ]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

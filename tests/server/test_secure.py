@@ -9,8 +9,9 @@ from flwr.app import Error, Message
 
 from client.app import app
 from client.governance.peers import Peers
+from client.methods.memory import SiteMemory
 from common import wire
-from common.credentials import read_key
+from common.credentials import make_key, read_key, write_key
 from common.errors import RunError
 from common.models import build_model
 from common.results.rounds import UPDATE_NORM
@@ -24,7 +25,7 @@ from common.secure.keys import (
     identity_of,
     not_from,
 )
-from common.secure.levels import narrow_bits
+from common.secure.levels import bounded, narrow_bits
 from common.secure.ring import FULL
 from server.observer import Silent
 from server.rounds import RoundLoop
@@ -98,7 +99,9 @@ def test_with_a_codec_masks_change_no_bit_and_few_bits_cross(federation, tmp_pat
     nodes = with_identities(federation(plan), tmp_path / "ids")
     grid = Between(nodes)
     masked = run(plan, grid, tmp_path / "a")
-    n = sum(w.size for w in masked.weights.values()) + len(masked.weights)
+    n = sum(w.size for w in masked.weights.values()) + len(
+        bounded({name: w.shape for name, w in masked.weights.items()})
+    )
     sent = [len(data) for kind, arrays in grid.passed if kind == "train" for data in arrays]
     assert sent == [4 * n] * 3 + [(n * narrow_bits(plan) + 7) // 8] * 6
     nothing = lambda vector, key, bits: None  # noqa: E731
@@ -111,6 +114,43 @@ def test_with_a_codec_masks_change_no_bit_and_few_bits_cross(federation, tmp_pat
     plain = run(plan, Between(again), tmp_path / "b")
     assert same(plain.weights, masked.weights)
     assert plain.bounds == masked.bounds
+
+
+def test_with_a_codec_a_site_rounds_as_nobody_else_can_know(federation, tmp_path):
+    """Who knows which way each number is rounded can tell from the sum whose was."""
+    plan, ends = secure_plan(rounds=1, codec={"name": "int8"}), []
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        if name == "b":
+            write_key(folder / "site-1.key", make_key())
+        ends.append(run(plan, Between(with_identities(federation(plan), folder)), folder / "run").weights)
+    assert not same(*ends)
+
+
+def test_with_a_codec_what_is_beyond_the_plan_s_norm_is_not_sent_later(federation, tmp_path):
+    """As without: the plan's bound of an update is none if the rest comes round by round."""
+    plan = secure_plan(rounds=3, codec={"name": "int8"}, federation={"max_update_norm": 1e-3})
+    nodes = with_identities(federation(plan), tmp_path / "ids")
+    run(plan, Between(nodes), tmp_path / "a")
+    for node in nodes:
+        (owed,) = Path(node["memory"]).glob("**/owed/*")
+        assert wire.l2_norm(SiteMemory(owed).before(4)) < 1e-3
+
+
+def test_with_a_codec_what_is_no_update_is_noticed_by_its_words(federation, tmp_path):
+    """In few bits its norm says nothing; that -3 sites of 3 have large numbers does."""
+
+    def rubbish(request, reply):
+        if request.metadata.message_type == "train" and wire.get_round(request.content) == 2:
+            (array,) = wire.get_arrays(reply.content).values()
+            noise = np.random.default_rng(0).integers(0, 256, len(array.data), np.uint8)
+            reply.content[wire.ARRAYS] = secure.pack_masked(noise.astype(np.uint64), 8)
+
+    plan = secure_plan(rounds=2, codec={"name": "int8"})
+    nodes = with_identities(federation(plan), tmp_path / "ids")
+    with pytest.raises(RunError, match="are large: a site sent what is no update"):
+        run(plan, Between(nodes, after=rubbish), tmp_path / "a")
 
 
 @pytest.mark.parametrize("away", [1, 2, 3])

@@ -22,6 +22,8 @@ def test_each_knows_all_others_and_a_resumed_run_the_same(tmp_path):
         assert Peers(one.peers).confirmed() == {peer: p for peer, p in shown.items() if peer != site}
     assert introduce(tmp_path, ["a", "b", "c"]) == known
     assert {s: fingerprint_of(identity_of(read_key(o.key))) for s, o in known.items()} == shown
+    again = introduce(tmp_path / "again", ["a", "b", "c"])  # a simulation gives the same bits again
+    assert {s: fingerprint_of(identity_of(read_key(o.key))) for s, o in again.items()} == shown
 
 
 SECURE = ("--set", "aggregation.secure=true", "--set", "aggregation.threshold=2")

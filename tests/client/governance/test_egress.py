@@ -20,7 +20,7 @@ from common.plan import Aggregation, Codec
 from common.results.form import to_text
 from common.secure import messages as secure
 from common.secure.keys import SEALED_BYTES, Moment, make_keys
-from common.secure.levels import widths
+from common.secure.levels import n_integers, widths
 from common.secure.ring import FULL
 from common.secure.shamir import SHARE_BYTES
 from tests.helpers.gate_messages import PLAN, POLICY, WEIGHTS, numbers, reply, request
@@ -257,7 +257,7 @@ def test_under_masks_nothing_but_a_masked_update_of_its_length_leaves():
 
 @pytest.mark.parametrize("bits", widths(CODED))
 def test_masked_integers_of_few_bits_leave_and_nothing_beside_them(bits):
-    n = sum(w.size for w in WEIGHTS.values()) + len(WEIGHTS)
+    n = n_integers(CODED, SHAPE.shapes)
     masked = secure.pack_masked(np.arange(n, dtype=np.uint64), bits)
     answer = check_reply("train", reply(request(), masked).content, SHAPE, POLICY, CODED)
     np.testing.assert_array_equal(

@@ -18,6 +18,7 @@ from common.secure.keys import (
     public_of,
     require_agreed,
     require_signed,
+    rounding_seed,
     seal,
     sign_survivors,
     unseal,
@@ -55,6 +56,19 @@ def test_rubbish_is_not_signed(field, text):
 def test_keys_of_another_round_are_not_signed_for_this(moment):
     with pytest.raises(WireError, match="is not signed"):
         require_signed(NORTH_SHOWN, moment)
+
+
+def test_rounding_is_of_the_key_the_site_the_plan_and_the_round_and_the_same_in_every_run():
+    first = rounding_seed(KEYS["north"], "north", NOW)
+    assert first == rounding_seed(KEYS["north"], "north", replace(NOW, run="other"))
+    assert 2**200 < first < 2**256
+    others = {
+        rounding_seed(KEYS["south"], "north", NOW),
+        rounding_seed(KEYS["north"], "south", NOW),
+        rounding_seed(KEYS["north"], "north", replace(NOW, round=4)),
+        rounding_seed(KEYS["north"], "north", replace(NOW, plan="b" * 64)),
+    }
+    assert len(others | {first}) == 5
 
 
 def test_two_sites_come_to_one_mask_and_no_third_does():

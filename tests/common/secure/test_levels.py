@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from common.errors import WireError
 from common.secure.levels import (
     ABOVE,
+    FEW,
     GROWS,
     LEAST,
     SHRINKS,
     WIDE,
     Levels,
+    bounded,
     n_integers,
     narrow_bits,
     widths,
@@ -22,9 +24,9 @@ from common.secure.levels import (
 from common.secure.masks import add_mask, subtract_mask
 from tests.helpers.plans import small_plan
 
-SHAPES = {"b": (2, 3), "a": (50,)}
-N = 58
-"""Numbers, and tensors."""
+SHAPES = {"b": (4, 5), "a": (50,)}
+N = 72
+"""Numbers, and bounds."""
 BOUNDS = {"a": 0.5, "b": 0.01}
 weights = st.lists(st.floats(0.1, 2.0**24), min_size=2, max_size=60)
 
@@ -150,7 +152,7 @@ def test_a_bound_grows_where_any_site_is_beyond_it_and_else_shrinks():
     """Also where the sites cancel each other."""
     levels, total = Levels.of(plan_of(), SHAPES, 3, BOUNDS), np.zeros(N, np.uint64)
     for site, sign in enumerate((1.0, -1.0)):
-        update = {"a": np.full(50, 3 * sign, np.float32), "b": np.full((2, 3), 0.01, np.float32)}
+        update = {"a": np.full(50, 3 * sign, np.float32), "b": np.full((4, 5), 0.01, np.float32)}
         total += levels.encode(update, Fraction(1, 3), np.random.default_rng(site))[0]
     bounds = levels.next_bounds(total, levels.decode(total, 1.0), 100.0)
     assert bounds == {"a": GROWS * BOUNDS["a"], "b": pytest.approx(SHRINKS * BOUNDS["b"])}
@@ -168,15 +170,51 @@ def test_a_server_that_names_tiny_bounds_sees_no_signs():
     assert len(set(sizes.tolist())) > 15
 
 
+named = st.dictionaries(st.text("abcdef", min_size=1), st.lists(st.integers(0, 5), max_size=3).map(tuple))
+
+
+@given(named.filter(bool))
+def test_each_tensor_has_one_bound_and_each_bound_some_numbers(shapes):
+    groups = bounded(shapes)
+    assert [name for group in groups.values() for name in group] == sorted(shapes)
+    assert list(groups) == [group[0] for group in groups.values()]
+    sizes = [sum(int(np.prod(shapes[name])) for name in group) for group in groups.values()]
+    assert len(sizes) == 1 or min(sizes) >= FEW
+    large = {name for name, shape in shapes.items() if np.prod(shape) >= FEW}
+    assert all(len(large & set(group)) <= 2 for group in groups.values())
+
+
+def test_a_server_that_names_tiny_bounds_does_not_see_the_sign_of_a_single_number():
+    """The head's bias is one: alone in its tensor it would be as large as it may be, and a sum of shares with
+    signs says whose sign is which."""
+    shapes = {"head.bias": (1,), "head.weight": (1, 40)}
+    levels = Levels.of(plan_of(), shapes, 3, dict.fromkeys(bounded(shapes), 1e-12))
+    shares, sizes = shares_of([50, 30, 20]), []
+    for seed, share in enumerate(shares):
+        rng = np.random.default_rng(seed)
+        update = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+        integers, _ = levels.encode(update, share, rng)
+        sizes.append(abs(int(integers.view(np.int64)[0])) / float(share * levels.room))
+    assert max(sizes) < 0.9
+
+
+def test_the_words_in_a_sum_are_of_so_many_sites():
+    levels, total = Levels.of(plan_of(), SHAPES, 3, BOUNDS), np.zeros(N, np.uint64)
+    for site, factor in enumerate((0.5, 2.0, 3.0)):
+        update = {**drawn(site, 0.9), "a": np.full(50, factor, np.float32)}
+        total += levels.encode(update, Fraction(1, 3), np.random.default_rng(site))[0]
+    assert levels.n_beyond(total & np.uint64(2**levels.bits - 1)).tolist() == [2 + (BOUNDS["a"] < 0.5), 0]
+
+
 def test_the_ring_holds_the_numbers_and_a_word_for_each_tensor():
     assert n_integers(plan_of(), SHAPES) == N
-    assert n_integers(small_plan(), SHAPES) == 56
+    assert n_integers(small_plan(), SHAPES) == 70
 
 
 def test_what_outgrows_its_bound_is_caught_up_with():
     """A tensor that was zero becomes large; what is too much at first is sent later."""
     plan, shares, bounds = plan_of(), shares_of([1, 1, 1]), {"a": 1.0, "b": ABOVE * LEAST}
-    wanted = {"a": np.full(50, 0.3, np.float32), "b": np.full((2, 3), 0.2, np.float32)}
+    wanted = {"a": np.full(50, 0.3, np.float32), "b": np.full((4, 5), 0.2, np.float32)}
     owed = [{name: np.zeros_like(value) for name, value in wanted.items()} for _ in shares]
     arrived = {name: np.zeros_like(value) for name, value in wanted.items()}
     for number in range(40):
