@@ -215,20 +215,14 @@ def youden_threshold(ranked: Ranked, weights: Floats) -> Floats:
     return _threshold_below(ranked, np.argmax(specificity + (sensitivity - 1.0), axis=1), sensitivity)
 
 
-def accuracy_threshold(ranked: Ranked, weights: Floats) -> Floats:
-    """The threshold with the fewest errors, halfway to the next lower score; NaN where only one class is
-    present.
+def sensitivity_threshold(wanted: float) -> Metric:
+    """The largest threshold whose sensitivity is at least `wanted`, in (0, 1]; else as the above."""
 
-    Of several that are as good the middle one, which depends least on single patients. For validation
-    patients, as the above.
-    """
-    positive, negative = ranked.group_sums(weights)
-    zero = np.zeros((len(weights), 1))
-    missed, right = (np.c_[zero, np.cumsum(sums, axis=1)] for sums in (positive, negative))
-    right = right + positive.sum(1, keepdims=True) - missed
-    best = [np.flatnonzero(row == row.max()) for row in right]
-    middle = np.array([places[len(places) // 2] for places in best], np.intp)
-    return _threshold_below(ranked, middle, _rates(ranked, weights)[0])
+    def metric(ranked: Ranked, weights: Floats) -> Floats:
+        sensitivity = _rates(ranked, weights)[0]  # falls from group to group
+        return _threshold_below(ranked, (sensitivity >= wanted - 1e-12).sum(axis=1) - 1, sensitivity)
+
+    return metric
 
 
 def _rates(ranked: Ranked, weights: Floats) -> tuple[Floats, Floats]:

@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from common.config import Settings
+from common.errors import ConfigError
 from common.first_plan import FIRST_KEYS
 from common.methods import METHODS, Method, Stays
 
@@ -313,6 +314,10 @@ class Aggregation(Settings):
         return self
 
 
+SENSITIVITY = 0.9
+"""That of a threshold, where a plan asks for one and does not say which."""
+
+
 class Evaluation(Settings):
     """What is measured, and how surely."""
 
@@ -320,8 +325,16 @@ class Evaluation(Settings):
         default=1, ge=0, description="validate the global model every so many rounds; 0 is never"
     )
     specificity: float = Field(default=0.9, gt=0.0, lt=1.0, description="at which sensitivity is stated")
-    threshold: Literal["youden", "accuracy"] = Field(
-        default="youden", description="what the threshold makes largest, on validation"
+    threshold: Literal["youden", "sensitivity", "accuracy"] = Field(
+        default="youden",
+        description="on validation, the one of the largest sensitivity + specificity, or the largest one of "
+        "at least this sensitivity; accuracy can be read, and starts no run",
+    )
+    sensitivity: float = Field(
+        default=SENSITIVITY,
+        gt=0.0,
+        lt=1.0,
+        description="with threshold sensitivity: share of those with the finding who are called, at least",
     )
     bootstrap: int = Field(
         default=1000, ge=100, le=100_000, description="resamples of patients behind an interval"
@@ -349,6 +362,15 @@ class Evaluation(Settings):
         ge=1,
         description="with best: a run ends after so many evaluations without a lower validation loss",
     )
+
+    @model_validator(mode="after")
+    def _a_sensitivity_is_asked_for(self) -> "Evaluation":
+        if (
+            self.threshold != "sensitivity"
+            and self.sensitivity != Evaluation.model_fields["sensitivity"].default
+        ):
+            raise ValueError("sensitivity is what a threshold is chosen for: set threshold sensitivity too")
+        return self
 
     @model_validator(mode="after")
     def _alone_is_told_at_the_end(self) -> "Evaluation":
@@ -540,6 +562,20 @@ def _without_later(
         if key not in FIRST_KEYS and value == field.get_default(call_default_factory=True):
             del tree[name]
     return tree
+
+
+def require_current(plan: Plan) -> None:
+    """Before a run: what was agreed on with an earlier version can be read, and its models used; but no run
+    starts, or goes on, by a rule that is gone.
+
+    Raises:
+        ConfigError: says what to set.
+    """
+    if plan.evaluation.threshold == "accuracy":
+        raise ConfigError(
+            "evaluation.threshold: accuracy is gone, it calls nobody, or everybody, where one class is rare: "
+            "set youden, or sensitivity with evaluation.sensitivity"
+        )
 
 
 def evaluates(plan: Plan, number: int) -> bool:

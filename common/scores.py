@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from common import calibration, metrics
 from common.advice import advice
 from common.arrays import Reals
-from common.plan import Plan
+from common.plan import Plan, require_current
 from common.results.form import Interval
 from common.results.rounds import Evaluation, PrivateScores
 from common.results.run import Bin, Calibrated, Confusion, Gain, Group, Scores, Verdict
@@ -137,8 +137,11 @@ def _delong_p(federated: Predictions, local: Predictions) -> float:
 
 
 def threshold_rule(plan: Plan) -> metrics.Metric:
-    """The plan's threshold; NaN without both classes."""
-    return metrics.youden_threshold if plan.evaluation.threshold == "youden" else metrics.accuracy_threshold
+    """The plan's threshold; NaN without both classes. Raises ConfigError: as `require_current`."""
+    require_current(plan)
+    if plan.evaluation.threshold == "sensitivity":
+        return metrics.sensitivity_threshold(plan.evaluation.sensitivity)
+    return metrics.youden_threshold
 
 
 def choose_threshold(validation: Predictions, plan: Plan, finding: int = 0) -> float:

@@ -15,7 +15,7 @@ from flwr.serverapp.strategy import Strategy
 
 from common import wire
 from common.errors import RunError, WireError
-from common.plan import Plan, evaluates
+from common.plan import Plan, evaluates, require_current
 from common.results.rounds import UPDATE_NORM, Evaluation, RoundReport
 from common.results.survey import Survey, add_to_survey
 from common.secure.keys import Moment
@@ -60,6 +60,7 @@ class RoundLoop:
         observer: Observer,
         deployment: Deployment | None = None,
     ) -> None:
+        require_current(plan)
         self.grid, self.plan, self.schema, self.folder, self.observer = grid, plan, schema, folder, observer
         self.deployment = deployment or Deployment(everybody=True)
         self.strategy: Strategy = build_strategy(plan)

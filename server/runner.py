@@ -16,7 +16,7 @@ from common.errors import PneumofedError, RunError
 from common.files import next_free, write_atomically
 from common.handover import MODEL, sha256_of
 from common.monitoring import Monitoring
-from common.plan import Plan
+from common.plan import Plan, require_current
 from common.results.status import RunRecord, Status
 from common.results.survey import FILE as SURVEY
 from common.results.survey import SiteNumbers, read_survey
@@ -87,11 +87,12 @@ class Runner:
 
         Raises:
             RunError: fewer sites are admitted than it needs.
-            ConfigError: the plan's strategy needs more sites, or `pretrained` is not the file that the plan
-            names.
+            ConfigError: the plan's strategy needs more sites, its rule is gone (`require_current`), or
+            `pretrained` is not the file that the plan names.
         """
         with self._lock:
             needed = self._needed(wish.sites, self._known(wish.without))
+            require_current(plan)
             require_enough_sites(plan, needed)
             name = next_free(self._folder.runs, plan.name).name
             first = made_apart(plan, pretrained)
@@ -122,6 +123,7 @@ class Runner:
             plan = load_yaml(self._runs / name / "plan.yaml", Plan)
             without = self._known(wish.without) or tuple(record.without or ())
             needed = self._needed(wish.sites, without, before=record.min_sites)
+            require_current(plan)
             require_enough_sites(plan, needed)
             record = replace(record, min_sites=needed, without=without or None)
             return self._queue(name, record, ahead=True)

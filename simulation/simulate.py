@@ -22,7 +22,7 @@ from common.arms import CENTRALISED, FEDERATED, local_arm
 from common.boards import open_boards
 from common.errors import ConfigError
 from common.files import write_atomically
-from common.plan import Plan, canonical_json
+from common.plan import Plan, canonical_json, require_current
 from common.results.rounds import History
 from common.results.run import RunResult, Timing, write_result
 from common.selection import goes_on, verdicts_of
@@ -92,10 +92,12 @@ def prepare(scenario: Scenario, out: Path, data: Path) -> list[SiteData]:
     """This process and the hospitals, before a run in `out` trains; their data lie in `data`.
 
     Raises:
-        ConfigError: the strategy needs more hospitals, or one that is to be hostile is not there.
+        ConfigError: the strategy needs more hospitals, one that is to be hostile is not there, or the plan's
+        rule is gone (`require_current`).
         DataError: labels, classes or numbers of patients do not allow a federation.
         RunError: the run was begun with other data.
     """
+    require_current(scenario)
     logging.getLogger("flwr").setLevel(logging.WARNING)
     set_up_process(scenario.simulation.n_threads)
     sites = prepare_sites(scenario, data)

@@ -1,6 +1,7 @@
 """`pneumofed evaluate`, and `pneumofed client predict`, `explain` and `verify`: a trained model, used."""
 
 import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from common.options import a_number
 
 if TYPE_CHECKING:
+    from client.prediction.prevalence import Shift
     from client.settings import SiteFolder
     from common.handover import Handed
     from common.results.evaluation import EvaluationResult
@@ -69,6 +71,13 @@ def predict(
     source: Input,
     out: Annotated[Path, typer.Option(help="Folder for predictions.csv and predictions.json.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:n.")] = "auto",
+    prevalence: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[FINDING=]P|estimate",
+            help="Correct for the share P of these patients with the finding, or for its estimate of them.",
+        ),
+    ] = None,
     dir_: Site = None,
 ) -> None:
     """Probabilities for every sequence. Research use, not a medical device."""
@@ -77,13 +86,16 @@ def predict(
     from client.prediction.cases import Refusal, doubts_of
     from client.prediction.model import load_model
     from client.prediction.predict import NEWEST, predict_source, write_predictions
+    from client.prediction.prevalence import asked, for_prevalence
     from common.handover import RESEARCH_USE
 
     set_up_process()
     site = _site(dir_)
     handed, where, tally = _handed(model, site), choose_device(device), Tally()
+    wishes = asked(prevalence or (), handed)
     rows = predict_source(handed, load_model(handed, where, site), source, where, tally, site)
-    write_predictions(out, handed, rows, tally)
+    rows, shifts = for_prevalence(handed, rows, wishes)
+    write_predictions(out, handed, rows, tally, {finding: one.told() for finding, one in shifts.items()})
     refused = sum(isinstance(row, Refusal) for row in rows)
     typer.echo(
         f"{len(rows) - refused} sequences in "
@@ -91,8 +103,26 @@ def predict(
     )
     if handed.plan.input.label == "visit":
         typer.echo(f"  about {NEWEST}")
-    for doubt in doubts_of(tally):
-        typer.echo(f"  {doubt}")
+    for line in (*_shifts(shifts), *doubts_of(tally)):
+        typer.echo(f"  {line}")
+
+
+def _shifts(shifts: Mapping[str, "Shift"]) -> Iterator[str]:
+    """What probabilities were corrected for, for a terminal."""
+    from common.report.template import interval, number
+
+    for finding, one in shifts.items():
+        before = f"{number(one.asked.reference.prevalence)} among the patients it was judged on"
+        if one.found is None:
+            yield f"{finding}: probabilities are for a prevalence of {number(one.now)}, given; {before}"
+        else:
+            estimate = one.found.estimate
+            ends, n = interval(estimate.interval), one.found.n_patients
+            found = f"{number(estimate.value)}  {ends}"
+            yield f"{finding}: prevalence {found} of {n} patients, estimated; {before}"
+        if one.threshold is not None:
+            yield f"{finding}: called from {number(one.threshold)} on: the same patients as before"
+        yield from (f"{finding}: {doubt}" for doubt in one.doubts)
 
 
 def evaluate(

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,8 @@ class Prediction:
     calls: tuple[bool | None, ...]
     """A finding each: whether the probability before scaling reaches the threshold that was chosen on it;
     None without a threshold."""
+    prevalences: tuple[float | None, ...] = ()
+    """A finding each: for which prevalence the probability is; None: the model's own. Empty: of all."""
 
     @property
     def called(self) -> bool | None:
@@ -64,6 +66,8 @@ class Prediction:
         }  # fmt: skip
         for finding, p, bits in zip(findings, self.probabilities, self.uncertainties, strict=True):
             row |= {f"probability_{finding}": p, f"uncertainty_{finding}": bits}
+        shifted = zip(findings, self.prevalences, strict=False)
+        row |= {f"prevalence_{finding}": now for finding, now in shifted if now is not None}
         told = zip(findings, self.calls, strict=True)
         return row | {f"called_{finding}": called for finding, called in told if called is not None}
 
@@ -141,7 +145,7 @@ def _predictions(
     bits = entropy_bits(p)
     cuts = [handed.thresholds.get(finding) for finding in handed.plan.findings]
     return [
-        Prediction(patient, study, part, n, _rounded(p[i]), _rounded(bits[i]), _calls(before[i], cuts))
+        Prediction(patient, study, part, n, rounded(p[i]), rounded(bits[i]), _calls(before[i], cuts))
         for i, (patient, part, n, study) in enumerate(sequences)
     ]
 
@@ -151,7 +155,8 @@ def _calls(before: NDArray[np.float64], cuts: Sequence[float | None]) -> tuple[b
     return tuple(None if cut is None else bool(one) for cut, one in zip(cuts, called, strict=True))
 
 
-def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:
+def rounded(values: NDArray[np.float64]) -> tuple[float, ...]:
+    """As they are written: six digits behind the point."""
     return tuple(round(value, 6) for value in values.tolist())
 
 
@@ -171,8 +176,15 @@ def _inert(value: object) -> object:
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_predictions(out: Path, handed: Handed, rows: Sequence[Prediction | Refusal], tally: Tally) -> None:
-    """predictions.csv and predictions.json, which name patients: they stay at the site."""
+def write_predictions(
+    out: Path,
+    handed: Handed,
+    rows: Sequence[Prediction | Refusal],
+    tally: Tally,
+    prevalence: Mapping[str, object] | None = None,
+) -> None:
+    """predictions.csv and predictions.json, which name patients: they stay at the site. `prevalence`: finding
+    -> what its probabilities were corrected for, if they were."""
     findings = handed.plan.findings
     table = [
         {"patient": r.patient, "refused": r.why} if isinstance(r, Refusal) else r.columns(findings)
@@ -190,4 +202,6 @@ def write_predictions(out: Path, handed: Handed, rows: Sequence[Prediction | Ref
     }  # fmt: skip
     if handed.plan.input.label == "visit":
         content["about"] = NEWEST
+    if prevalence:
+        content["prevalence"] = dict(prevalence)
     write_atomically(out / "predictions.json", (json.dumps(without_nan(content), indent=2) + "\n").encode())

@@ -164,13 +164,24 @@ def test_delong_agrees_with_the_spread_over_repeated_samples():
     assert np.isnan(metrics.delong(one, other, np.zeros(120)).p)
 
 
-@given(st.integers(0, 10**6), st.integers(2, 60))
-def test_the_accuracy_threshold_makes_the_fewest_errors(seed, n):
-    rng = np.random.default_rng(seed)
-    labels = np.r_[1.0, 0.0, rng.integers(0, 2, n)]
-    scores = np.round(rng.random(len(labels)), 1)
-    threshold = metrics.evaluate(metrics.accuracy_threshold, scores, labels)
-    errors = {t: int(((scores >= t) != (labels == 1)).sum()) for t in [*np.unique(scores), 1.1]}
-    assert ((scores >= threshold) != (labels == 1)).sum() == min(errors.values())
-    assert np.isnan(metrics.evaluate(metrics.accuracy_threshold, scores, np.ones(len(scores))))
-    assert np.isnan(metrics.evaluate(metrics.youden_threshold, scores, np.zeros(len(scores))))
+@given(scored, st.floats(0.01, 0.99) | st.sampled_from([0.5, 0.75, 1.0]))
+def test_the_sensitivity_threshold_is_the_largest_that_finds_as_many(rows, wanted):
+    """Weights are repetitions, and some patients are in no resample."""
+    scores, labels, weights = split(rows)
+    threshold = value(metrics.sensitivity_threshold(wanted), scores, labels, weights)
+    s, y = (np.repeat(a, weights.astype(int)) for a in (scores, labels))
+
+    def found(t):
+        return (s[y == 1] >= t).mean()
+
+    largest = max(t for t in s if found(t) >= wanted - 1e-12)
+    assert threshold <= largest
+    assert found(threshold) == found(largest) >= wanted - 1e-12
+    assert not (scores[(scores >= threshold) & (scores < largest)]).size  # calls nobody else
+
+
+def test_the_sensitivity_threshold_of_one_class_is_undefined():
+    rule = metrics.sensitivity_threshold(0.9)
+    for labels in (np.ones(3), np.zeros(3)):
+        assert np.isnan(metrics.evaluate(rule, np.array([0.1, 0.5, 0.9]), labels))
+        assert np.isnan(metrics.evaluate(metrics.youden_threshold, np.array([0.1, 0.5, 0.9]), labels))

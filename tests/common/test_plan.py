@@ -6,8 +6,9 @@ from hypothesis import example, given
 from pydantic import Field, ValidationError
 
 from common.config import dump_yaml, load_yaml
+from common.errors import ConfigError
 from common.models.encoders import ENCODERS
-from common.plan import Evaluation, Model, Plan, Window, canonical_json, evaluates
+from common.plan import Evaluation, Model, Plan, Window, canonical_json, evaluates, require_current
 from common.plan_diff import diff_plans
 from tests.helpers.plans import PLANS
 
@@ -124,6 +125,24 @@ def test_a_key_that_says_its_default_is_as_good_as_none():
 def test_final_scores_that_cannot_be_told_are_refused(changes, said):
     with pytest.raises(ValidationError, match=said):
         Plan(name="a", **changes)
+
+
+def test_a_rule_that_is_gone_can_be_read_and_starts_nothing():
+    """The hash is what version 0.1 gave this plan: cards and approvals name it."""
+    path = OLDER / f"{OLD['configs/quickstart.yaml'][:12]}.yaml"
+    plan = load_yaml(path, Plan, ["evaluation.threshold=accuracy"])
+    assert plan.sha256 == "74aeb551e320f1f21e10cb3d79a90892eac7df1c4b964c3fd1658144847996e7"
+    with pytest.raises(ConfigError, match="set youden, or sensitivity"):
+        require_current(plan)
+    for rule in ("youden", "sensitivity"):
+        require_current(load_yaml(path, Plan, [f"evaluation.threshold={rule}"]))
+
+
+def test_a_wanted_sensitivity_goes_with_its_rule():
+    plan = Plan(name="a", evaluation={"threshold": "sensitivity", "sensitivity": 0.95})
+    assert plan.sha256 != Plan(name="a", evaluation={"threshold": "sensitivity"}).sha256
+    with pytest.raises(ValidationError, match="set threshold sensitivity too"):
+        Plan(name="a", evaluation={"sensitivity": 0.95})
 
 
 def test_a_plan_of_no_rounds_is_validated_never():

@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from common import metrics
+from common.errors import ConfigError
 from common.results.form import parse
 from common.results.rounds import Evaluation
 from common.scores import (
@@ -205,6 +206,24 @@ def test_a_threshold_s_interval_is_that_of_thresholds_chosen_on_resamples_of_pat
     assert estimate.low <= estimate.value <= estimate.high
     (none,) = thresholds_with_intervals(found.where(found.labels[:, 0] == 1), plan, None)
     assert none.known_interval is None
+
+
+def test_a_sensitivity_s_threshold_finds_as_many_in_every_resample():
+    wanted = {"threshold": "sensitivity", "sensitivity": 0.7, "bootstrap": 200}
+    plan, found = small_plan(evaluation=wanted), predictions(4)
+    found.labels[:9] = np.nan
+    (estimate,) = thresholds_with_intervals(found, plan, None)
+    p, y = (values[9:, 0] for values in (found.probabilities, found.labels))
+    assert estimate.value == choose_threshold(found, plan)
+    last = float(p[(y == 1) & (p >= estimate.value)].min())  # who is the first to be lost
+    for cut, enough in ((estimate.value, True), (last + 1e-6, False)):
+        assert (metrics.evaluate(metrics.rate_at(cut, 1), p, y) >= 0.7) == enough
+    assert estimate.low <= estimate.value <= estimate.high
+
+
+def test_no_threshold_is_chosen_by_a_rule_that_is_gone():
+    with pytest.raises(ConfigError, match=r"evaluation\.threshold: accuracy is gone"):
+        choose_threshold(predictions(4), small_plan(evaluation={"threshold": "accuracy"}))
 
 
 def _draws(found, plan):

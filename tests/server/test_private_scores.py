@@ -8,7 +8,7 @@ import pytest
 
 from common import calibration, metrics, soft_counts
 from common.errors import WireError
-from common.plan import Privacy
+from common.plan import Evaluation, Privacy
 from common.results.rounds import RoundReport, history_text, parse_history
 from server.card import of_deployment
 from server.private_scores import checked, concluded, pool_privately
@@ -47,6 +47,17 @@ def test_without_noise_they_are_those_of_the_patients():
     assert youden(best) - 0.02 < youden(threshold.value) <= youden(best)
     exact = calibration.fit_temperature(calibration.losses(logits, labels))
     assert found.temperature.value == pytest.approx(exact, rel=0.1)
+
+
+def test_a_wanted_sensitivity_is_that_of_the_patients():
+    logits, labels = patients(1, 6000)
+    plan = small_plan(privacy=PLAN.privacy, evaluation=Evaluation(threshold="sensitivity", sensitivity=0.95))
+    (threshold,) = concluded(counts_of(logits, labels), 1e-6, plan).thresholds.values()
+    p = calibration.calibrated(logits[:, 0], 1.0)
+    assert metrics.evaluate(metrics.rate_at(threshold.value, 1), p, labels[:, 0]) == pytest.approx(
+        0.95, abs=0.01
+    )
+    assert threshold.low < threshold.value < threshold.high
 
 
 def test_the_intervals_cover_noise_and_sampling():

@@ -10,7 +10,7 @@ from flwr.serverapp import strategy as flower
 from common import wire
 from common.config import validate
 from common.errors import ConfigError, RunError
-from common.plan import Federation, Plan, Strategy
+from common.plan import Evaluation, Federation, Plan, Strategy
 from server.checkpoint import load_checkpoint
 from server.observer import Silent
 from server.roster import Deployment
@@ -204,6 +204,11 @@ def test_bytes_are_counted(tmp_path):
 def test_options_that_a_strategy_does_not_have_are_refused(name, options, said):
     with pytest.raises(ConfigError, match=said):
         validate({"name": "x", "strategy": {"name": name, "options": options}}, Plan, "plan.yaml")
+
+
+def test_a_plan_whose_rule_is_gone_asks_no_site(tmp_path):
+    with pytest.raises(ConfigError, match="accuracy is gone"):
+        run(small_plan(evaluation=Evaluation(threshold="accuracy")), tmp_path)
 
 
 def test_each_site_is_reminded_of_its_own_last_update(tmp_path):

@@ -1,12 +1,16 @@
 """What a site is told of the queue. Runs themselves: tests/deployment/test_queue.py."""
 
+import pytest
+
 from common.config import dump_yaml
+from common.errors import ConfigError
 from common.monitoring import Monitoring
+from common.plan import Evaluation
 from common.results.rounds import RoundReport
 from common.results.status import RunRecord
 from common.waiting import MOST
 from server import runner as module
-from server.runner import Runner
+from server.runner import Runner, Wish
 from tests.helpers.plans import small_plan
 
 
@@ -47,3 +51,17 @@ def test_the_round_is_told_while_the_run_goes_on_and_of_a_resumed_one_its_own(pl
         runner._launch(folder.name, plan, RunRecord(run="r", min_sites=1, started="", state="running"))
         runner._thread.join()
     assert told == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_plan_whose_rule_is_gone_is_not_queued_nor_gone_on_with(place):
+    server, service, _ = place
+    runner = Runner(server, service, Monitoring("test", None, None))
+    plan = small_plan(evaluation=Evaluation(threshold="accuracy"))
+    with pytest.raises(ConfigError, match="accuracy is gone"):
+        runner.start(plan, Wish(sites=1))
+    assert not (server.runs / plan.name).exists()
+    (server.runs / plan.name).mkdir(parents=True)
+    (server.runs / plan.name / "plan.yaml").write_text(dump_yaml(plan))
+    runner._runs.write(plan.name, RunRecord(run="r", min_sites=1, started="", state="stopped"))
+    with pytest.raises(ConfigError, match="accuracy is gone"):
+        runner.resume(plan.name, Wish(sites=1))

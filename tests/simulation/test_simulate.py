@@ -137,6 +137,13 @@ def test_ctrl_c_leaves_a_resumable_run_and_says_how(here, plan, tmp_path):
     assert "another plan" in other.stderr
 
 
+def test_a_rule_that_is_gone_is_refused_before_there_are_data(here, plan, tmp_path):
+    refused(
+        here("simulate", plan, "--set", "evaluation.threshold=accuracy"), "accuracy is gone", "set youden"
+    )
+    assert not list(tmp_path.glob("runs/*/cohorts"))
+
+
 @pytest.mark.slow
 def test_sites_that_cannot_take_part_are_refused(here, plan):
     refused(
