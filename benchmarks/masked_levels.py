@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 
+from common import metrics
 from common.plan import Aggregation, Codec, Plan
 from common.secure.levels import Levels
 from common.wire import Weights, get_weights, set_weights
@@ -63,7 +63,8 @@ def trained(codec: str, seed: int, args: argparse.Namespace) -> float:
             mean, bounds = summed(levels, updates, owed, np.random.default_rng([seed, number, 1]))
         weights = {name: (w + mean[name]).astype(np.float32) for name, w in weights.items()}
     set_weights(model, weights)
-    return float(roc_auc_score(labels[:n_test], model(images[:n_test]).detach().numpy().reshape(-1)))
+    scores = model(images[:n_test]).detach().numpy().reshape(-1)
+    return metrics.evaluate(metrics.auroc, scores, np.asarray(labels[:n_test]))
 
 
 def summed(
