@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc
 
 from common import calibration, wire
 from common.errors import WireError
@@ -56,6 +55,8 @@ class _Fit:
     @classmethod
     def of(cls, counts: Floats) -> "_Fit":
         """Of (R, K, 2, 3)."""
+        from scipy.special import betainc  # takes memory that most servers never need
+
         n = counts.sum(axis=-1)
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = (counts[..., 2] + counts[..., 1] / 2.0) / n
