@@ -106,7 +106,6 @@ class Model(Settings):
         le=256,
         description="rank of the low-rank adapters that train in place of the encoder's pretrained weights",
     )
-
     patch: int = Field(
         default=16, ge=2, le=64, description="of vit_tiny: side of a patch, pixels; a frame's is a multiple"
     )
