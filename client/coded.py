@@ -25,8 +25,6 @@ from common.seeds import numpy_generator
 
 HELD, OWED = "held.safetensors", "owed"
 Weights = wire.Weights
-
-
 T = TypeVar("T")
 
 
@@ -118,7 +116,7 @@ class CodedRun:
         self,
         update: Weights,
         to: Sending,
-        encode: "Callable[[Weights, np.random.Generator], tuple[T, Weights]]",
+        encode: Callable[[Weights, np.random.Generator], tuple[T, Weights]],
     ) -> T:
         """The update with what is owed from the rounds before, as `encode` codes it; what that loses of it
         is owed next.

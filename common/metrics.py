@@ -68,17 +68,9 @@ def sensitivity_at(specificity: float) -> Metric:
     """The largest sensitivity of any threshold whose specificity is at least `specificity`."""
 
     def metric(ranked: Ranked, weights: Floats) -> Floats:
-        positive, negative = ranked.group_sums(weights)
-        zero = np.zeros((len(weights), 1))
-        # Threshold k calls groups k, k+1, … positive; threshold G calls nobody positive.
-        true_negatives = np.concatenate([zero, np.cumsum(negative, axis=1)], axis=1)
-        missed = np.concatenate([zero, np.cumsum(positive, axis=1)], axis=1)
-        with np.errstate(invalid="ignore"):
-            allowed = true_negatives / negative.sum(1, keepdims=True) >= specificity - 1e-12
-            sensitivity = 1.0 - missed / positive.sum(1, keepdims=True)
-            best: Floats = np.where(allowed, sensitivity, 0.0).max(1)
-        undefined = (positive.sum(1) == 0) | (negative.sum(1) == 0)
-        return np.where(undefined, np.nan, best)
+        sensitivities, specificities = _rates(ranked, weights)
+        best: Floats = np.where(specificities >= specificity - 1e-12, sensitivities, 0.0).max(1)
+        return np.where(np.isnan(sensitivities[:, 0]), np.nan, best)
 
     return metric
 

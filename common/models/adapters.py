@@ -7,8 +7,7 @@ kernel, stride and padding, and its B is 1 x 1. Layers with groups (a depthwise 
 norms and positions stay as they are.
 
 The layer keeps its class's names for its own weights, so that a pretrained file and a model without adapters
-fit by name. Both layers of the path are plain ones, for which private
-training has a gradient of each patient.
+fit by name. Both layers of the path are plain ones, of which private training has each patient's gradient.
 """
 
 from torch import Tensor, nn

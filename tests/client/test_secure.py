@@ -63,6 +63,13 @@ class House:
         self.open[name].open(came, "c" * 64, self.answered)
         return self.open[name].mask(integers(), start, FULL)
 
+    def signed_under(self, roster, n_patients):
+        """All sites' words for each other, in a round that they were introduced to with this roster."""
+        sealed = {name: self.open[name].share(roster, n_patients[name]) for name in NAMES}
+        for name in NAMES:
+            self.mask_at(name, Sealed(shares={n: s.shares[name] for n, s in sealed.items() if n != name}))
+        return self.signed(NAMES)
+
     def signed(self, survivors):
         return Signatures(
             by_site={name: self.open[name].agree(Survivors(sites=tuple(survivors))) for name in survivors}
@@ -319,12 +326,7 @@ def test_a_round_is_summed_again_under_the_same_bounds_alone(house):
 
     def signed(bound):
         house.begin()
-        roster = replace(house.roster, bounds={"w": bound})
-        sealed = {name: house.open[name].share(roster, 20) for name in NAMES}
-        for name in NAMES:
-            came = Sealed(shares={n: s.shares[name] for n, s in sealed.items() if n != name})
-            house.mask_at(name, came)
-        return house.signed(NAMES)
+        return house.signed_under(replace(house.roster, bounds={"w": bound}), dict.fromkeys(NAMES, 20))
 
     for _ in range(2):
         words = signed(1.0)
@@ -340,11 +342,7 @@ def test_a_round_is_summed_again_with_the_same_weights_alone(house):
     def signed(most):
         house.begin()
         roster = house.roster_of((house.open[name].advert for name in NAMES), east=most)
-        sealed = {name: house.open[name].share(roster, n_patients[name]) for name in NAMES}
-        for name in NAMES:
-            came = Sealed(shares={n: s.shares[name] for n, s in sealed.items() if n != name})
-            house.mask_at(name, came)
-        return house.signed(NAMES)
+        return house.signed_under(roster, n_patients)
 
     for _ in range(2):
         words = signed(60.0)
