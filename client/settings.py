@@ -99,7 +99,7 @@ class Hospital(Settings):
     @classmethod
     def _host_and_port(cls, server: str) -> str:
         host, colon, port = server.rpartition(":")
-        if not (host and colon and port.isdigit() and 1 <= int(port) <= 65535):
+        if not (host and colon and port.isdecimal() and 1 <= int(port) <= 65535):
             raise ValueError(f"found {server!r}, expected HOST:PORT, for example fed.example.org:443")
         return server
 

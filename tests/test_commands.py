@@ -167,7 +167,7 @@ def test_the_phantom_of_the_documents_is_written_as_they_say(tmp_path):
 SHORT = {
     "server_memory.py": "--parameters 100000 --replies 3",
     "secure_aggregation.py": "--sites 3 --rounds 2 --parameters 1000",
-    "quickstart_seeds.py": small({**SMALL, "min_patients": 2, "data.sites": 2}),
+    "quickstart_seeds.py": "--seeds 1 2" + small({**SMALL, "min_patients": 2, "data.sites": 2}),
 }
 """Benchmark -> options that make it short."""
 

@@ -20,7 +20,7 @@ def choose_device(name: str) -> torch.device:
     if name == "cpu":
         return torch.device("cpu")
     kind, _, index = name.partition(":")
-    if kind != "cuda" or not (index or "0").isdigit():
+    if kind != "cuda" or not (index or "0").isdecimal():
         raise ConfigError(f"device: found {name!r}, expected auto, cpu, cuda or cuda:n")
     if int(index or 0) >= n_gpus:
         raise ConfigError(

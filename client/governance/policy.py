@@ -31,8 +31,8 @@ def _minutes(text: str) -> int:
     hours, colon, minutes = text.partition(":")
     if not (
         colon
-        and hours.isdigit()
-        and minutes.isdigit()
+        and hours.isdecimal()
+        and minutes.isdecimal()
         and int(minutes) < 60
         and int(hours) * 60 + int(minutes) <= 1440
     ):

@@ -255,7 +255,7 @@ def _age_band(ds: Dataset, time: datetime | None) -> str:
     """By PatientAge (PS3.5: 045Y, 018M), else by the birth date at the image's time."""
     years: float | None = None
     stated = text(ds, "PatientAge").upper()
-    if stated[:-1].isdigit() and stated[-1:] in _YEARS_IN:
+    if stated[:-1].isdecimal() and stated[-1:] in _YEARS_IN:
         years = int(stated[:-1]) * _YEARS_IN[stated[-1]]
     elif (born := parse_date(text(ds, "PatientBirthDate"))) and time:
         years = (time.date() - born).days / 365.25

@@ -31,7 +31,7 @@ class SiteMemory:
 
     def _files(self) -> dict[int, Path]:
         kept = {path.stem.removeprefix("round-"): path for path in self._folder.glob("round-*.safetensors")}
-        return {int(number): path for number, path in kept.items() if number.isdigit()}
+        return {int(number): path for number, path in kept.items() if number.isdecimal()}
 
     def before(self, round: int) -> Weights:
         """What the latest round before this one left; empty if there was none.

@@ -19,6 +19,8 @@ from common.seeds import numpy_generator
 ESTIMATE = "estimate"
 FEW = 50
 """Patients. With fewer an estimate says little, and its interval may be too narrow all the same."""
+WIDE = 0.4
+"""Of an estimate's interval: probabilities for one end of it and for the other have little in common."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,9 @@ def _doubts(handed: Handed, finding: str, reference: Reference, found: Prevalenc
         return
     if found.n_patients < FEW:
         yield f"{found.n_patients} patients: too few to rely on ({FEW} are few)"
+    low, high = found.estimate.interval
+    if high - low > WIDE:
+        yield f"the estimate may as well be {low:.0%} or {high:.0%}"
     if found.is_flat:
         yield "all or none having it is as likely: the model does not tell these patients apart"
     if found.is_at_edge:

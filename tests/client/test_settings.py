@@ -17,6 +17,7 @@ from tests.helpers.plans import small_plan
         ({"server": ":443"}, "expected HOST:PORT"),
         ({"server": "x:0"}, "expected HOST:PORT"),
         ({"server": "x:65536"}, "expected HOST:PORT"),
+        ({"server": "x:44²"}, "expected HOST:PORT"),
         ({"server": "x:1", "proxy": "proxy:3128"}, "expected http://HOST:PORT"),
         ({"server": "x:1", "proxy": "http://proxy:port"}, "expected http://HOST:PORT"),
         ({"server": "x:1", "proxy": "http://"}, "expected http://HOST:PORT"),

@@ -10,12 +10,12 @@ import torch
 from client.imaging.cohort import is_cohort
 from client.prediction.judging.judge import (
     Threshold,
+    chosen_here,
     difference,
     judge_finding,
     own_thresholds,
     predictions_of,
     threshold_at,
-    youden,
 )
 from client.prediction.judging.labelled import Labelled, Part, Place, read_part
 from client.prediction.model import load_model
@@ -145,7 +145,7 @@ def _thresholds(judged: _Judged, wish: Wish, tested: set[str]) -> dict[str, Thre
         return own_thresholds(judged.handed)
     validation = judged.predictions(judged.part("validation"))
     if wish.at is None:
-        return {name: youden(validation, k) for k, name in enumerate(names)}
+        return {name: chosen_here(validation, k, judged.handed.plan) for k, name in enumerate(names)}
     what, rate = wish.at
     chosen = {name: threshold_at(validation, k, rate, what) for k, name in enumerate(names)}
     if wish.part == "test" and not tested.isdisjoint(validation.patients.tolist()):

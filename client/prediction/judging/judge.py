@@ -16,6 +16,7 @@ from common.calibration import calibrate, calibrated
 from common.curves import curve_of, known_of
 from common.errors import DataError
 from common.handover import Handed
+from common.plan import Plan
 from common.results.evaluation import Difference, FindingResult
 from common.results.form import Interval
 from common.scores import Predictions, confusion, gain, reliability, resamples, subgroups
@@ -68,14 +69,16 @@ def threshold_at(predictions: Predictions, finding: int, rate: float, what: str)
     return Threshold(best.threshold, f"a {what} of {rate:g} on the validation patients")
 
 
-def youden(predictions: Predictions, finding: int) -> Threshold:
-    """The one with the largest sensitivity + specificity on these validation patients."""
+def chosen_here(predictions: Predictions, finding: int, plan: Plan) -> Threshold:
+    """The one by the plan's rule on these validation patients; by Youden's where that rule is gone."""
     one = known_of(predictions, finding)
-    n = len(set(one.patients))
-    chosen = metrics.evaluate(metrics.youden_threshold, one.probabilities[:, 0], one.labels[:, 0])
+    wanted = plan.evaluation.sensitivity if plan.evaluation.threshold == "sensitivity" else None
+    rule = metrics.sensitivity_threshold(wanted) if wanted else metrics.youden_threshold
+    chosen = metrics.evaluate(rule, one.probabilities[:, 0], one.labels[:, 0])
     if math.isnan(chosen):
         return NOBODYS
-    return Threshold(chosen, f"{n} validation patients of this hospital (Youden)")
+    said = f"a sensitivity of {wanted:g}" if wanted else "Youden"
+    return Threshold(chosen, f"{len(set(one.patients))} validation patients of this hospital ({said})")
 
 
 def judge_finding(one: Predictions, handed: Handed, threshold: Threshold) -> FindingResult:

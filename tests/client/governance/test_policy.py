@@ -40,7 +40,7 @@ def test_hours_may_span_midnight(start, end, moment, open_):
     assert Hours(start=start, end=end).open_at(datetime.time.fromisoformat(moment)) is open_
 
 
-@pytest.mark.parametrize("text", ["8", "25:00", "12:60", "noon", "24:01", ""])
+@pytest.mark.parametrize("text", ["8", "25:00", "12:60", "noon", "24:01", "²0:00", "8:3²", ""])
 def test_a_wrong_time_is_refused(text):
     with pytest.raises(ConfigError, match="expected a time"):
         validate({"hours": {"start": text}}, Policy, "hospital.yaml")

@@ -98,6 +98,15 @@ def test_a_file_without_preamble_or_meta_is_read(tmp_path):
     np.testing.assert_allclose(read_pixels(path), [[0, 1 / 3, 2 / 3, 1]], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("stated", "band"),
+    [("045Y", "40-59"), ("018M", "0-19"), ("²4Y", "unknown"), ("Y", "unknown"), ("old", "unknown")],
+)
+def test_an_age_that_is_none_costs_no_image(tmp_path, stated, band):
+    (header,) = read_headers(save(image(RAMP, PatientAge=stated), tmp_path / "a.dcm"), "xray").images
+    assert header.age == band
+
+
 def test_text_drawn_into_an_image_is_noted(tmp_path):
     assert not read_headers(save(image(RAMP), tmp_path / "a.dcm"), "xray").images[0].burnt_in
     assert (

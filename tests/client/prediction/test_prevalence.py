@@ -109,6 +109,7 @@ def test_training_patients_are_not_estimated_on():
         ({"plan": PLAN.model_copy(update={"evaluation": Evaluation(threshold="accuracy", bootstrap=100)})},
          logits_at(0.2)[0], "fewest errors"),
         ({}, logits_at(0.2, n=49)[0], "49 patients: too few"),
+        ({}, logits_at(0.45, n=60)[0] / 5 + 0.1, "the estimate may as well be "),
         ({}, np.full(99, math.log(0.45 / 0.55)), "does not tell these patients apart"),
         ({}, np.full(99, -5.0), "none of them have it"),
         ({}, np.full(99, 5.0), "all of them have it"),

@@ -13,6 +13,7 @@ from sklearn.metrics import (
 
 from client.prediction.judging.judge import (
     Threshold,
+    chosen_here,
     difference,
     judge_finding,
     own_thresholds,
@@ -93,6 +94,27 @@ def test_a_threshold_at_a_rate_is_the_best_that_keeps_it(what, rate):
     assert rates(chosen)[what] >= rate
     candidates = [t for t in np.r_[0, np.sort(p) + 1e-9, 2] if rates(t)[what] >= rate]
     assert rates(chosen)[other] == max(rates(t)[other] for t in candidates)
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "said"),
+    [
+        ({"threshold": "sensitivity", "sensitivity": 0.95}, "a sensitivity of 0.95"),
+        ({}, "Youden"),
+        ({"threshold": "accuracy"}, "Youden"),
+    ],
+)
+def test_a_hospital_s_own_threshold_is_chosen_by_the_plan_s_rule(evaluation, said):
+    one = made()
+    y, p = one.labels[:, 0] == 1, one.probabilities[:, 0]
+    found = chosen_here(one, 0, small_plan(evaluation=evaluation))
+    sensitivity, specificity = (p[y] >= found.value).mean(), (p[~y] < found.value).mean()
+    assert found.source == f"120 validation patients of this hospital ({said})"
+    if said == "Youden":
+        best = max((p[y] >= t).mean() + (p[~y] < t).mean() for t in p)
+        assert sensitivity + specificity == pytest.approx(best)
+    else:
+        assert sensitivity >= 0.95 > (p[y] > p[p >= found.value].min()).mean()
 
 
 def test_a_threshold_needs_both_classes():
