@@ -157,6 +157,7 @@ def test_the_simulations_of_files_run_on_files_of_noise(here, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_the_phantom_of_the_documents_is_written_as_they_say(tmp_path):
     (line,) = (c for c in commands(ROOT / "docs/researcher.md") if c.startswith("pneumofed phantom"))
     said = type_in(tmp_path, f"{line} --patients 4 --sites 1")

@@ -29,6 +29,7 @@ def site(tmp_path_factory):
     return place
 
 
+@pytest.mark.slow
 def test_every_document_is_a_page_and_has_its_place_in_the_menu(site):
     menu = (site / "index.html").read_text(encoding="utf-8")
     for document in (ROOT / "docs").glob("*.md"):
@@ -44,6 +45,7 @@ def test_pictures_and_links_lead_to_files(site):
                 assert (page.parent / target).exists(), (page.name, target)
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_from_elsewhere(site):
     for page in site.glob("*.html"):
         text = page.read_text(encoding="utf-8")

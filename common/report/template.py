@@ -1,10 +1,11 @@
 """A template and values -> one self-contained page, with numbers as people read them."""
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from common.advice import what_would_settle
 from common.arms import arm_name
@@ -16,14 +17,20 @@ STYLE = Path(__file__).with_name("every_page.css")
 
 def render(template: Path, **values: object) -> str:
     """The page: nothing in it comes from elsewhere. A name that is not known is an error."""
-    style = STYLE.read_text(encoding="utf-8")
-    text = template.read_text(encoding="utf-8").replace("</style>", f"{style}</style>", 1)
-    return stacking(_environment(autoescape=True).from_string(text).render(**values))
+    return stacking(_compiled(template).render(**values))
 
 
 def render_text(template: str, **values: object) -> str:
     """Plain text, in which nothing is escaped: for what a page, or a person, takes as text."""
     return _environment(autoescape=False).from_string(template).render(**values)
+
+
+@functools.cache
+def _compiled(template: Path) -> Template:
+    """It takes longer than filling it in."""
+    style = STYLE.read_text(encoding="utf-8")
+    text = template.read_text(encoding="utf-8").replace("</style>", f"{style}</style>", 1)
+    return _environment(autoescape=True).from_string(text)
 
 
 def _environment(*, autoescape: bool) -> Environment:

@@ -105,6 +105,7 @@ def test_it_is_so_under_any_rule_of_the_federation(tmp_path_factory, tmp_path, r
     assert same(train_alone(site, plan), weights)
 
 
+@pytest.mark.slow
 def test_it_stops_outside_the_hours_and_goes_on_where_it_was(simulated, site, monkeypatch):
     plan, answers = load_yaml(simulated / "plan.yaml", Plan), iter([None, "closed until 18:00"])
     monkeypatch.setattr("client.governance.policy.Policy.closed", lambda self, now: next(answers, None))

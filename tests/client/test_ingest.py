@@ -57,6 +57,7 @@ def test_what_was_left_behind_is_said(site, here):
     assert "SECRET" not in page.read_text()
 
 
+@pytest.mark.slow
 def test_a_patient_is_forgotten_for_ever(site, here):
     ingest(here)
     done = here("client", "forget", "SECRET1", "--dir", "site")

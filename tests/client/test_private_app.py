@@ -162,6 +162,7 @@ def test_the_federation_goes_on_without_a_site_whose_budget_is_spent(federation,
     assert all(r.evaluation is None for r in done.history)
 
 
+@pytest.mark.slow
 def test_under_a_codec_the_noise_comes_first_and_the_account_is_the_same(federation, tmp_path):
     from server.observer import Silent
     from server.rounds import RoundLoop

@@ -40,6 +40,7 @@ def rng(seed=1):
     return np.random.default_rng(seed)
 
 
+@pytest.mark.slow
 @given(VALUES, NAMES, st.integers(0, 2**32))
 def test_both_sides_read_the_same_and_no_number_is_off_by_more_than_a_step(values, name, seed):
     payload, told = coder(name).encode(values, rng(seed))

@@ -29,6 +29,7 @@ def value(metric, scores, labels, weights):
     return metric(ranked, weights[None, ranked.order])[0]
 
 
+@pytest.mark.slow
 @given(scored)
 def test_a_weight_is_a_repetition_and_all_agree_with_the_references(rows):
     scores, labels, weights = split(rows)
@@ -72,6 +73,7 @@ def test_patients_are_drawn_with_all_their_sequences():
     assert (weights[:, 0] + weights[:, 2] + weights[:, 3] == 3).all()
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     # Two normals one standard deviation apart: AUROC = Phi(1 / sqrt 2) = 0.7602.
     rng, covered = np.random.default_rng(1), 0

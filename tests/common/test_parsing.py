@@ -14,6 +14,7 @@ TREES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(TREES)
 def test_a_text_is_what_it_says(tree):
     assert parse_json(json.dumps(tree)) == parse_json(json.dumps(tree).encode()) == tree

@@ -18,6 +18,7 @@ def names(n):
     return np.array([f"p{i}" for i in range(n)])
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.floats(0, 1), st.sampled_from([0.0, 1.0, np.nan]), st.integers(0, 12)), max_size=60

@@ -31,12 +31,14 @@ def test_made_apart_they_are_the_same_in_the_same_order(tmp_path, name):
     assert all(not here[key].any() for key in here.keys() - model.keys())
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_here(tmp_path):
     plan = small_plan(model={"pretrained": "a" * 64})
     with pytest.raises(ConfigError, match="pretrained"):
         made_apart(plan, None)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_said(monkeypatch):
     monkeypatch.setattr("server.beginning._make", _dies)
     with pytest.raises(RunError, match="ended with code 3"):

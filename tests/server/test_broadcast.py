@@ -240,6 +240,7 @@ def test_every_kind_of_method_runs_coded_and_ends_near_itself(federation, tmp_pa
     assert identity(ends[0].weights) != identity(ends[1].weights)
 
 
+@pytest.mark.slow
 def test_a_site_that_is_sent_nothing_may_answer_with_a_large_update(tmp_path):
     """From the second round on: deployed, an answer was held to the size of its request."""
     plan = small_plan(rounds=2, codec={"name": "int8"})

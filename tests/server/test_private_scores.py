@@ -60,6 +60,7 @@ def test_a_wanted_sensitivity_is_that_of_the_patients():
     assert threshold.low < threshold.value < threshold.high
 
 
+@pytest.mark.slow
 def test_the_intervals_cover_noise_and_sampling():
     """Patients of the two beta distributions: a mirrored pair, which parts best at a half."""
     inside, widths = 0, []

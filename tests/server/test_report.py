@@ -34,6 +34,7 @@ def finished(server, final):
     return folder
 
 
+@pytest.mark.slow
 def test_the_page_says_what_each_hospital_told(here, server):
     told = {"north": final_answer(0.91), "south": final_answer(0.83, seed=1)}
     folder = finished(server, FinalReport(sites=told, silent={"west": "its policy keeps them"}))

@@ -11,6 +11,7 @@ from tests.helpers.denied import deny_listing
 RECORD = RunRecord(run="1", min_sites=2, started="2026-11-01T10:00:00+00:00")
 
 
+@pytest.mark.slow
 @given(ahead=st.lists(st.booleans(), max_size=12))
 def test_the_order_is_that_of_a_list_to_whose_ends_one_adds(tmp_path_factory, ahead):
     folder, expected = tmp_path_factory.mktemp("runs"), []

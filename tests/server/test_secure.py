@@ -128,6 +128,7 @@ def test_with_a_codec_a_site_rounds_as_nobody_else_can_know(federation, tmp_path
     assert not same(*ends)
 
 
+@pytest.mark.slow
 def test_with_a_codec_what_is_beyond_the_plan_s_norm_is_not_sent_later(federation, tmp_path):
     """As without: the plan's bound of an update is none if the rest comes round by round."""
     plan = secure_plan(rounds=3, codec={"name": "int8"}, federation={"max_update_norm": 1e-3})
@@ -335,6 +336,7 @@ def test_half_of_the_sites_cast_nobody_out(federation, tmp_path):
         run(plan, Liars(nodes), tmp_path / "a")
 
 
+@pytest.mark.slow
 def test_who_was_cast_out_stays_out_and_nobody_trains_twice_for_it_again(federation, tmp_path):
     plan = secure_plan(3, rounds=3, federation=HALF)
     nodes, trained = with_identities(federation(plan, 5), tmp_path / "ids"), []

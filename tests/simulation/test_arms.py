@@ -46,6 +46,7 @@ def test_a_hospital_alone_has_no_server_s_rule_and_no_noise(tmp_path, name):
     assert arm_plan(plan, CENTRALISED, tmp_path)[0] == plain.model_copy(update={"privacy": privacy})
 
 
+@pytest.mark.slow
 def test_an_arm_that_another_version_began_otherwise_is_refused(tmp_path):
     scenario = scenario_of("FedAdam", simulation=Machine(threads=1, arms=("local_only",)))
     folder = tmp_path / "arms/local-hospital-a"

@@ -122,6 +122,7 @@ def test_what_is_personal_never_reaches_the_server(tmp_path):
     assert all(not np.array_equal(final[n], start[n]) for n in final.keys() - own)
 
 
+@pytest.mark.slow
 def test_who_counts_does_not_hang_on_how_fast_this_machine_is(tmp_path):
     """The deadline ran over all sites one after another."""
     scenario = scenario_of("FedAvg", rounds=1, federation=Federation(quorum=0.3, deadline_s=1e-6))

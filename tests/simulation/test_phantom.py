@@ -64,6 +64,7 @@ def test_dates_follow_the_truth_and_names_do_not_tell_the_order(hospitals):
     assert not all(follows)
 
 
+@pytest.mark.slow
 def test_the_same_seed_writes_the_same_bytes(hospitals, tmp_path):
     again = write_phantom(tmp_path / "p", 5, 6, seed=3)
     other = write_phantom(tmp_path / "q", 5, 6, seed=4)
@@ -135,6 +136,7 @@ def test_names():
     assert site_name(0, 100) == "hospital-001"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("evolution", "least"), [("trend", 3), ("relapse", 4)])
 def test_what_is_written_follows_the_course(tmp_path, evolution, least):
     (folder,) = write_phantom(tmp_path / "p", 1, 60, seed=1, ambiguous=1.0, evolution=evolution)
@@ -166,6 +168,7 @@ def test_the_pixels_tell_the_severity():
     assert np.diff(np.log(added)) == pytest.approx([per_unit / 2] * 2, rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_best_readers_are_those_of_the_patients_that_were_written(tmp_path):
     folders = write_phantom(tmp_path / "p", 2, 30, seed=2, evolution="relapse")
     found = optima_of(folders, "relapse")
@@ -177,6 +180,7 @@ def test_the_best_readers_are_those_of_the_patients_that_were_written(tmp_path):
     assert optima_of(folders, "growth") is None
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_best_readers(here):
     import json
 

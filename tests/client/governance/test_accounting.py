@@ -102,6 +102,7 @@ def test_next_to_nothing_costs_nothing_and_never_less():
         assert bound([(20.0, 0.1, 5)], 0.01) >= 0.0
 
 
+@pytest.mark.slow
 def test_many_different_steps_cost_at_least_what_they_cost():
     rng = np.random.default_rng(0)
     pairs = list(
@@ -117,6 +118,7 @@ def test_many_different_steps_cost_at_least_what_they_cost():
     )
 
 
+@pytest.mark.slow
 def test_five_hundred_different_steps_are_bounded():
     """They took more memory than a machine has; benchmarks are elsewhere, this ends."""
     rng = np.random.default_rng(1)

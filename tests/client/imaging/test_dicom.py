@@ -52,6 +52,7 @@ def test_what_is_no_image_has_its_reason(tmp_path):
     assert e.value.reason == Reason.NO_PIXELS
 
 
+@pytest.mark.slow
 def test_every_file_of_the_zoo_ends_in_an_outcome():
     files = sorted((require_data("dicom-zoo") / "files").iterdir())
     outcomes = []

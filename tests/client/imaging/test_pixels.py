@@ -303,6 +303,7 @@ def test_pixels_that_do_not_decode_are_broken(tmp_path):
     assert e.value.reason == Reason.BROKEN
 
 
+@pytest.mark.slow
 def test_where_the_zoos_manifest_says_that_pixels_decode_ours_do():
     zoo = require_data("dicom-zoo")
     with (zoo / "manifest.csv").open() as file:

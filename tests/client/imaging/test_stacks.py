@@ -125,6 +125,7 @@ slices = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(slices, max_size=12, unique_by=lambda h: h.uid), st.randoms())
 def test_the_choice_depends_on_the_slices_alone(some, random):

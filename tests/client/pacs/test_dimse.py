@@ -171,6 +171,7 @@ def test_a_huge_answer_is_cut_off_while_it_arrives_and_the_next_question_is_answ
         assert list(archive.studies("patient", "P1")) == [("1.2", "P1")]
 
 
+@pytest.mark.slow
 def test_endless_answers_are_cut_off(pacs, monkeypatch):
     monkeypatch.setattr(dimse, "MAX_ANSWERS", 10)
     pacs.objects, pacs.repeats = [film("1.3.1")], 1000

@@ -98,6 +98,7 @@ def test_what_cannot_be_kept_stays_with_the_sender(port):
         assert sent(port, a_film("1.3.1")) == CANNOT
 
 
+@pytest.mark.slow
 def test_a_huge_image_is_cut_off_while_it_arrives_and_another_is_taken(listening, arrived, port, monkeypatch):
     monkeypatch.setattr(receiver, "MAX_IMAGE_BYTES", 2**21)
     assert sent(port, a_film("1.3.1", padding=2**26)) is None

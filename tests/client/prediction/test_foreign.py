@@ -60,6 +60,7 @@ def judged(here, model, data, *words):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_our_own_onnx_is_judged_as_the_model_that_it_was_made_of(here, exported, ours_as_foreign, images):
     ours, foreign = judged(here, exported, images), judged(here, ours_as_foreign, images)
     for key in ("auroc", "auprc", "n_patients", "n_positive"):

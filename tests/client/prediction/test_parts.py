@@ -193,6 +193,7 @@ def test_a_hospital_s_patients_are_its_own_however_often_it_ingests(of_images, p
     assert not is_own(model, cohort, sites["north"])  # a simulation's model: no hospital took part
 
 
+@pytest.mark.slow
 def test_a_cohort_is_a_simulation_s_own_by_what_it_holds_and_not_by_being_one(of_images, tmp_path):
     """Another seed splits the same patients otherwise: among its test patients are our training patients."""
     scenario = small_scenario(

@@ -85,6 +85,7 @@ def visits(shelf, patient=0):
     return name, sorted(files, key=lambda ds: (ds.AcquisitionDate, ds.AcquisitionTime))
 
 
+@pytest.mark.slow
 def test_the_latest_study_is_read_with_all_before_it_and_the_result_lies_beside_it(reader, shelf, place):
     _, files = visits(shelf)
     latest = files[-1].StudyInstanceUID
@@ -108,6 +109,7 @@ def test_the_latest_study_is_read_with_all_before_it_and_the_result_lies_beside_
     assert len(shelf.stored) == n
 
 
+@pytest.mark.slow
 def test_the_log_names_a_study_by_a_hash_that_only_this_site_can_make(reader, shelf, place):
     name, files = visits(shelf)
     latest = str(files[-1].StudyInstanceUID)
@@ -128,6 +130,7 @@ def test_an_older_study_gets_no_result(reader, shelf, place):
     assert shelf.stored == []
 
 
+@pytest.mark.slow
 def test_a_new_image_is_a_new_result(reader, shelf, place):
     _, files = visits(shelf)
     latest = str(files[-1].StudyInstanceUID)
@@ -140,6 +143,7 @@ def test_a_new_image_is_a_new_result(reader, shelf, place):
     assert len(shelf.stored) > n
 
 
+@pytest.mark.slow
 def test_an_image_that_comes_while_the_others_are_judged_is_judged_too(reader, shelf, place, monkeypatch):
     _, files = visits(shelf)
     late = files[-2]
@@ -196,6 +200,7 @@ def test_who_is_forgotten_is_not_read_and_nothing_of_them_stays(reader, shelf, p
     assert shelf.stored == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("failure", "kind", "said"),
     [
@@ -222,6 +227,7 @@ def test_a_machine_that_fails_costs_no_study(reader, shelf, place, monkeypatch, 
     assert reader.read(latest, place).end is End.FILED
 
 
+@pytest.mark.slow
 def test_what_does_not_come_whole_is_not_read(reader, shelf, place):
     _, files = visits(shelf)
     shelf.hides = {files[0].SOPInstanceUID}
@@ -231,6 +237,7 @@ def test_what_does_not_come_whole_is_not_read(reader, shelf, place):
     assert reader.read(str(files[-1].StudyInstanceUID), place).end is End.FILED
 
 
+@pytest.mark.slow
 def test_a_pacs_that_takes_nothing_is_said_and_the_result_is_filed_later(reader, shelf, place):
     _, files = visits(shelf)
     shelf.refuses = True
@@ -240,6 +247,7 @@ def test_a_pacs_that_takes_nothing_is_said_and_the_result_is_filed_later(reader,
     assert reader.read(str(files[-1].StudyInstanceUID), place).end is End.FILED
 
 
+@pytest.mark.slow
 def test_a_list_of_what_was_filed_that_is_lost_costs_a_second_result_and_names_nobody(reader, shelf, place):
     name, files = visits(shelf)
     latest = str(files[-1].StudyInstanceUID)
@@ -268,6 +276,7 @@ def test_an_accession_number_names_its_studies(reader, shelf, monkeypatch):
         reader.studies_of("A-17")
 
 
+@pytest.mark.slow
 def test_a_patient_who_is_corrected_between_two_tries_gets_the_result_and_nobody_else(reader, shelf, place):
     name, files = visits(shelf)
     latest = str(files[-1].StudyInstanceUID)
@@ -282,6 +291,7 @@ def test_a_patient_who_is_corrected_between_two_tries_gets_the_result_and_nobody
     assert name != "RIGHT"
 
 
+@pytest.mark.slow
 def test_an_image_that_was_removed_between_two_tries_is_not_judged(reader, shelf, place):
     _, files = visits(shelf)
     shelf.refuses = True
@@ -293,6 +303,7 @@ def test_an_image_that_was_removed_between_two_tries_is_not_judged(reader, shelf
     assert str(files[0].SOPInstanceUID) not in str(shelf.stored)
 
 
+@pytest.mark.slow
 def test_who_is_corrected_while_it_is_judged_gets_the_result_under_the_right_name(
     reader, shelf, place, monkeypatch
 ):
@@ -310,6 +321,7 @@ def test_who_is_corrected_while_it_is_judged_gets_the_result_under_the_right_nam
     assert {str(ds.PatientID) for ds in shelf.stored} == {"RIGHT"}
 
 
+@pytest.mark.slow
 def test_a_result_that_is_made_again_is_the_same_objects(reader, shelf, place):
     """A PACS that takes the first of them and goes away gets no second report at the next try."""
     _, files = visits(shelf)

@@ -51,6 +51,7 @@ def share_noted(images):
     return np.mean([not looks_like_chest(np.ascontiguousarray(i)) for i in images])
 
 
+@pytest.mark.slow
 def test_chests_of_the_phantom_are_not_noted_and_what_was_made_of_them_is(phantom):
     frames = frames_of(phantom[1])
     assert share_noted(frames) == 0.0

@@ -25,6 +25,7 @@ def read(image, folder):
     return re.sub(r"\s+", " ", done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("upside_down", [False, True], ids=["yes", "no"])
 def test_the_pixels_say_what_is_shown(tmp_path, upside_down):
     known = explained(upside_down=upside_down)
@@ -57,6 +58,7 @@ def test_a_map_of_all_images_is_drawn_once_and_each_image_s_own_on_it():
     assert not np.array_equal(own[2], own[3])
 
 
+@pytest.mark.slow
 def test_a_finding_in_other_letters_is_drawn_as_its_code(tmp_path):
     known = replace(explained(), finding="肺炎")
     assert legend(known, MAPS[0], 1, "肺炎")[0].startswith("肺炎: probability")

@@ -63,6 +63,7 @@ def test_the_report_says_what_the_model_says_in_the_study_that_was_judged_last(f
     assert [i.ConceptCodeSequence[0].CodeMeaning for i in procedures] == ["XR Chest Views"]
 
 
+@pytest.mark.slow
 def test_each_capture_says_what_it_is_and_what_it_is_painted_on(filed):
     folder, sources, about = filed
     captures = [dcmread(path) for path in sorted(folder.glob("heat-*.dcm"))]

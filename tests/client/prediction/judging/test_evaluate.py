@@ -48,6 +48,7 @@ def test_a_site_s_numbers_are_those_of_the_report(here, simulated):
     assert straight["findings"] == found["findings"]
 
 
+@pytest.mark.slow
 def test_a_page_and_a_file_are_written_and_a_terminal_reads_the_same(here, simulated, tmp_path):
     done = here("evaluate", str(simulated), "--on", str(site_of(simulated)), "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
