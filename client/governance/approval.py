@@ -19,7 +19,7 @@ from common.config import dump_yaml, load_yaml, validate
 from common.errors import ConfigError, RefusedError
 from common.files import changing, listed, write_atomically
 from common.plan import Plan
-from common.plan_diff import diff_plans
+from common.plan.difference import diff_plans
 from common.text import cannot_be_read, printable
 from common.wire import Schema
 
