@@ -1,9 +1,34 @@
-"""The text that a plan's hash is over: the same for the same plan, in every version to come."""
+"""The text that a plan's hash is over: the same for the same plan, in every version to come
+(docs/developer.md)."""
 
 import json
 
 from common.config import Settings
-from common.plan.first_keys import FIRST_KEYS
+
+FIRST_KEYS = frozenset(
+    f"{section}.{key}" if section else key
+    for section, keys in {
+        "": "name seed findings min_patients rounds input model training privacy split strategy "
+        "federation evaluation",
+        "input": "modality size min_frames max_frames depth window",
+        "input.window": "center width",
+        "model": "encoder width embedding context time_gap l2_normalise hidden layers bidirectional "
+        "recurrent pooling pretrained frozen_stages",
+        "training": "epochs batch_size optimizer learning_rate momentum weight_decay clip_norm schedule "
+        "class_weighting augmentation early_stopping",
+        "training.schedule": "name warmup final",
+        "training.augmentation": "shift rotate scale contrast brightness flip",
+        "privacy": "unit epsilon noise_multiplier delta clip steps max_sequences augmentations chunk",
+        "split": "validation test",
+        "strategy": "name options",
+        "federation": "participation quorum deadline_s max_update_norm",
+        "evaluation": "every specificity threshold bootstrap",
+    }.items()
+    for key in keys.split()
+)
+"""What version 0.1 wrote out in every plan: never changed again. A key that came later is part of a plan, and
+of its hash, where it says something else than its default. `training.augmentation.shift`: of a group within a
+group."""
 
 
 def canonical_json(tree: object) -> str:

@@ -72,21 +72,13 @@ class Evaluation(Settings):
     )
 
     @model_validator(mode="after")
-    def _a_sensitivity_is_asked_for(self) -> "Evaluation":
+    def _goes_together(self) -> "Evaluation":
         if self.threshold != "sensitivity" and self.sensitivity != SENSITIVITY:
             raise ValueError("sensitivity is what a threshold is chosen for: set threshold sensitivity too")
-        return self
-
-    @model_validator(mode="after")
-    def _alone_is_told_at_the_end(self) -> "Evaluation":
         if self.alone and not self.final:
             raise ValueError("alone is told with the final scores: set final too")
         if self.cross and not self.alone:
             raise ValueError("cross shows the models that sites train alone: set alone too")
-        return self
-
-    @model_validator(mode="after")
-    def _what_is_best_is_measured(self) -> "Evaluation":
         if self.select == "best" and self.every == 0:
             raise ValueError("select best goes by validation scores, found every 0")
         if self.patience is not None and self.select == "last":

@@ -39,13 +39,9 @@ class Input(Settings):
     )
 
     @model_validator(mode="after")
-    def _a_ct_has_no_visits_before(self) -> "Input":
+    def _goes_together(self) -> "Input":
         if self.label == "visit" and self.modality == "ct":
             raise ValueError("label visit is about serial X-rays; a CT is one volume: leave it out")
-        return self
-
-    @model_validator(mode="after")
-    def _some_lengths_are_left(self) -> "Input":
         if self.min_frames > self.max_frames:
             raise ValueError(
                 f"found min_frames {self.min_frames}, expected at most max_frames, which is {self.max_frames}"

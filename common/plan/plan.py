@@ -66,7 +66,7 @@ class Plan(Settings):
     @property
     def canonical(self) -> str:
         """The plan's JSON, the same for the same plan: sorted keys, no spaces, defaults written out (but for
-        keys that came after version 0.1: first_keys.py)."""
+        keys that came after version 0.1: FIRST_KEYS)."""
         return canonical_json(self.model_dump(mode="json"))
 
     @property
