@@ -147,10 +147,6 @@ class Approvals:
         if begins:
             calendar.begin(run)
 
-    def require_next(self, sha256: str, run: str, number: int, request: str) -> None:
-        """Note that round `number` of `run` is trained from weights with the hash `request`; see Calendar."""
-        self.calendar(sha256).train(run, number, request)
-
     def _note_asked(self, sha256: str, run: str) -> None:
         if self._asked(sha256) != run:
             write_atomically(self._folder / sha256 / ASKED, run.encode())
