@@ -73,9 +73,7 @@ class _Dumper(yaml.SafeDumper):
 
 for _either in (_Loader, _Dumper):
     _either.add_implicit_resolver(
-        FLOAT,
-        re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
-        list("-+0123456789"),
+        FLOAT, re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
     )
 
 
