@@ -43,11 +43,9 @@ def check_site(folder: SiteFolder) -> Iterator[Finding]:
     """Test everything that `client up` needs, in the order in which it would fail."""
     try:
         settings = folder.settings()
-    except PneumofedError as e:
-        yield Finding("fails", "settings", str(e))
-        return
-    except OSError as e:
-        yield Finding("fails", "settings", cannot_be_read(folder.path, e))
+    except (PneumofedError, OSError) as e:
+        said = cannot_be_read(folder.path, e) if isinstance(e, OSError) else str(e)
+        yield Finding("fails", "settings", said)
         return
     yield Finding("ok", "settings", f"{folder.settings_file} is in order")
     yield from each(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.options import HERE, Dir, site_at
 from common.errors import ConfigError
 from common.text import printable
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="The hospitals that this one counts on in secure aggregation.", invoke_without_command=True
 )
-Dir = Annotated[Path, typer.Option("--dir", help="The site's folder.", envvar="PNEUMOFED_CLIENT_DIR")]
-HERE = Path()
 
 
 @app.callback()
@@ -54,10 +53,7 @@ def confirm(
 
 
 @app.command()
-def revoke(
-    name: Annotated[str, typer.Argument(help="The hospital's name.")],
-    dir_: Dir = HERE,
-) -> None:
+def revoke(name: Annotated[str, typer.Argument(help="The hospital's name.")], dir_: Dir = HERE) -> None:
     """Count on a hospital no more: no round with it has this site's update."""
     _peers(_folder(dir_)).revoke(name)
     typer.echo(f"{printable(name, 60)} is no peer of this site any more.")
@@ -65,10 +61,8 @@ def revoke(
 
 def _folder(path: Path) -> "SiteFolder":
     from client.provision import make_identity
-    from client.settings import SiteFolder
 
-    folder = SiteFolder(path)
-    folder.settings()  # says what is wrong where this is no site's folder
+    folder = site_at(path)
     make_identity(folder)
     return folder
 

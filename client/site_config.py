@@ -11,9 +11,9 @@ from client.governance.ledger import Budget
 from common.errors import ConfigError
 
 NodeConfig = Mapping[str, str | int | float | bool]
+PATHS = "ledger", "memory", "alone", "pretrained", "identity", "peers"
 KEYS = (
-    "site", "cohorts", "plan", "device", "min-patients", "ledger", "memory", "budget-epsilon",
-    "budget-delta", "alone", "pretrained", "identity", "peers", "hostile",
+    "site", "cohorts", "plan", "device", "min-patients", *PATHS, "budget-epsilon", "budget-delta", "hostile",
 )  # fmt: skip
 
 
@@ -46,12 +46,7 @@ class SiteConfig:
             "device": self.device,
             "min-patients": self.min_patients,
         }
-        for key, path in (
-            ("ledger", self.ledger), ("memory", self.memory), ("alone", self.alone),
-            ("pretrained", self.pretrained), ("identity", self.identity), ("peers", self.peers),
-        ):  # fmt: skip
-            if path is not None:
-                node[key] = str(path.resolve())
+        node |= {key: str(path.resolve()) for key in PATHS if (path := getattr(self, key)) is not None}
         if self.budget is not None:
             node |= {"budget-epsilon": self.budget.epsilon, "budget-delta": self.budget.delta}
         if self.hostile is not None:
@@ -73,12 +68,7 @@ class SiteConfig:
             plan=Path(str(node["plan"])),
             device=str(node.get("device", "auto")),
             min_patients=int(node.get("min-patients", 0)),
-            ledger=Path(str(node["ledger"])) if "ledger" in node else None,
-            memory=Path(str(node["memory"])) if "memory" in node else None,
-            alone=Path(str(node["alone"])) if "alone" in node else None,
-            pretrained=Path(str(node["pretrained"])) if "pretrained" in node else None,
-            identity=Path(str(node["identity"])) if "identity" in node else None,
-            peers=Path(str(node["peers"])) if "peers" in node else None,
+            **{key: Path(str(node[key])) for key in PATHS if key in node},
             budget=Budget(float(node["budget-epsilon"]), float(node["budget-delta"]))
             if "budget-epsilon" in node
             else None,

@@ -6,14 +6,17 @@ import stat
 from collections.abc import Hashable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Annotated, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from common.errors import ConfigError
 from common.text import cannot_be_read
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
 
 
 class Settings(BaseModel):
@@ -70,9 +73,7 @@ class _Dumper(yaml.SafeDumper):
 
 for _either in (_Loader, _Dumper):
     _either.add_implicit_resolver(
-        FLOAT,
-        re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
-        list("-+0123456789"),
+        FLOAT, re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
     )
 
 

@@ -7,7 +7,6 @@ speaks the first.
 """
 
 from collections.abc import Mapping
-from importlib.metadata import version
 
 from common.text import printable
 
@@ -22,6 +21,8 @@ WAIT_HEADER = "pneumofed-wait"
 
 def program() -> str:
     """Our version."""
+    from importlib.metadata import version  # a tenth of what `--help` takes
+
     return version("pneumofed")
 
 

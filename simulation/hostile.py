@@ -9,6 +9,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from client import app as site
+from client.site import Site
 from client.site_config import SiteConfig
 from common import wire
 from common.seeds import numpy_generator
@@ -23,7 +24,7 @@ def train(message: Message, context: Context) -> Message:
     factor = SiteConfig.from_node(context.node_config).hostile
     if factor is None or reply.has_error():
         return reply
-    arrays, here = wire.get_arrays(reply.content), site.Site.of(context)
+    arrays, here = wire.get_arrays(reply.content), Site.of(context)
     run = here.coded_run(message.content)
     update = run.coder.decode(run.coder.payload_of(arrays)) if run else here.schema.unpack(arrays)
     update = {name: tensor * np.float32(factor) for name, tensor in update.items()}

@@ -16,9 +16,9 @@ from pydantic import Field, model_validator
 
 from client.imaging.sources import DicomFolder, ImageIndex, NpzFile, Source
 from common.boards import Kind
-from common.config import Settings, load_yaml, set_value, validate
+from common.config import Positive, Settings, load_yaml, set_value, validate
 from common.errors import ConfigError
-from common.plan import Plan, Positive
+from common.plan import Plan
 
 
 class Partition(Settings):

@@ -33,7 +33,7 @@ def main() -> None:
     )
     recipe.execute(environment)
     saved = next((WORK / "flare").rglob("FL_global_model.pt"))
-    finished(WORK, torch.load(saved, weights_only=False)["model"])
+    finished(WORK, torch.load(saved, weights_only=True)["model"])
     begun = (WORK / ENDS).read_text().splitlines()
     (WORK / ENDS).write_text("\n".join(begun[1:]) + "\n")  # the first is when round 1 began
 

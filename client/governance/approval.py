@@ -19,7 +19,7 @@ from common.config import dump_yaml, load_yaml, validate
 from common.errors import ConfigError, RefusedError
 from common.files import changing, listed, write_atomically
 from common.plan import Plan
-from common.plan_diff import diff_plans
+from common.plan.difference import diff_plans
 from common.text import cannot_be_read, printable
 from common.wire import Schema
 
@@ -146,10 +146,6 @@ class Approvals:
             )
         if begins:
             calendar.begin(run)
-
-    def require_next(self, sha256: str, run: str, number: int, request: str) -> None:
-        """Note that round `number` of `run` is trained from weights with the hash `request`; see Calendar."""
-        self.calendar(sha256).train(run, number, request)
 
     def _note_asked(self, sha256: str, run: str) -> None:
         if self._asked(sha256) != run:

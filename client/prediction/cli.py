@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.options import HERE, Dir
 from common.options import a_number
 
 if TYPE_CHECKING:
@@ -29,13 +30,8 @@ class Parts(StrEnum):
 CHOOSES = "Choose the threshold on the validation part."
 Site = Annotated[
     Path | None,
-    typer.Option(
-        "--dir",
-        help="This site's folder, if it took part.",
-        envvar="PNEUMOFED_CLIENT_DIR",
-    ),
+    typer.Option("--dir", help="This site's folder, if it took part.", envvar="PNEUMOFED_CLIENT_DIR"),
 ]
-Here = Annotated[Path, typer.Option("--dir", help="This site's folder.", envvar="PNEUMOFED_CLIENT_DIR")]
 Model = Annotated[
     Path, typer.Option(help="The folder that was handed over (server export), or a simulated run's.")
 ]
@@ -203,7 +199,7 @@ def gain(
         Path | None, typer.Option(help="The file that the plan's model.pretrained names.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print evaluation.json.")] = False,
-    dir_: Here = Path(),
+    dir_: Dir = HERE,
 ) -> None:
     """What the federation gained this hospital: its model against the one that the hospital trains alone."""
     from client.gain import gain_of
@@ -289,7 +285,7 @@ def read(
         typer.Option(help="Only the studies with this accession number, once; may be given again."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:n.")] = "auto",
-    dir_: Here = Path(),
+    dir_: Dir = HERE,
 ) -> None:
     """Read the studies that the PACS announces (C-STORE), as they come, until this is ended, and file the
     results beside them. Research use, not a medical device."""
@@ -339,7 +335,7 @@ def verify(
         Path | None,
         typer.Option(help="The CA's list of revoked certificates (ca.crl); beside the CA's if left out."),
     ] = None,
-    dir_: Here = Path(),
+    dir_: Dir = HERE,
 ) -> None:
     """Check that a model's folder was signed by the federation, and every file in it."""
     from client.settings import SiteFolder
@@ -349,3 +345,6 @@ def verify(
     trusted = ca or SiteFolder(dir_).ca
     signer = verify_model(model, Authority.read(trusted, revoked or trusted.with_name("ca.crl")))
     typer.echo(f"{model}: whole, and signed by {signer}.")
+
+
+COMMANDS = (predict, explain, read, gain, verify)

@@ -7,10 +7,9 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from client.app import app
 from client.worker import make_context
 from common import wire
-from common.errors import DataError, RefusedError, WireError
+from common.errors import RefusedError, WireError
 from common.models import build_model
 from simulation.grid import SequentialGrid
-from tests.helpers.cohorts import make_cohort
 from tests.helpers.plans import small_plan
 
 
@@ -56,27 +55,6 @@ def test_another_plan_than_the_approved_one_is_refused(site, kind):
     plan, context = site
     with pytest.raises(WireError, match="this site approved"):
         ask(kind, context, plan, **{wire.PLAN_SHA256: small_plan(rounds=9).sha256})
-
-
-def test_a_round_that_the_plan_does_not_have_is_refused(site):
-    plan, context = site
-    for number in (0, plan.rounds + 1):
-        with pytest.raises(WireError, match="round"):
-            ask("train", context, plan, number)
-
-
-def test_rubbish_weights_are_refused_before_training(site):
-    plan, context = site
-    with pytest.raises(WireError, match="NaN"):
-        ask("train", context, plan, weights={"scale": np.array([np.nan], np.float32)})
-
-
-def test_a_cohort_of_another_contract_is_refused(federation, tmp_path):
-    plan = small_plan(findings=("other",))
-    nodes = federation(plan, 1)
-    make_cohort(tmp_path / "wrong", 30)
-    with pytest.raises(DataError, match="ingest it again"):
-        ask("train", make_context(1, {**nodes[0], "cohorts": str(tmp_path / "wrong")}), plan)
 
 
 def test_a_control_variate_of_an_older_copy_trains_nothing(federation, tmp_path):

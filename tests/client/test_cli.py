@@ -1,22 +1,14 @@
-"""The hospital's commands: bad input is one line, and a decision is shown before it counts."""
+"""The hospital's commands: bad input is one line."""
 
 import pytest
 
-from client.governance.approval import Approvals
-from common.config import load_yaml
-from common.errors import RefusedError
 from tests.helpers.command import refused
 from tests.helpers.local_sites import make_site
-from tests.helpers.plans import small_plan
-
-PLAN = small_plan()
 
 
 @pytest.fixture
 def site(coordinator, tmp_path):
-    site = make_site(tmp_path, "site-1", coordinator)
-    Approvals(site.plans).propose(PLAN.model_dump(mode="json"), PLAN.sha256)
-    return site
+    return make_site(tmp_path, "site-1", coordinator)
 
 
 def test_bad_input_is_one_line(here, coordinator, site, tmp_path):
@@ -28,67 +20,9 @@ def test_bad_input_is_one_line(here, coordinator, site, tmp_path):
         ("init", "new", "--server", "x:1", "--ca", "rubbish"): "not a certificate",
         ("join", "rubbish", "--dir", folder): "not a certificate",
         ("join", str(coordinator.certificate), "--dir", folder): "is for another key",
-        ("approve", "feed", "--dir", folder): "no such plan",
-        ("ingest", PLAN.sha256[:8], "--dir", folder): "data.dicom: expected the folder",
         ("up", "--dir", str(tmp_path)): "not a hospital's folder",
     }
     for command, said in cases.items():
         refused(here("client", *command), said)
     site.key.chmod(0o644)
     refused(here("client", "up", "--dir", folder), "others could read it")
-
-
-def test_a_plan_is_shown_decided_about_and_gone_from_what_is_pending(here, site):
-    folder = str(site.path)
-    shown = here("client", "pending", "--dir", folder).stdout
-    assert PLAN.sha256 in shown
-    assert "No plan was approved before. The whole of it:" in shown
-    assert "learning_rate: 0.05" in shown
-    said = here("client", "approve", PLAN.sha256[:12], "--dir", folder).stdout
-    assert "for 1 run in all" in said
-    assert "There is no cohort for it yet" in said
-    again = here("client", "approve", PLAN.sha256[:12], "--dir", folder).stdout
-    assert "for 2 runs in all" in again
-    assert "The same plan as" in again
-    assert "No plan was approved before" not in again
-    assert "No plan awaits a decision." in here("client", "pending", "--dir", folder).stdout
-    assert "is denied" in here("client", "deny", PLAN.sha256[:12], "--dir", folder).stdout
-    assert not Approvals(site.plans).pending()
-
-
-def test_a_further_run_of_the_only_plan_is_of_the_same_plan_and_says_who_approved_it_when(here, site):
-    approvals = Approvals(site.plans)
-    decision = approvals.approve(PLAN.sha256)
-    approvals.require_run(PLAN.sha256, "first", begins=True)
-    with pytest.raises(RefusedError, match="approve it again"):
-        approvals.require_run(PLAN.sha256, "second", begins=True)
-    shown = here("client", "pending", "--dir", str(site.path)).stdout
-    assert f"The same plan as {decision.by} approved on {decision.at[:10]}.\n" in shown
-    assert "the coordinator asks for one more" in shown
-    assert "No plan was approved before" not in shown
-
-
-def test_a_plan_that_was_changed_hides_no_other(here, site):
-    other = small_plan(seed=9)
-    Approvals(site.plans).propose(other.model_dump(mode="json"), other.sha256)
-    (site.plans / PLAN.sha256 / "plan.yaml").write_text("name: x\n")
-    (site.plans / other.sha256 / "decision.json").write_text("{")
-    shown = here("client", "pending", "--dir", str(site.path))
-    assert shown.returncode == 0
-    assert f"client approve {other.sha256[:12]}" in shown.stdout
-    assert f"client approve {PLAN.sha256[:12]}" not in shown.stdout
-    assert "was changed: its hash is" in shown.stdout
-    assert "decision.json: is no decision; decide again" in shown.stdout
-
-
-def test_a_plan_against_the_site_s_policy_is_not_approved(here, site):
-    text = site.settings_file.read_text()
-    site.settings_file.write_text(text.split("policy:")[0] + "policy: {max_rounds: 1}\n")
-    assert load_yaml(site.settings_file, type(site.settings())).policy.max_rounds == 1
-    assert "Against this site's policy" in here("client", "pending", "--dir", str(site.path)).stdout
-    refused(
-        here("client", "approve", PLAN.sha256[:12], "--dir", str(site.path)),
-        "against this site's policy",
-        "change hospital.yaml first",
-    )
-    assert Approvals(site.plans).pending() == [PLAN.sha256]

@@ -114,14 +114,14 @@ def test_rounds_go_forward_only_but_a_resume_may_ask_the_last_again(approvals, t
     sha = propose(approvals, small_plan())
     approvals.approve(sha)
     approvals.require_run(sha, "a", begins=True)
-    approvals.require_next(sha, "a", 1, "w1")
-    approvals.require_next(sha, "a", 3, "w3")  # it missed a round
+    approvals.calendar(sha).train("a", 1, "w1")
+    approvals.calendar(sha).train("a", 3, "w3")  # it missed a round
     again = Approvals(tmp_path)
-    again.require_next(sha, "a", 3, "w3")
+    again.calendar(sha).train("a", 3, "w3")
     with pytest.raises(RefusedError, match="round 3 was trained already"):
-        again.require_next(sha, "a", 3, "other")
+        again.calendar(sha).train("a", 3, "other")
     with pytest.raises(RefusedError, match="round 1 was trained already"):
-        again.require_next(sha, "a", 1, "w1")
+        again.calendar(sha).train("a", 1, "w1")
 
 
 def test_the_difference_to_what_was_approved_before_is_shown(approvals):

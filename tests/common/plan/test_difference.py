@@ -1,7 +1,7 @@
 from hypothesis import given
 
 from common.plan import Plan, Training
-from common.plan_diff import diff_plans
+from common.plan.difference import diff_plans
 from tests.helpers.plans import PLANS
 
 

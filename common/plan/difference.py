@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 
-from common.plan import Plan
+from common.plan.plan import Plan
 
 
 def diff_plans(before: Plan, after: Plan) -> list[str]:
