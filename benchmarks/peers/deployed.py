@@ -15,6 +15,7 @@ take turns; the numbers are medians. FLARE is installed in an environment of its
 import argparse
 import importlib
 import json
+import signal
 import statistics
 import sys
 import tempfile
@@ -132,6 +133,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.rounds < WARM_UP + 2:
         parser.error(f"--rounds is {asked.rounds}: the first {WARM_UP} and the last are not counted")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended, too
     job = make_job(asked.parameters, asked.rounds, asked.sites)
     found: dict[str, list[Numbers]] = {name: [] for name in asked.systems}
     with tempfile.TemporaryDirectory() as place:
