@@ -17,8 +17,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+import echo
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
@@ -31,10 +32,12 @@ from common.secure import messages as secure
 from common.secure.keys import Moment
 from common.secure.ring import FULL, to_ring
 
+if TYPE_CHECKING:
+    from tests.helpers.deployment import Deployment
+
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # for tests.helpers, which starts the processes
 
 app = ClientApp()
-_count = 0
 sent: dict[str, wire.Weights] = {}
 """Site -> its last update, of the sites of this process."""
 
@@ -52,21 +55,18 @@ def train(message: Message, context: Context) -> Message:
     """An update of random numbers, new in every round, as training would give."""
     from safetensors.numpy import load
 
-    global _count
-    _count += 1
-    rng = np.random.default_rng([_count, os.getpid()])
+    echo.arrived()
+    site = str(context.node_config["site"])
     weights = load(wire.get_arrays(message.content)[wire.PACKED].data)
-    update = {
-        k: rng.standard_normal(w.shape, dtype=np.float32) * np.float32(1e-4) for k, w in weights.items()
-    }
-    sent[str(context.node_config["site"])] = update
+    update = echo.update({k: w.shape for k, w in weights.items()}, site, wire.get_round(message.content))
+    sent[site] = update
     numbers = MetricRecord({wire.N_EXAMPLES: 100, wire.LOSS: 0.5, wire.STEPS: 1, wire.SECONDS: 0.0})
     arrays = wire.pack(update)
     if secure.SEALED in message.content.config_records[wire.CONFIG]:
         sealed = secure.take(message.content, secure.SEALED, secure.Sealed)
-        begun = _rounds.current(str(context.node_config["site"]), moment_of(message))
+        begun = _rounds.current(site, moment_of(message))
         begun.open(sealed, "", wire.get_answered(message.content))
-        vector = to_ring(update, begun.roster.weights[str(context.node_config["site"])], 100.0)
+        vector = to_ring(update, begun.roster.weights[site], 100.0)
         arrays = secure.pack_masked(begun.mask(vector, weights, FULL), FULL)
     return Message(RecordDict({wire.ARRAYS: arrays, wire.METRICS: numbers}), reply_to=message)
 
@@ -147,6 +147,25 @@ def agent(folder: Path) -> None:
     module.serve(folder)
 
 
+def deploy(path: Path, plan: Plan, names: list[str]) -> "Deployment":
+    """The folders of a server and of sites that approved the plan and have no patients."""
+    from tests.helpers.deployment import Deployment
+
+    d = Deployment(path, plan)
+    d.make_server()
+    for name in names:
+        d.make_site(name, n_patients=0)
+    d.approve(*names)
+    return d
+
+
+def commands(d: "Deployment", names: list[str]) -> dict[str, list[str]]:
+    """What starts the server and each site, from nothing: a test's processes would hold torch."""
+    server = [sys.executable, "-m", "pneumofed.cli", "server", "up", "--dir", str(d.server.path)]
+    agents = {name: [sys.executable, __file__, "--agent", str(d.path / name)] for name in names}
+    return {"server": server, **agents}
+
+
 def main() -> None:
     """Set up, run, report."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -161,28 +180,19 @@ def main() -> None:
     if args.agent:
         agent(args.agent)
         return
-    from tests.helpers.deployment import Deployment, wait_for
+    from tests.helpers.deployment import wait_for
     from tests.helpers.secure import introduce_all
 
     aggregation = Aggregation(secure=True, threshold=args.sites // 2 + 1) if args.secure else Aggregation()
     plan = plan_of(args.parameters, args.rounds, aggregation)
     path = Path(tempfile.mkdtemp(prefix="pf-"))
-    d = Deployment(path, plan)
     names = [f"site-{i}" for i in range(1, args.sites + 1)]
+    d = deploy(path, plan, names)
     try:
-        d.make_server()
-        d.make_cohort = lambda *_: None
-        for name in names:
-            d.make_site(name)
-        d.approve(*names)
         introduce_all(d, *names)
-        server = ["-m", "pneumofed.cli", "server", "up", "--dir", str(d.server.path)]
-        agents = {name: [__file__, "--agent", str(path / name)] for name in names}
-        for name, words in {"server": server, **agents}.items():  # from nothing: a test's would hold torch
+        for name, words in commands(d, names).items():
             log = (path / f"{name}.out").open("ab")
-            d.processes[name] = subprocess.Popen(
-                [sys.executable, *words], stdout=log, stderr=log, start_new_session=True
-            )
+            d.processes[name] = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
         wait_for("the agents", lambda: len(d.status()["connected"]) == args.sites)
         time.sleep(5)  # for what they do when they start
         before, started = [cpu_seconds(d.processes[n].pid) for n in names], time.perf_counter()
