@@ -12,6 +12,9 @@ from dataclasses import dataclass
 HANDSHAKE_S = 10.0
 PER_ADDRESS, IN_ALL = 64, 256
 """Strangers at a time. One more ends the one that has been silent for longest: who means well is quick."""
+A_TURN = 16
+"""That are taken in at a turn of the loop, so that the handshakes of those before go on between: of three
+hundred sites at once, behind one address, all made room for each other, and none got in."""
 WANTED_DESCRIPTORS = 8192
 
 
@@ -38,19 +41,28 @@ class Porch(socket.socket):
         except OSError:
             porch.close()
             raise
-        porch._strangers = {}
+        porch._strangers, porch._taken = {}, 0
         return porch
 
     _strangers: dict[int, _Stranger]
+    _taken: int  # at this turn of the loop
 
     def accept(self) -> tuple[socket.socket, tuple[str, int]]:
-        """As a socket's; raises BlockingIOError when nobody waits."""
+        """As a socket's; raises BlockingIOError when nobody waits, or enough were taken in for now."""
+        if self._taken >= A_TURN:
+            raise BlockingIOError
         connection, address = super().accept()
+        if self._taken == 0:
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+        self._taken += 1
         here = _Stranger(connection, address[0], time.monotonic())
         self._make_room(here.address)
         self._strangers[connection.fileno()] = here
         asyncio.get_running_loop().call_later(HANDSHAKE_S, self._end, connection.fileno(), here)
         return connection, address
+
+    def _begin_turn(self) -> None:
+        self._taken = 0
 
     def know(self, descriptor: int) -> None:
         """The connection's handshake is done: it counts no more."""

@@ -1,6 +1,7 @@
 """Who waits at the door: bounded by address and in all, the oldest first. Sockets of this process alone."""
 
 import asyncio
+import contextlib
 import resource
 import socket
 
@@ -59,6 +60,28 @@ def test_who_is_known_and_who_left_do_not_count(porch):
         return [first[0], *(arrive(porch) for _ in range(3))]
 
     assert all(alive(pair) for pair in run(visits))
+
+
+def test_a_crowd_is_taken_in_by_turns(porch, monkeypatch):
+    monkeypatch.setattr(module, "A_TURN", 2)
+    porch.setblocking(False)
+    crowd = [socket.create_connection(porch.getsockname(), timeout=2) for _ in range(3)]
+
+    def take():
+        taken = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                taken.append(porch.accept())
+        return len(taken)
+
+    async def turns():
+        taken = [take(), take()]
+        await asyncio.sleep(0)
+        return [*taken, take()]
+
+    assert asyncio.run(turns()) == [2, 0, 1]
+    for one in crowd:
+        one.close()
 
 
 def test_a_stranger_who_says_nothing_is_ended(porch, monkeypatch):
