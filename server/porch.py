@@ -12,9 +12,9 @@ from dataclasses import dataclass
 HANDSHAKE_S = 10.0
 PER_ADDRESS, IN_ALL = 64, 256
 """Strangers at a time. One more ends the one that has been silent for longest: who means well is quick."""
-A_TURN = 16
-"""That are taken in at a turn of the loop, so that the handshakes of those before go on between: of three
-hundred sites at once, behind one address, all made room for each other, and none got in."""
+YOUNG_S = 1.0
+"""For so long a stranger keeps its place against others from its address, who are sent away instead: of three
+hundred sites that came at once behind one address, all made room for each other, and none got in."""
 WANTED_DESCRIPTORS = 8192
 
 
@@ -41,43 +41,40 @@ class Porch(socket.socket):
         except OSError:
             porch.close()
             raise
-        porch._strangers, porch._taken = {}, 0
+        porch._strangers = {}
         return porch
 
     _strangers: dict[int, _Stranger]
-    _taken: int  # at this turn of the loop
 
     def accept(self) -> tuple[socket.socket, tuple[str, int]]:
-        """As a socket's; raises BlockingIOError when nobody waits, or enough were taken in for now."""
-        if self._taken >= A_TURN:
-            raise BlockingIOError
+        """As a socket's; raises BlockingIOError when nobody waits, or who came was sent away."""
         connection, address = super().accept()
-        if self._taken == 0:
-            asyncio.get_running_loop().call_soon(self._begin_turn)
-        self._taken += 1
         here = _Stranger(connection, address[0], time.monotonic())
-        self._make_room(here.address)
+        if not self._make_room(here):
+            connection.close()
+            raise BlockingIOError
         self._strangers[connection.fileno()] = here
         asyncio.get_running_loop().call_later(HANDSHAKE_S, self._end, connection.fileno(), here)
         return connection, address
-
-    def _begin_turn(self) -> None:
-        self._taken = 0
 
     def know(self, descriptor: int) -> None:
         """The connection's handshake is done: it counts no more."""
         self._strangers.pop(descriptor, None)
 
-    def _make_room(self, address: str) -> None:
+    def _make_room(self, here: _Stranger) -> bool:
+        """Whether there is a place for `here`."""
         for number, stranger in list(self._strangers.items()):
             if stranger.connection.fileno() != number:  # closed since
                 del self._strangers[number]
-        same = [n for n, stranger in self._strangers.items() if stranger.address == address]
+        same = [n for n, stranger in self._strangers.items() if stranger.address == here.address]
         if len(same) >= PER_ADDRESS:
+            if here.since - self._strangers[same[0]].since < YOUNG_S:
+                return False
             self._end(same[0], self._strangers[same[0]])
         elif len(self._strangers) >= IN_ALL:
             oldest = next(iter(self._strangers))
             self._end(oldest, self._strangers[oldest])
+        return True
 
     def _end(self, descriptor: int, stranger: _Stranger) -> None:
         if self._strangers.get(descriptor) is not stranger:

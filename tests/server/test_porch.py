@@ -1,7 +1,6 @@
 """Who waits at the door: bounded by address and in all, the oldest first. Sockets of this process alone."""
 
 import asyncio
-import contextlib
 import resource
 import socket
 
@@ -15,6 +14,7 @@ from server.porch import Porch, raise_descriptors
 def porch(monkeypatch):
     monkeypatch.setattr(module, "PER_ADDRESS", 3)
     monkeypatch.setattr(module, "IN_ALL", 5)
+    monkeypatch.setattr(module, "YOUNG_S", 0.0)
     porch = Porch.listen_at("127.0.0.1", 0)
     porch.listen()
     yield porch
@@ -47,6 +47,18 @@ def test_the_oldest_of_an_address_makes_room(porch):
     assert [alive(pair) for pair in pairs] == [False, False, True, True, True]
 
 
+def test_of_a_crowd_behind_one_address_those_stay_who_came_first(porch, monkeypatch):
+    monkeypatch.setattr(module, "YOUNG_S", 60.0)
+
+    def crowd():
+        first = [arrive(porch) for _ in range(3)]
+        with pytest.raises(BlockingIOError):
+            arrive(porch)
+        return [*first, arrive(porch, "127.0.0.2")]
+
+    assert all(alive(pair) for pair in run(crowd))
+
+
 def test_the_oldest_of_all_makes_room_when_they_come_from_everywhere(porch):
     pairs = run(lambda: [arrive(porch, f"127.0.0.{n}") for n in range(1, 8)])
     assert [alive(pair) for pair in pairs] == [False, False, True, True, True, True, True]
@@ -60,28 +72,6 @@ def test_who_is_known_and_who_left_do_not_count(porch):
         return [first[0], *(arrive(porch) for _ in range(3))]
 
     assert all(alive(pair) for pair in run(visits))
-
-
-def test_a_crowd_is_taken_in_by_turns(porch, monkeypatch):
-    monkeypatch.setattr(module, "A_TURN", 2)
-    porch.setblocking(False)
-    crowd = [socket.create_connection(porch.getsockname(), timeout=2) for _ in range(3)]
-
-    def take():
-        taken = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                taken.append(porch.accept())
-        return len(taken)
-
-    async def turns():
-        taken = [take(), take()]
-        await asyncio.sleep(0)
-        return [*taken, take()]
-
-    assert asyncio.run(turns()) == [2, 0, 1]
-    for one in crowd:
-        one.close()
 
 
 def test_a_stranger_who_says_nothing_is_ended(porch, monkeypatch):
