@@ -57,9 +57,10 @@ class Porch(socket.socket):
         asyncio.get_running_loop().call_later(HANDSHAKE_S, self._end, connection.fileno(), here)
         return connection, address
 
-    def know(self, descriptor: int) -> None:
-        """The connection's handshake is done: it counts no more."""
-        self._strangers.pop(descriptor, None)
+    def know(self, descriptor: int) -> bool:
+        """The connection's handshake is done: it counts no more. False if it was ended before: what came
+        until then can still be read, and would be worked on for nobody."""
+        return self._strangers.pop(descriptor, None) is not None
 
     def _make_room(self, here: _Stranger) -> bool:
         """Whether there is a place for `here`."""

@@ -45,6 +45,7 @@ def alive(pair):
 def test_the_oldest_of_an_address_makes_room(porch):
     pairs = run(lambda: [arrive(porch) for _ in range(5)])
     assert [alive(pair) for pair in pairs] == [False, False, True, True, True]
+    assert [porch.know(pair[1].fileno()) for pair in pairs] == [False, False, True, True, True]
 
 
 def test_of_a_crowd_behind_one_address_those_stay_who_came_first(porch, monkeypatch):
