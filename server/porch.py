@@ -12,7 +12,7 @@ from dataclasses import dataclass
 HANDSHAKE_S = 10.0
 PER_ADDRESS, IN_ALL = 64, 256
 """Strangers at a time. One more ends the one that has been silent for longest: who means well is quick."""
-YOUNG_S = 1.0
+YOUNG_S = 5.0
 """For so long a stranger keeps its place against others from its address, who are sent away instead: of three
 hundred sites that came at once behind one address, all made room for each other, and none got in."""
 WANTED_DESCRIPTORS = 8192
