@@ -73,7 +73,7 @@ class Part:
             shape = (description["n_frames"], contract.size, contract.size)
             dtype = np.uint8 if contract.depth == 8 else np.uint16
             path = folder / "frames.bin"
-            # Not np.memmap: it keeps a descriptor open, of which a simulation of a thousand sites has too few.
+            # Not np.memmap: it keeps a descriptor, and a simulation may have a thousand cohorts open.
             mapped = pa.memory_map(str(path)).read_buffer() if description["n_frames"] else b""
             frames = np.frombuffer(mapped, dtype, math.prod(shape)).reshape(shape)
             about_frames = feather.read_table(folder / "frames.arrow", memory_map=True)
