@@ -12,7 +12,7 @@ import importlib
 import logging
 import multiprocessing as mp
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 
 from flwr.app import Array, ArrayRecord, Context, Error, Message, RecordDict
@@ -101,23 +101,44 @@ def _work(
     from client.compute.device import set_up_process
 
     set_up_process(threads)
-    module, _, attribute = app_name.partition(":")
-    app: ClientApp = getattr(importlib.import_module(module), attribute)
-    contexts = {node: make_context(node, config) for node, config in node_configs.items()}
+    sites = Sites(app_name, node_configs)
     try:
         while True:
-            message = receive(pipe)
-            send(pipe, answer(app, message, contexts[message.metadata.dst_node_id]))
+            send(pipe, sites.answer(receive(pipe)))
     except (EOFError, OSError):
         return
 
 
+class Sites:
+    """The sites that a process answers for, with the ClientApp."""
+
+    def __init__(self, app: str, node_configs: Mapping[int, NodeConfig]) -> None:
+        """As a Worker's."""
+        module, _, attribute = app.partition(":")
+        self._app: ClientApp = getattr(importlib.import_module(module), attribute)
+        self._contexts = {node: make_context(node, config) for node, config in node_configs.items()}
+
+    def answer(self, message: Message) -> Message:
+        """See `answer`."""
+        return answer(self._app, message, self._contexts[message.metadata.dst_node_id])
+
+
 def send(pipe: Connection, message: Message) -> None:
-    """A message through a pipe: Flower's protobuf without its arrays' bytes, then those as they are. Within
-    the protobuf they would be copied five times."""
+    """A message through a pipe, in parts."""
+    for part in to_parts(message):
+        pipe.send_bytes(part)
+
+
+def receive(pipe: Connection) -> Message:
+    """What `send` sent. Raises EOFError where the other end is gone."""
+    return from_parts(pipe.recv_bytes)
+
+
+def to_parts(message: Message) -> list[bytes]:
+    """Flower's protobuf without its arrays' bytes, then those as they are. Within the protobuf they would be
+    copied five times."""
     if not message.has_content():
-        pipe.send_bytes(message_to_proto(message).SerializeToString())
-        return
+        return [message_to_proto(message).SerializeToString()]
     proto, content, arrays = message_to_proto(remove_content_from_message(message)), RecordDict(), []
     for name, record in message.content.items():
         if isinstance(record, ArrayRecord):
@@ -125,18 +146,16 @@ def send(pipe: Connection, message: Message) -> None:
             record = ArrayRecord({k: Array(a.dtype, a.shape, a.stype, b"") for k, a in record.items()})
         content[name] = record
     proto.content.CopyFrom(recorddict_to_proto(content))
-    pipe.send_bytes(proto.SerializeToString())
-    for data in arrays:
-        pipe.send_bytes(data)
+    return [proto.SerializeToString(), *arrays]
 
 
-def receive(pipe: Connection) -> Message:
-    """What `send` sent. Raises EOFError where the other end is gone."""
-    message = message_from_proto(ProtoMessage.FromString(pipe.recv_bytes()))
+def from_parts(next_part: Callable[[], bytes]) -> Message:
+    """What `to_parts` took apart."""
+    message = message_from_proto(ProtoMessage.FromString(next_part()))
     if message.has_content():
         for record in message.content.array_records.values():
             for array in record.values():
-                array.data = pipe.recv_bytes()
+                array.data = next_part()
     return message
 
 

@@ -260,7 +260,8 @@ class KnowsPeer(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
         self._door = cast(Door, self.app)
-        self._door.porch.know(transport.get_extra_info("socket").fileno())
+        if not self._door.porch.know(transport.get_extra_info("socket").fileno()):
+            transport.abort()
         der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         certificate, app = x509.load_der_x509_certificate(der), self.app
         self._key = public_pem(certificate.public_key()).decode()

@@ -101,10 +101,10 @@ class FleetGrid(Grid):
         not answered counts no more: rounds follow one another."""
         self._require_running()
         self._forget(self._sent)
-        self._tidy()
         messages = list(messages)
-        if not messages:
+        if not messages:  # while a run waits for sites, twenty times a second
             return []
+        self._tidy()
         session = self._state.start_session(self._run.run_id)
         ids: list[str] = []
         missing: dict[str, InflatableObject] = {}  # the weights are the same for all sites: stored once

@@ -8,17 +8,20 @@ before the first round.
 import json
 from pathlib import Path
 
-from flwr.app import Context
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
+from client import app as site
+from client.compute.device import set_up_process
 from client.site_config import NodeConfig
+from client.worker import answer, make_context
 from common.arms import FEDERATED
 from common.config import load_yaml
 from common.errors import ConfigError
 from common.files import write_atomically
 from server.app import build_app
 from server.observer import Silent
-from simulation.ray_backend import bound
 from simulation.runs import start
 from simulation.scenario import PhantomData, Scenario
 from simulation.simulate import node_configs
@@ -62,4 +65,15 @@ def _folder(context: Context) -> Path:
     return Path(str(context.run_config["out"])).expanduser() / str(context.run_id)
 
 
-client_app = bound(_nodes)
+client_app = ClientApp()
+
+
+def _answer(message: Message, context: Context) -> Message:
+    """The site's, for a node that knows only its `partition-id`: it counts in what the ServerApp left."""
+    set_up_process()
+    node = int(context.node_config["partition-id"])
+    return answer(site.app, message, make_context(node, _nodes(context)[node]))
+
+
+for register in (client_app.query(), client_app.train(), client_app.evaluate()):
+    register(_answer)

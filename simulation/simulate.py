@@ -143,21 +143,20 @@ def _train(scenario: Scenario, nodes: list[NodeConfig], observer: Observer, file
     context = Context(
         run_id=1, node_id=SUPERLINK_NODE_ID, node_config={}, state=RecordDict(), run_config=config
     )
-    if scenario.simulation.engine == "ray":
-        from simulation.ray_backend import run_on_ray  # needs the ray extra
-
-        run_on_ray(build_app(observer, SIMULATED), context, nodes, scenario.simulation)
-    else:
-        with _grid(scenario, nodes) as grid:
-            build_app(observer, SIMULATED)(grid, context)
+    with _grid(scenario, nodes) as grid:
+        build_app(observer, SIMULATED)(grid, context)
 
 
 @contextmanager
 def _grid(scenario: Scenario, nodes: list[NodeConfig]) -> Iterator[SimulationGrid]:
     machine = scenario.simulation
     grid: SimulationGrid
-    if machine.engine == "pool" and len(nodes) > 1:
-        name = "simulation.hostile:app" if machine.hostile else "client.app:app"
+    name = "simulation.hostile:app" if machine.hostile else "client.app:app"
+    if machine.engine == "ray":
+        from simulation.ray_grid import RayGrid  # needs the ray extra
+
+        grid = RayGrid(name, nodes, machine)
+    elif machine.engine == "pool" and len(nodes) > 1:
         grid = PoolGrid(name, nodes, machine.n_workers, machine.n_threads)
     else:
         grid = SequentialGrid(hostile_app if machine.hostile else client_app, nodes)

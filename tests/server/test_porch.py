@@ -14,6 +14,7 @@ from server.porch import Porch, raise_descriptors
 def porch(monkeypatch):
     monkeypatch.setattr(module, "PER_ADDRESS", 3)
     monkeypatch.setattr(module, "IN_ALL", 5)
+    monkeypatch.setattr(module, "YOUNG_S", 0.0)
     porch = Porch.listen_at("127.0.0.1", 0)
     porch.listen()
     yield porch
@@ -44,6 +45,19 @@ def alive(pair):
 def test_the_oldest_of_an_address_makes_room(porch):
     pairs = run(lambda: [arrive(porch) for _ in range(5)])
     assert [alive(pair) for pair in pairs] == [False, False, True, True, True]
+    assert [porch.know(pair[1].fileno()) for pair in pairs] == [False, False, True, True, True]
+
+
+def test_of_a_crowd_behind_one_address_those_stay_who_came_first(porch, monkeypatch):
+    monkeypatch.setattr(module, "YOUNG_S", 60.0)
+
+    def crowd():
+        first = [arrive(porch) for _ in range(3)]
+        with pytest.raises(BlockingIOError):
+            arrive(porch)
+        return [*first, arrive(porch, "127.0.0.2")]
+
+    assert all(alive(pair) for pair in run(crowd))
 
 
 def test_the_oldest_of_all_makes_room_when_they_come_from_everywhere(porch):

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,13 +73,9 @@ class Part:
             shape = (description["n_frames"], contract.size, contract.size)
             dtype = np.uint8 if contract.depth == 8 else np.uint16
             path = folder / "frames.bin"
-            # As a plain array: a slice of a memmap costs ten times that of an array, and there is one for
-            # each sequence.
-            frames = (
-                np.memmap(path, dtype, "r", shape=shape).view(np.ndarray)
-                if description["n_frames"]
-                else np.zeros(shape, dtype)
-            )
+            # Not np.memmap: it keeps a descriptor, and a simulation may have a thousand cohorts open.
+            mapped = pa.memory_map(str(path)).read_buffer() if description["n_frames"] else b""
+            frames = np.frombuffer(mapped, dtype, math.prod(shape)).reshape(shape)
             about_frames = feather.read_table(folder / "frames.arrow", memory_map=True)
             table = feather.read_table(folder / "sequences.arrow", memory_map=True)
         except (OSError, ValueError, KeyError, pa.ArrowInvalid) as e:
