@@ -44,12 +44,7 @@ def serve(folder: ServerFolder) -> None:
     ended = threading.Event()
     with held(folder.lock, f"{folder.path}: a server is running in it already"):
         set_up_logs(folder.logs, "server")
-        if is_cut_off(folder):
-            done = switch(folder, folder.ca_key)
-            cure = (
-                "is finished" if done else "waits for the CA's key: pneumofed server renew ca --ca-key FILE"
-            )
-            log.warning("a renewal of the CA that was cut off %s", cure)
+        _finish_renewal(folder)
         monitoring = Monitoring("pneumofed.server", settings.health_port, settings.metrics_port)
         service = FleetService(folder, settings)
         runner = Runner(folder, service, monitoring)
@@ -78,6 +73,14 @@ def serve(folder: ServerFolder) -> None:
         control.stop()
         service.stop()
         folder.socket.unlink(missing_ok=True)
+
+
+def _finish_renewal(folder: ServerFolder) -> None:
+    """Of the CA, if one was cut off."""
+    if is_cut_off(folder):
+        done = switch(folder, folder.ca_key)
+        cure = "is finished" if done else "waits for the CA's key: pneumofed server renew ca --ca-key FILE"
+        log.warning("a renewal of the CA that was cut off %s", cure)
 
 
 def _tell_certificates(folder: ServerFolder, days_left: Gauge, lookout: Lookout) -> None:

@@ -60,28 +60,26 @@ def build_cohort(
                 writer.add(patient, one)
         frames = _frame_table(writer.gaps, writer.tokens, writer.notes)
         _write_tables(building, frames, _sequence_table(writer.rows, findings))
-        state = {
-            "format": FORMAT,
-            "rules": RULES,
-            "input": contract.model_dump(mode="json"),
-            "findings": list(findings),
-            "stamp": stamp,
-            "n_frames": len(writer.gaps),
-            "skipped": tally.as_dict(),
+        made = {
+            "input": contract.model_dump(mode="json"), "findings": list(findings), "stamp": stamp,
+            "n_frames": len(writer.gaps), "skipped": tally.as_dict(),
             "removed": dict(sorted(collection.removed.items())),
-        }
-        _write_state(building, state)
-        names = {s.patient.lower() for s in collection.sequences} | collection.identifiers
-        if places := scan(building, names):
-            raise DataError(
-                f"the cohort would hold an identifier ({', '.join(places)}); it was not made. Please report "
-                "this"
-            )
+        }  # fmt: skip
+        _write_state(building, {"format": FORMAT, "rules": RULES, **made})
+        _require_nameless(building, collection)
 
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     _replace(folder, building, write)
+
+
+def _require_nameless(building: Path, collection: Collection) -> None:
+    names = {s.patient.lower() for s in collection.sequences} | collection.identifiers
+    if places := scan(building, names):
+        raise DataError(
+            f"the cohort would hold an identifier ({', '.join(places)}); it was not made. Please report this"
+        )
 
 
 @dataclass(frozen=True)
