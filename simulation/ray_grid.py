@@ -45,7 +45,7 @@ except ImportError:
 
 log = logging.getLogger("pneumofed.simulation")
 
-START_S, CONNECT_S = 120.0, 5.0
+START_S, CONNECT_S = 300.0, 5.0
 TOKEN = ".ray"  # noqa: S105  # no password
 """A file with a number that was drawn just now, beside the plan: who reads it there shares the folder."""
 

@@ -84,7 +84,7 @@ def here(tmp_path, monkeypatch, capsys):
     """Run the command in this process, from `tmp_path`: as `pneumofed`, without five seconds of imports."""
     from types import SimpleNamespace
 
-    from pneumofed.cli import main
+    from tests.helpers.built import main
 
     def run(*args: str):
         monkeypatch.chdir(tmp_path)

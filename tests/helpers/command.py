@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 def run_here(*args: str) -> CompletedProcess[str]:
     """As `subprocess.run` with captured text, in the folder that this process is in."""
-    from pneumofed.cli import main
+    from tests.helpers.built import main
 
     out, err, argv, code = StringIO(), StringIO(), sys.argv, 0
     sys.argv = ["pneumofed", *args]

@@ -30,7 +30,14 @@ ROOT = Path(__file__).parents[2]
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 PATH = sys.path.copy()
 """Of the process that loads everything: a stand-in knows the standard library only, and would hand its own on."""
-PRELOAD = [__name__, "client.agent", "client.app", "common.models.pretrained", "pneumofed.cli", "server.app"]
+PRELOAD = [
+    __name__,
+    "client.agent",
+    "client.app",
+    "common.models.pretrained",
+    "server.app",
+    "tests.helpers.built",
+]
 
 
 class _Server(forkserver.ForkServer):
@@ -174,7 +181,7 @@ def _main(words: list[str], cwd: Path) -> None:
     sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     sys.argv = ["pneumofed", *words]
-    from pneumofed.cli import main
+    from tests.helpers.built import main
 
     main()
 
