@@ -19,7 +19,7 @@ from common.handover import Handed
 from common.plan import Plan
 from common.results.evaluation import Difference, FindingResult
 from common.results.form import Interval
-from common.scores import Predictions, confusion, gain, reliability, resamples, subgroups
+from common.scores import Predictions, confusion, gain, reliability, resamples, subgroups, threshold_rule
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,13 @@ def threshold_at(predictions: Predictions, finding: int, rate: float, what: str)
 def chosen_here(predictions: Predictions, finding: int, plan: Plan) -> Threshold:
     """The one by the plan's rule on these validation patients; by Youden's where that rule is gone."""
     one = known_of(predictions, finding)
-    wanted = plan.evaluation.sensitivity if plan.evaluation.threshold == "sensitivity" else None
-    rule = metrics.sensitivity_threshold(wanted) if wanted else metrics.youden_threshold
+    is_gone = plan.evaluation.threshold == "accuracy"
+    rule = metrics.youden_threshold if is_gone else threshold_rule(plan)
     chosen = metrics.evaluate(rule, one.probabilities[:, 0], one.labels[:, 0])
     if math.isnan(chosen):
         return NOBODYS
-    said = f"a sensitivity of {wanted:g}" if wanted else "Youden"
+    by_rate = plan.evaluation.threshold == "sensitivity"
+    said = f"a sensitivity of {plan.evaluation.sensitivity:g}" if by_rate else "Youden"
     return Threshold(chosen, f"{len(set(one.patients))} validation patients of this hospital ({said})")
 
 
